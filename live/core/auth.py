@@ -1,0 +1,115 @@
+"""Who may do what: signed tokens with a role and a show scope, and stream keys for encoders such as OBS.
+
+A token is a JWT (RFC 7519), signed with HS256 under `SHOWCART_SECRET`. Claims: `sub` (viewer id), `role`, `show`
+(the show it is good for, "*" for all), `name` (shown in the chat), `iat`, `exp` (Unix seconds).
+
+A stream key is a random secret for WHIP that belongs to one show. Only its SHA-256 is stored: the key has 192 bits
+of entropy, so a slow password hash would protect nothing and cost a flood of POSTs its CPU.
+"""
+
+import hashlib
+import hmac
+from enum import Enum
+
+import msgspec
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+
+from live.core.clock import Clock
+from live.core.errors import Kind, Problem
+from live.core.limits import TOKEN_BYTES_MAX
+
+ALL_SHOWS = "*"
+_LEEWAY_S = 5
+_ALGORITHM = "HS256"
+
+
+class Role(Enum):
+    """What a token lets its bearer do; each role may do what the roles before it may."""
+
+    viewer = "viewer"
+    moderator = "moderator"
+    host = "host"
+    ops = "ops"
+
+    @property
+    def rank(self) -> int:
+        return list(Role).index(self)
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """The bearer of a valid token. `show` is a show's id or "*"."""
+
+    subject: str
+    role: Role
+    show: str
+    name: str
+
+    def may(self, role: Role, show: str) -> bool:
+        """Whether the bearer has at least `role` in `show`."""
+        return self.role.rank >= role.rank and self.show in (ALL_SHOWS, show)
+
+    def require(self, role: Role, show: str) -> None:
+        """Raises `Problem` role_forbidden or show_forbidden when the bearer may not."""
+        if self.role.rank < role.rank:
+            raise Problem(Kind.role_forbidden, f"This needs the role {role.value}; the token has {self.role.value}.")
+        if self.show not in (ALL_SHOWS, show):
+            raise Problem(Kind.show_forbidden, f"The token is for the show {self.show!r}, not for {show!r}.")
+
+
+class Tokens:
+    """Signs and verifies tokens. `demo_show`, when set, makes the literal token `demo` its host (loopback only)."""
+
+    def __init__(self, secret: str, clock: Clock, *, demo_show: str | None = None) -> None:
+        assert len(secret) >= 16, "settings refuse short secrets"
+        self._key = OctKey.import_key(hashlib.sha256(b"showcart token" + secret.encode()).digest())
+        self._clock = clock
+        self._demo_show = demo_show
+
+    def sign(self, principal: Principal, ttl_s: int) -> str:
+        """A token for `principal` that expires in `ttl_s` seconds."""
+        now = self._clock.now_ms() // 1000
+        claims = {
+            "sub": principal.subject,
+            "role": principal.role.value,
+            "show": principal.show,
+            "name": principal.name,
+            "iat": now,
+            "exp": now + ttl_s,
+        }
+        return jwt.encode({"alg": _ALGORITHM}, claims, self._key)
+
+    def verify(self, token: str) -> Principal:
+        """The bearer of `token`; raises `Problem` token_invalid or token_expired."""
+        if self._demo_show is not None and hmac.compare_digest(token.encode(), b"demo"):
+            return Principal(subject="demo-host", role=Role.host, show=self._demo_show, name="Host")
+        if len(token) > TOKEN_BYTES_MAX:
+            raise Problem(Kind.token_invalid, "The token is too long.")
+        try:
+            claims = jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
+            principal = Principal(
+                subject=str(claims["sub"]),
+                role=Role(claims["role"]),
+                show=str(claims["show"]),
+                name=str(claims["name"]),
+            )
+            expires_s = int(claims["exp"])
+        except (JoseError, KeyError, ValueError, TypeError):
+            raise Problem(Kind.token_invalid) from None
+        if expires_s + _LEEWAY_S < self._clock.now_ms() // 1000:
+            raise Problem(Kind.token_expired)
+        return principal
+
+
+def bearer(authorization: str | None) -> str:
+    """The token of an `Authorization: Bearer …` header (RFC 6750); raises `Problem` token_missing."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Problem(Kind.token_missing)
+    return token.strip()
+
+
+def hash_stream_key(key: str) -> str:
+    """What is stored of a stream key: its SHA-256 as hex."""
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,165 @@
+"""Every refusal has a number, a name and a status; every close code says whether to come back.
+
+Numbers are promises to other programs: they are added, never changed or used again. Thousands belong to a part:
+1 general, 2 shows, 3 video, 4 chat, 5 commerce.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    number: int
+    status: int
+    title: str
+
+
+class Kind(Enum):
+    """What went wrong; the member's name in lower case is the error's name on the wire."""
+
+    malformed = _Kind(1001, 400, "The request cannot be parsed")
+    invalid_field = _Kind(1002, 422, "A field has a value that is not allowed")
+    unsupported_media_type = _Kind(1003, 415, "The Content-Type is not supported here")
+    too_large = _Kind(1004, 413, "The request is too large")
+    unknown_command = _Kind(1005, 404, "There is no command of this name")
+    rate_limited = _Kind(1006, 429, "Too many requests; slow down")
+    overloaded = _Kind(1007, 503, "The server is full; try again later")
+    not_found = _Kind(1008, 404, "There is nothing at this address")
+    method_not_allowed = _Kind(1009, 405, "This address does not take that method")
+    key_required = _Kind(1010, 400, "This change needs an Idempotency-Key")
+    key_reused = _Kind(1011, 422, "The Idempotency-Key was used with another body")
+    key_in_flight = _Kind(1012, 409, "A request with this Idempotency-Key is still running")
+    precondition_required = _Kind(1013, 428, "If-Match is required")
+    precondition_failed = _Kind(1014, 412, "If-Match does not name the current version")
+    internal = _Kind(1015, 500, "Our fault; it has been logged")
+    unavailable = _Kind(1016, 503, "A store is out of reach; nothing was changed")
+    token_missing = _Kind(1101, 401, "A bearer token is required")
+    token_invalid = _Kind(1102, 401, "The token is not valid")
+    token_expired = _Kind(1103, 401, "The token has expired")
+    role_forbidden = _Kind(1104, 403, "Your role may not do this")
+    show_forbidden = _Kind(1105, 403, "The token is for another show")
+    origin_forbidden = _Kind(1106, 403, "This origin may not connect")
+
+    unknown_show = _Kind(2001, 404, "There is no such show")
+    show_exists = _Kind(2002, 409, "A show with this id exists already")
+    illegal_transition = _Kind(2003, 409, "The show cannot go there from its present state")
+    not_in_lineup = _Kind(2004, 404, "This product is not in the show's lineup")
+    unknown_stream_key = _Kind(2005, 404, "There is no such stream key")
+
+    sdp_malformed = _Kind(3001, 400, "The SDP cannot be parsed")
+    no_common_codec = _Kind(3002, 422, "The offer holds no codec that we relay (H.264, VP8, Opus)")
+    wrong_direction = _Kind(3003, 422, "The offer's direction does not fit this endpoint")
+    duplicate_track = _Kind(3004, 422, "Only one track of each kind is accepted")
+    not_live = _Kind(3005, 409, "Nobody is publishing to this show at the moment")
+    unknown_session = _Kind(3006, 404, "There is no such media session")
+    ice_restart_unsupported = _Kind(3007, 422, "ICE restart is not supported; open a new session")
+    not_bundled = _Kind(3008, 422, "The offer must bundle all media on one transport with rtcp-mux")
+
+    chat_empty = _Kind(4001, 422, "The message holds no text")
+    chat_too_long = _Kind(4002, 422, "The message is too long")
+    slow_mode = _Kind(4003, 429, "Slow mode: wait before you write again")
+    timed_out = _Kind(4004, 403, "You cannot write for a while")
+    banned = _Kind(4005, 403, "You cannot write in this show")
+    unknown_message = _Kind(4006, 404, "There is no such message")
+    unknown_viewer = _Kind(4007, 404, "There is no such viewer")
+
+    unknown_sku = _Kind(5001, 404, "There is no such SKU")
+    invalid_quantity = _Kind(5002, 422, "The quantity is not allowed")
+    sold_out = _Kind(5003, 409, "Sold out")
+    hold_expired = _Kind(5004, 409, "The hold has expired")
+    price_changed = _Kind(5005, 409, "The price has changed")
+    cart_empty = _Kind(5006, 409, "The cart is empty")
+    unknown_order = _Kind(5007, 404, "There is no such order")
+    unknown_product = _Kind(5008, 404, "There is no such product")
+    mixed_currency = _Kind(5009, 409, "A cart holds one currency")
+    payment_refused = _Kind(5010, 402, "The payment was refused")
+    import_failed = _Kind(5011, 422, "The file holds lines that cannot be imported")
+
+    @property
+    def number(self) -> int:
+        return self.value.number
+
+    @property
+    def status(self) -> int:
+        return self.value.status
+
+    @property
+    def title(self) -> str:
+        return self.value.title
+
+
+class Problem(Exception):
+    """A refusal: bad input, a missing right, a full house. Nothing was changed.
+
+    `field` names the offending member or header ("" for the request as a whole), `detail` says what to do,
+    `retry_after_s` when to come back (None: at once, or never), `extra` adds members for programs.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str = "",
+        *,
+        field: str = "",
+        retry_after_s: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"{kind.number} {kind.name}: {detail or kind.title}")
+        self.kind = kind
+        self.detail = detail or kind.title
+        self.field = field
+        self.retry_after_s = retry_after_s
+        self.extra = extra or {}
+
+    def body(self) -> dict[str, Any]:
+        """The members of RFC 9457 with ours: `code`, `name`, `field`, `retry_after_s` and the extras."""
+        body: dict[str, Any] = {
+            "type": f"urn:showcart:error:{self.kind.name}",
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "code": self.kind.number,
+            "name": self.kind.name,
+        }
+        if self.field:
+            body["field"] = self.field
+        if self.retry_after_s is not None:
+            body["retry_after_s"] = self.retry_after_s
+        return body | self.extra
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Why a socket was closed. 3000–3499 and 4000–4499: reconnect with backoff; 3500–3999 and 4500–4999: final."""
+
+    code: int
+    reason: str
+
+    @property
+    def reconnect(self) -> bool:
+        """Whether a client should come back by itself."""
+        return self.code % 1000 < 500
+
+
+GOING_AWAY = Close(4000, "server is going away")
+TOO_SLOW = Close(4001, "too slow to keep up")
+SILENT = Close(4002, "no answer to pings")
+BUS_LOST = Close(4003, "the show's channel is out of reach")
+TOKEN_EXPIRED = Close(4004, "token expired; connect with a new one")
+FULL = Close(4005, "server is full")
+NOT_CONNECTED = Close(4501, "no connect message in time")
+MALFORMED_FRAME = Close(4502, "malformed frame")
+MESSAGE_TOO_BIG = Close(4503, "message too big")
+FLOOD = Close(4504, "too many commands")
+TOKEN_REFUSED = Close(4505, "token refused")
+UNKNOWN_SHOW = Close(4506, "unknown show")
+BAD_SUBPROTOCOL = Close(4507, "no common subprotocol")
+OUT_OF_ORDER = Close(4508, "message out of order")
+
+CLOSES = (
+    GOING_AWAY, TOO_SLOW, SILENT, BUS_LOST, TOKEN_EXPIRED, FULL,
+    NOT_CONNECTED, MALFORMED_FRAME, MESSAGE_TOO_BIG, FLOOD, TOKEN_REFUSED, UNKNOWN_SHOW, BAD_SUBPROTOCOL,
+    OUT_OF_ORDER,
+)  # fmt: skip

@@ -1,0 +1,90 @@
+"""Every bound of the product as a named constant with its unit; neighbours are asserted against each other.
+
+A bound is here so that an operator finds all of them on one page. Nothing in the product grows without one.
+"""
+
+# --- requests -------------------------------------------------------------------------------------------------
+HTTP_BODY_BYTES_MAX = 256 * 1024
+SDP_BYTES_MAX = 64 * 1024
+IDEMPOTENCY_KEY_CHARS_MAX = 128
+IDEMPOTENCY_KEPT_S = 24 * 3600
+
+# --- tokens ---------------------------------------------------------------------------------------------------
+GUEST_TOKEN_TTL_S = 30 * 24 * 3600
+TOKEN_TTL_S = 12 * 3600
+TOKEN_BYTES_MAX = 4096
+
+# --- realtime -------------------------------------------------------------------------------------------------
+WS_MESSAGE_BYTES_MAX = 16 * 1024  # client → server
+WS_CONNECT_TIMEOUT_S = 10.0
+WS_PING_INTERVAL_S = 20.0
+WS_PING_TIMEOUT_S = 20.0
+WS_CONNECTIONS_MAX = 15_000  # per worker; a process may open 20,000 files
+COMMANDS_PER_S = 20  # per socket, sustained
+COMMANDS_BURST = 40
+BATCH_INTERVAL_S = 0.025
+STATE_INTERVAL_S = 0.25  # newest wins, at most four a second
+BATCH_BYTES_MAX = 64 * 1024
+VIEWER_BACKLOG_BYTES_MAX = 256 * 1024  # past this a viewer is skipped until it drains
+VIEWER_STALL_S_MAX = 10.0  # and closed when it has not drained by then
+POSITION_INTERVAL_S = 30.0
+DRAIN_WINDOW_S = 10.0
+
+# --- bus ------------------------------------------------------------------------------------------------------
+HISTORY_EVENTS_MAX = 1000  # kept per show
+HISTORY_TTL_S = 24 * 3600
+RECOVERY_EVENTS_MAX = 300  # more than this behind: a fresh snapshot is cheaper
+BUS_PAYLOAD_BYTES_MAX = 64 * 1024
+
+# --- shows ----------------------------------------------------------------------------------------------------
+LINEUP_MAX = 200
+TITLE_CHARS_MAX = 140
+
+# --- video ----------------------------------------------------------------------------------------------------
+UDP_DATAGRAM_BYTES_MAX = 1500
+UDP_READ_BURST = 64  # datagrams taken from the socket before the loop is given back
+RTP_PROTECT_BYTES_MAX = 1356  # pylibsrtp refuses larger ones
+GOP_PACKETS_MAX = 2048
+GOP_BYTES_MAX = 2 * 1024 * 1024
+GOP_AGE_S_MAX = 10.0
+PLI_INTERVAL_S = 0.5  # per publisher, however many viewers ask
+NACK_INTERVAL_S = 0.02
+NACK_ATTEMPTS_MAX = 5
+NACK_PENDING_MAX = 256
+REORDER_WINDOW_PACKETS = 512
+REMB_INTERVAL_S = 1.0
+REMB_BITS_PER_S_MAX = 4_000_000
+PEER_DEAD_S = 10.0  # no valid packet for this long: the peer is gone
+HANDSHAKE_TIMEOUT_S = 10.0
+CONSENT_EXPIRY_S = 30.0  # RFC 7675, section 5.1
+SUBSCRIBERS_MAX = 1000  # per worker
+RELAY_SLICE_S = 0.002  # the relay gives the loop back at least this often
+
+# --- chat -----------------------------------------------------------------------------------------------------
+CHAT_TEXT_BYTES_MAX = 1000
+CHAT_TEXT_GRAPHEMES_MAX = 280
+CHAT_HISTORY_SHOWN = 50
+CHAT_MARKS_PER_BASE_MAX = 4  # combining marks on one base character
+CHAT_RATE_PER_S = 1.0
+CHAT_RATE_BURST = 5
+SLOW_MODE_S_MAX = 600
+TIMEOUT_S_MAX = 14 * 24 * 3600
+VIEWER_NAME_GRAPHEMES_MAX = 24
+
+# --- commerce -------------------------------------------------------------------------------------------------
+HOLD_TTL_S = 600
+HOLD_SWEEP_INTERVAL_S = 1.0
+QUANTITY_MAX = 100  # per SKU and cart
+CART_LINES_MAX = 50
+PRICE_MINOR_MAX = 10**10
+IMPORT_LINE_BYTES_MAX = 64 * 1024
+IMPORT_ERRORS_SHOWN = 100
+
+assert RECOVERY_EVENTS_MAX <= HISTORY_EVENTS_MAX, "a recovery must fit into the history"
+assert WS_MESSAGE_BYTES_MAX <= BUS_PAYLOAD_BYTES_MAX, "what a viewer may send must fit through the bus"
+assert CHAT_TEXT_BYTES_MAX < WS_MESSAGE_BYTES_MAX
+assert BATCH_BYTES_MAX < VIEWER_BACKLOG_BYTES_MAX, "one batch must never make a healthy viewer look slow"
+assert BATCH_INTERVAL_S < STATE_INTERVAL_S
+assert PEER_DEAD_S < CONSENT_EXPIRY_S
+assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
+assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"

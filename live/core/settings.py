@@ -1,0 +1,128 @@
+"""The environment, read once into one frozen object; a wrong value is refused by the variable's name."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from live.core.ids import secret_token
+
+PREFIX = "SHOWCART_"
+_Port = Annotated[int, Meta(ge=0, le=65535)]
+_LISTS = {"public_ips", "origins", "picture_origins"}
+
+
+class SettingsError(ValueError):
+    """A variable has a value that cannot be used; the message names it."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker needs to know. Each field is the variable `SHOWCART_<FIELD>`; lists are separated by commas."""
+
+    host: str = "127.0.0.1"
+    port: _Port = 8000
+    media_port: _Port | None = None  # None: the same number as `port`, for UDP
+    public_ips: tuple[str, ...] = ()  # what viewers reach this machine at; () means `host`
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    database_url: str = ""  # "": SQLite in the data folder
+    redis_url: str = ""  # "": a private Valkey in the data folder
+    data_dir: Path = Path("var")
+    secret: str = ""  # "": made and kept in the data folder, on loopback only
+    origins: tuple[str, ...] = ()  # foreign origins whose pages may connect
+    picture_origins: tuple[str, ...] = ()  # where product pictures may come from besides this server
+    hold_ttl_s: Annotated[int, Meta(ge=1, le=86400)] = 600
+    demo: bool = False
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        return ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def udp_port(self) -> int:
+        """The media port of the first worker."""
+        return self.port if self.media_port is None else self.media_port
+
+    @property
+    def effective_database_url(self) -> str:
+        """`database_url`, or the SQLite file in the data folder."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'showcart.db'}"
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings of `environ` (None: the process's environment); `overrides` that are not None win.
+
+    Raises `SettingsError`, naming the variable, when a value cannot be used.
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for field in Settings.__struct_fields__:
+        override = overrides.pop(field, None)
+        if override is not None:
+            values[field] = override
+        elif raw := source.get(PREFIX + field.upper(), "").strip():
+            values[field] = [part.strip() for part in raw.split(",") if part.strip()] if field in _LISTS else raw
+    assert not overrides, f"no such settings: {sorted(overrides)}"
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        detail, _, path = str(error).partition(" - at `$.")
+        name = PREFIX + path.rstrip("`").partition("[")[0].upper()
+        raise SettingsError(f"{name}: {detail[:1].lower()}{detail[1:]}") from None
+    return _checked(settings)
+
+
+def _checked(settings: Settings) -> Settings:
+    """The rules that span fields; fills in the secret on loopback."""
+    _check_addresses(settings)
+    if settings.workers > 1:
+        raise SettingsError(
+            "SHOWCART_WORKERS: only 1 works today, because a viewer must be on the worker that the host publishes to"
+        )
+    scheme = settings.database_url.partition(":")[0]
+    if scheme and scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
+        raise SettingsError("SHOWCART_DATABASE_URL: only sqlite:///… and postgresql://… are supported")
+    if settings.redis_url and settings.redis_url.partition("://")[0] not in ("redis", "rediss", "unix"):
+        raise SettingsError("SHOWCART_REDIS_URL: must start with redis://, rediss:// or unix://")
+    if settings.demo and not settings.loopback:
+        raise SettingsError("SHOWCART_HOST: the demo has a well-known token and runs on loopback only")
+    if not settings.secret:
+        if not settings.loopback:
+            raise SettingsError("SHOWCART_SECRET: must be set when SHOWCART_HOST is not a loopback address")
+        return msgspec.structs.replace(settings, secret=_kept_secret(settings.data_dir))
+    if len(settings.secret) < 16:
+        raise SettingsError("SHOWCART_SECRET: must have at least 16 characters")
+    return settings
+
+
+def _check_addresses(settings: Settings) -> None:
+    try:
+        _ = settings.loopback
+    except ValueError:
+        raise SettingsError(f"SHOWCART_HOST: {settings.host!r} is not an IP address") from None
+    for address in settings.public_ips:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise SettingsError(f"SHOWCART_PUBLIC_IPS: {address!r} is not an IP address") from None
+
+
+def _kept_secret(folder: Path) -> str:
+    """The secret of this data folder, made on first use, readable by its owner only."""
+    path = folder / "secret"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret := secret_token(32))
+    return secret
