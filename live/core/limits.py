@@ -9,6 +9,11 @@ SDP_BYTES_MAX = 64 * 1024
 IDEMPOTENCY_KEY_CHARS_MAX = 128
 IDEMPOTENCY_KEPT_S = 24 * 3600
 
+# --- database --------------------------------------------------------------------------------------------------
+DATABASE_POOL_SIZE = 10  # connections of one worker to PostgreSQL
+DATABASE_READERS = 4  # reading connections to SQLite; it has one writer
+DATABASE_WAIT_S = 10.0  # for a free connection or the write lock, then 503
+
 # --- tokens ---------------------------------------------------------------------------------------------------
 GUEST_TOKEN_TTL_S = 30 * 24 * 3600
 TOKEN_TTL_S = 12 * 3600
@@ -35,6 +40,14 @@ HISTORY_EVENTS_MAX = 1000  # kept per show
 HISTORY_TTL_S = 24 * 3600
 RECOVERY_EVENTS_MAX = 300  # more than this behind: a fresh snapshot is cheaper
 BUS_PAYLOAD_BYTES_MAX = 64 * 1024
+BUS_RETRY_S_MIN = 0.05
+BUS_RETRY_S_MAX = 2.0
+BUS_TIMEOUT_S = 5.0  # for one answer of the server
+VALKEY_MEMORY_BYTES_MAX = 256 * 1024 * 1024
+VALKEY_START_TIMEOUT_S = 10.0
+VALKEY_STOP_TIMEOUT_S = 5.0
+VALKEY_RESTART_BACKOFF_S_MIN = 0.1
+VALKEY_RESTART_BACKOFF_S_MAX = 5.0
 
 # --- shows ----------------------------------------------------------------------------------------------------
 LINEUP_MAX = 200

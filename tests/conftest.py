@@ -1,0 +1,118 @@
+"""Fixtures that every part shares: real stores, a clock that obeys, and a loop that must never block."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from live.core.clock import ManualClock
+from live.core.database import Database, migrate
+
+
+# Work of the start and the end of a process, when nobody waits for the loop.
+_MAY_BLOCK = {
+    "live/core/database.py": {"_sqlite_engine", "_upgrade"},
+    "asyncpg/connect_utils.py": {"_parse_connect_dsn_and_args"},  # looks for ~/.pgpass at each connect
+}
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """A blocking call inside our own coroutines fails the test."""
+    with blockbuster_ctx(["live", "chat", "cart", "stream", "app"]) as guard:
+        for function in guard.functions.values():
+            for path, names in _MAY_BLOCK.items():
+                function.can_block_in(path, names)
+        yield guard
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def _postgresql_bin() -> Path | None:
+    """The folder with `initdb` and `pg_ctl`, wherever the system's package put it."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return versions[-1].parent if versions else None
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The socket folder of a private PostgreSQL server with a migrated template database."""
+    binaries = _postgresql_bin()
+    if binaries is None:
+        pytest.fail("PostgreSQL is not installed: run `make test`, or install your system's postgresql package")
+    folder = tmp_path_factory.mktemp("pg")
+    # PostgreSQL refuses to run as root; its package brings a user for that.
+    user = "postgres" if os.geteuid() == 0 else None
+    if user:
+        account = pwd.getpwnam(user)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        for parent in folder.parents:
+            if parent.stat().st_uid == 0 and parent.name.startswith(("pytest-", "popen-")):
+                parent.chmod(0o755)
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [binaries / program, *arguments],
+            check=True, user=user, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    data = folder / "data"
+    run("initdb", "-D", str(data), "-U", "showcart", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off -c shared_buffers=32MB -c max_connections=200"
+    run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    try:
+        yield str(folder)
+    finally:
+        run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sqlite") / "template.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of an empty, migrated store; each test gets its own."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        if not template.exists():
+            await migrate(f"sqlite:///{template}")
+        shutil.copy(template, tmp_path / "showcart.db")
+        yield f"sqlite:///{tmp_path / 'showcart.db'}"
+        return
+    folder: str = request.getfixturevalue("postgresql")
+    admin = create_async_engine(f"postgresql+asyncpg://showcart@/postgres?host={folder}", isolation_level="AUTOCOMMIT")
+    name = f"test_{uuid.uuid4().hex}"
+    template_url = f"postgresql://showcart@/template_showcart?host={folder}"
+    async with admin.connect() as connection:
+        found = await connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = 'template_showcart'"))
+        if not found:
+            await connection.execute(text("CREATE DATABASE template_showcart"))
+            await migrate(template_url)
+        await connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_showcart"))
+    yield f"postgresql://showcart@/{name}?host={folder}"
+    async with admin.connect() as connection:
+        await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    await admin.dispose()
+
+
+@pytest.fixture
+async def database(database_url: str, clock: ManualClock) -> AsyncIterator[Database]:
+    """An open store of each kind, empty but for its schema, on the test's clock."""
+    store = await Database.open(database_url, clock)
+    yield store
+    await store.close()

@@ -1,0 +1,107 @@
+"""Transaction scopes and migrations, on both stores."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from live.core.clock import ManualClock, SystemClock
+from live.core.database import Database, migrate
+from live.core.errors import Kind, Problem
+
+
+@pytest.fixture
+async def counter(database: Database) -> AsyncIterator[Database]:
+    async with database.write() as connection:
+        await connection.execute(text("CREATE TABLE counter (value INTEGER NOT NULL)"))
+        await connection.execute(text("INSERT INTO counter VALUES (0)"))
+    yield database
+
+
+async def _value(database: Database) -> int:
+    async with database.read() as connection:
+        value = await connection.scalar(text("SELECT value FROM counter"))
+    assert isinstance(value, int)
+    return value
+
+
+async def test_a_finished_block_is_committed(counter: Database) -> None:
+    async with counter.write() as connection:
+        await connection.execute(text("UPDATE counter SET value = 7"))
+    assert await _value(counter) == 7
+
+
+async def test_a_block_that_raises_changes_nothing(counter: Database) -> None:
+    with pytest.raises(KeyError):
+        async with counter.write() as connection:
+            await connection.execute(text("UPDATE counter SET value = 7"))
+            raise KeyError
+    assert await _value(counter) == 0
+
+
+async def test_a_cancelled_block_changes_nothing_and_frees_the_writer(counter: Database) -> None:
+    entered = asyncio.Event()
+
+    async def hang() -> None:
+        async with counter.write() as connection:
+            await connection.execute(text("UPDATE counter SET value = 7"))
+            entered.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hang())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with counter.write() as connection:
+        await connection.execute(text("UPDATE counter SET value = value + 1"))
+    assert await _value(counter) == 1
+
+
+async def test_readers_do_not_wait_for_the_writer(counter: Database) -> None:
+    async with counter.write() as connection:
+        await connection.execute(text("UPDATE counter SET value = 7"))
+        assert await _value(counter) == 0
+
+
+async def test_concurrent_increments_are_all_kept(counter: Database) -> None:
+    async def increment() -> None:
+        async with counter.write() as connection:
+            await connection.execute(text("UPDATE counter SET value = value + 1"))
+
+    await asyncio.gather(*(increment() for _ in range(50)))
+    assert await _value(counter) == 50
+
+
+async def test_migrating_twice_does_nothing(database_url: str) -> None:
+    await migrate(database_url)
+
+
+async def test_sqlite_is_durable(tmp_path: Path, clock: ManualClock) -> None:
+    store = await Database.open(f"sqlite:///{tmp_path / 'a.db'}", clock)
+    async with store.write() as connection:
+        assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert await connection.scalar(text("PRAGMA synchronous")) == 2, "FULL"
+        assert await connection.scalar(text("PRAGMA foreign_keys")) == 1
+    await store.close()
+
+
+async def test_a_store_out_of_reach_is_a_numbered_problem(clock: ManualClock, tmp_path: Path) -> None:
+    store = await Database.open(f"postgresql://nobody@/none?host={tmp_path}", clock)
+    with pytest.raises(Problem) as raised:
+        await store.check()
+    assert raised.value.kind is Kind.unavailable
+    await store.close()
+
+
+async def test_the_database_decides_what_time_it_is(database_url: str, clock: ManualClock) -> None:
+    store = await Database.open(database_url, SystemClock())
+    async with store.read() as connection:
+        assert abs(await store.now_ms(connection) - SystemClock().now_ms()) < 60_000
+    await store.close()
+    scripted = await Database.open(database_url, clock)
+    async with scripted.read() as connection:
+        assert await scripted.now_ms(connection) == clock.now_ms()
+    await scripted.close()

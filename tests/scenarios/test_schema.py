@@ -1,0 +1,21 @@
+"""The migrated schema is what the stores of all parts declare."""
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+import cart.store
+import chat.store
+import live.store
+from live.core.database import Database, metadata
+
+
+async def test_the_schema_is_what_the_stores_declare(database: Database) -> None:
+    assert cart.store and chat.store and live.store
+
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+    async with database.read() as connection:
+        assert await connection.run_sync(differences) == []
