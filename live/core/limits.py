@@ -14,6 +14,9 @@ DATABASE_POOL_SIZE = 10  # connections of one worker to PostgreSQL
 DATABASE_READERS = 4  # reading connections to SQLite; it has one writer
 DATABASE_WAIT_S = 10.0  # for a free connection or the write lock, then 503
 
+# --- event loop -------------------------------------------------------------------------------------------------
+LAG_PROBE_INTERVAL_S = 0.1
+
 # --- tokens ---------------------------------------------------------------------------------------------------
 GUEST_TOKEN_TTL_S = 30 * 24 * 3600
 TOKEN_TTL_S = 12 * 3600
