@@ -47,6 +47,7 @@ class Kind(Enum):
     illegal_transition = _Kind(2003, 409, "The show cannot go there from its present state")
     not_in_lineup = _Kind(2004, 404, "This product is not in the show's lineup")
     unknown_stream_key = _Kind(2005, 404, "There is no such stream key")
+    too_many_stream_keys = _Kind(2006, 409, "The show has as many stream keys as it may have")
 
     sdp_malformed = _Kind(3001, 400, "The SDP cannot be parsed")
     no_common_codec = _Kind(3002, 422, "The offer holds no codec that we relay (H.264, VP8, Opus)")
@@ -76,6 +77,9 @@ class Kind(Enum):
     mixed_currency = _Kind(5009, 409, "A cart holds one currency")
     payment_refused = _Kind(5010, 402, "The payment was refused")
     import_failed = _Kind(5011, 422, "The file holds lines that cannot be imported")
+    checkout_running = _Kind(5012, 409, "This cart is being paid for at the moment")
+    not_in_cart = _Kind(5013, 404, "The cart does not hold this SKU")
+    cart_full = _Kind(5014, 409, "The cart holds as many different things as it can")
 
     @property
     def number(self) -> int:

@@ -55,6 +55,13 @@ VALKEY_RESTART_BACKOFF_S_MAX = 5.0
 # --- shows ----------------------------------------------------------------------------------------------------
 LINEUP_MAX = 200
 TITLE_CHARS_MAX = 140
+SHOW_ID_CHARS_MAX = 64
+SHOWS_LISTED_MAX = 100  # per page
+TIMELINE_EVENTS_LISTED_MAX = 500  # per page
+STREAM_KEYS_MAX = 20  # that are not revoked, per show
+LABEL_CHARS_MAX = 60
+PRODUCT_ID_CHARS_MAX = 128
+TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
 
 # --- video ----------------------------------------------------------------------------------------------------
 UDP_DATAGRAM_BYTES_MAX = 1500
@@ -86,6 +93,11 @@ CHAT_RATE_BURST = 5
 SLOW_MODE_S_MAX = 600
 TIMEOUT_S_MAX = 14 * 24 * 3600
 VIEWER_NAME_GRAPHEMES_MAX = 24
+VIEWER_NAME_BYTES_MAX = 200
+VIEWER_ID_CHARS_MAX = 128
+CHAT_REASON_GRAPHEMES_MAX = 140
+CHAT_REASON_BYTES_MAX = 600
+MODERATION_LOG_LISTED_MAX = 100  # per page
 
 # --- commerce -------------------------------------------------------------------------------------------------
 HOLD_TTL_S = 600
@@ -95,6 +107,23 @@ CART_LINES_MAX = 50
 PRICE_MINOR_MAX = 10**10
 IMPORT_LINE_BYTES_MAX = 64 * 1024
 IMPORT_ERRORS_SHOWN = 100
+IMPORT_RECORD_LINES_MAX = 20  # lines that one quoted CSV record may span
+IMPORT_SKUS_MAX = 100_000  # per file; they are remembered to find duplicates
+IMPORT_BATCH = 100  # entries a transaction
+IMPORT_FILE_BYTES_MAX = 16 * 1024 * 1024  # over HTTP; the command line streams any size
+ID_CHARS_MAX = 64  # SKUs and product ids
+DESCRIPTION_CHARS_MAX = 2000
+VARIANTS_MAX = 100  # per product
+STOCK_MAX = 10**9  # units of a SKU
+PRODUCTS_PAGE = 100
+BUYER_NAME_CHARS_MAX = 100
+EMAIL_CHARS_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the brackets
+ORDER_NOTE_CHARS_MAX = 500
+PAYMENT_TIMEOUT_S = 45.0
+CLAIM_TTL_S = 60  # a check-out that is not paid by then gives the units back
+SWEEP_BATCH = 200  # holds a transaction
+RECONCILE_INTERVAL_S = 60.0
+FIGURES_WINDOW_S = 60
 
 assert RECOVERY_EVENTS_MAX <= HISTORY_EVENTS_MAX, "a recovery must fit into the history"
 assert WS_MESSAGE_BYTES_MAX <= BUS_PAYLOAD_BYTES_MAX, "what a viewer may send must fit through the bus"
@@ -104,3 +133,4 @@ assert BATCH_INTERVAL_S < STATE_INTERVAL_S
 assert PEER_DEAD_S < CONSENT_EXPIRY_S
 assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
+assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"

@@ -1,0 +1,159 @@
+"""How many units there are, who has them, and what may happen to a hold.
+
+A *level* counts the units of one SKU at one place: `on_hand` are there, `allocated` of them belong to orders, `held`
+to carts. What is left is `available`, and it never falls below zero: the database checks it as well.
+
+Levels change by *movements* only, each a row that is never edited. A *hold* is units in a cart, until it expires.
+
+States of a hold:
+
+    a  active → claiming    check-out began while the hold was alive
+    b  active → released    the buyer took it out of the cart
+    c  active → expired     its time ran out
+    d  claiming → claimed   paid: the units belong to an order
+    e  claiming → active    not paid, and its time has not run out
+    f  claiming → expired   not paid, and its time has run out meanwhile
+
+An expired hold never comes back: its units may be somebody else's by then.
+"""
+
+from enum import Enum
+
+import msgspec
+
+from live.core.errors import Kind, Problem
+from live.core.limits import QUANTITY_MAX
+
+MAIN = "main"  # the only location so far
+
+
+class HoldState(Enum):
+    active = "active"
+    claiming = "claiming"
+    claimed = "claimed"
+    released = "released"
+    expired = "expired"
+
+
+TRANSITIONS: dict[HoldState, frozenset[HoldState]] = {
+    HoldState.active: frozenset({HoldState.claiming, HoldState.released, HoldState.expired}),
+    HoldState.claiming: frozenset({HoldState.claimed, HoldState.active, HoldState.expired}),
+    HoldState.claimed: frozenset(),
+    HoldState.released: frozenset(),
+    HoldState.expired: frozenset(),
+}
+LIVE = frozenset({HoldState.active, HoldState.claiming})  # these hold units
+
+
+class Movement(Enum):
+    """Why a level changed; the value is stored."""
+
+    counted = "counted"  # an import or a stock-take found more or fewer units
+    held = "held"  # into a cart
+    released = "released"  # out of a cart by the buyer
+    expired = "expired"  # out of a cart by time
+    claimed = "claimed"  # from a cart to an order
+
+
+# What one unit of a movement does to (on_hand, allocated, held).
+EFFECTS: dict[Movement, tuple[int, int, int]] = {
+    Movement.counted: (1, 0, 0),
+    Movement.held: (0, 0, 1),
+    Movement.released: (0, 0, -1),
+    Movement.expired: (0, 0, -1),
+    Movement.claimed: (0, 1, -1),
+}
+
+
+class Level(msgspec.Struct, frozen=True):
+    """The units of one SKU at one location."""
+
+    sku: str
+    location: str
+    on_hand: int
+    allocated: int
+    held: int
+
+    @property
+    def available(self) -> int:
+        """What can still be sold."""
+        return self.on_hand - self.allocated - self.held
+
+    def after(self, movement: Movement, quantity: int) -> "Level | None":
+        """The level after `quantity` units moved; None when there are not enough units for that.
+
+        `quantity` is positive, except that `counted` may be negative. The guarded UPDATE of the store says the same.
+        """
+        assert quantity > 0 or movement is Movement.counted, "only a count goes both ways"
+        on_hand, allocated, held = (sign * quantity for sign in EFFECTS[movement])
+        level = Level(
+            sku=self.sku,
+            location=self.location,
+            on_hand=self.on_hand + on_hand,
+            allocated=self.allocated + allocated,
+            held=self.held + held,
+        )
+        return level if min(level.available, level.allocated, level.held) >= 0 else None
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Units in a cart at the price of the moment they were taken.
+
+    `expires_at_ms` and `claim_until_ms` (None unless claiming) are Unix milliseconds of the database's clock. `show`,
+    `pin_id` (None: nothing of this product was pinned) and `at_ms` (the show's clock) say what sold it.
+    """
+
+    id: str
+    cart: str
+    show: str
+    viewer_id: str
+    sku: str
+    location: str
+    quantity: int
+    price_minor: int
+    currency: str
+    state: HoldState
+    expires_at_ms: int
+    claim_until_ms: int | None
+    order_id: str | None
+    pin_id: str | None
+    at_ms: int
+    product_id: str
+    title: str
+    variant: str
+    picture: str
+
+    def overdue(self, now_ms: int) -> bool:
+        """Whether its time has run out. The moment itself belongs to the others."""
+        return self.expires_at_ms <= now_ms
+
+    def to(self, state: HoldState) -> HoldState:
+        """`state`, if the table allows it."""
+        assert state in TRANSITIONS[self.state], f"{self.state.value} → {state.value} is not a transition"
+        return state
+
+    def unpaid(self, now_ms: int) -> HoldState:
+        """Where a claiming hold goes when it was not paid (e, f)."""
+        return self.to(HoldState.expired if self.overdue(now_ms) else HoldState.active)
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What was on screen when the buyer clicked: the pin (None: another product, or none) and the show's clock."""
+
+    pin_id: str | None
+    at_ms: int
+
+
+def check_quantity(quantity: int) -> None:
+    """Raises `Problem` invalid_quantity unless 1 … QUANTITY_MAX."""
+    if not 1 <= quantity <= QUANTITY_MAX:
+        raise Problem(
+            Kind.invalid_quantity, f"The quantity must be between 1 and {QUANTITY_MAX}.", field="quantity"
+        )
+
+
+def sold_out(level: Level) -> Problem:
+    """The refusal of a buyer who came too late; `available` says how many are left for a smaller wish."""
+    available = level.available
+    detail = f"Only {available} left." if available > 0 else "Sold out."
+    return Problem(Kind.sold_out, detail, field="sku", extra={"sku": level.sku, "available": available})
