@@ -72,12 +72,17 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
             values[field] = [part.strip() for part in raw.split(",") if part.strip()] if field in _LISTS else raw
     assert not overrides, f"no such settings: {sorted(overrides)}"
     try:
-        settings = msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         detail, _, path = str(error).partition(" - at `$.")
         name = PREFIX + path.rstrip("`").partition("[")[0].upper()
         raise SettingsError(f"{name}: {detail[:1].lower()}{detail[1:]}") from None
     return _checked(settings)
+
+
+def _path(type_: type, value: object) -> object:
+    assert type_ is Path
+    return Path(str(value))
 
 
 def _checked(settings: Settings) -> Settings:

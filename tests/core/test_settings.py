@@ -1,0 +1,80 @@
+"""The environment becomes one object; a wrong value is refused by its variable's name."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from live.core.settings import SettingsError, load
+
+SECRET = "0123456789abcdef"
+
+
+def test_defaults_are_a_laptop(tmp_path: Path) -> None:
+    settings = load({"SHOWCART_DATA_DIR": str(tmp_path)})
+    assert (settings.host, settings.port, settings.udp_port, settings.workers) == ("127.0.0.1", 8000, 8000, 1)
+    assert settings.loopback
+    assert settings.effective_database_url == f"sqlite:///{tmp_path}/showcart.db"
+
+
+def test_every_variable_is_read(tmp_path: Path) -> None:
+    settings = load(
+        {
+            "SHOWCART_HOST": "0.0.0.0",
+            "SHOWCART_PORT": "80",
+            "SHOWCART_MEDIA_PORT": "3478",
+            "SHOWCART_PUBLIC_IPS": "192.0.2.1, 2001:db8::1",
+            "SHOWCART_DATABASE_URL": "postgresql://shop@db/shop",
+            "SHOWCART_REDIS_URL": "redis://cache:6379/0",
+            "SHOWCART_SECRET": SECRET,
+            "SHOWCART_ORIGINS": "https://shop.example",
+            "SHOWCART_DATA_DIR": str(tmp_path),
+            "PATH": "/bin",
+        }
+    )
+    assert settings.public_ips == ("192.0.2.1", "2001:db8::1")
+    assert settings.udp_port == 3478
+    assert settings.effective_database_url == "postgresql://shop@db/shop"
+    assert settings.origins == ("https://shop.example",)
+    assert not settings.loopback
+
+
+def test_a_flag_beats_the_environment() -> None:
+    assert load({"SHOWCART_PORT": "1", "SHOWCART_SECRET": SECRET}, port=2, host=None).port == 2
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"SHOWCART_PORT": "http"}, "SHOWCART_PORT"),
+        ({"SHOWCART_PORT": "65536"}, "SHOWCART_PORT"),
+        ({"SHOWCART_MEDIA_PORT": "-1"}, "SHOWCART_MEDIA_PORT"),
+        ({"SHOWCART_WORKERS": "0"}, "SHOWCART_WORKERS"),
+        ({"SHOWCART_WORKERS": "2"}, "SHOWCART_WORKERS"),
+        ({"SHOWCART_HOST": "shop.example"}, "SHOWCART_HOST"),
+        ({"SHOWCART_PUBLIC_IPS": "here"}, "SHOWCART_PUBLIC_IPS"),
+        ({"SHOWCART_DATABASE_URL": "mysql://db"}, "SHOWCART_DATABASE_URL"),
+        ({"SHOWCART_REDIS_URL": "http://cache"}, "SHOWCART_REDIS_URL"),
+        ({"SHOWCART_SECRET": "short"}, "SHOWCART_SECRET"),
+        ({"SHOWCART_HOST": "0.0.0.0"}, "SHOWCART_SECRET"),
+        ({"SHOWCART_HOST": "0.0.0.0", "SHOWCART_SECRET": SECRET, "SHOWCART_DEMO": "1"}, "SHOWCART_HOST"),
+        ({"SHOWCART_LOG_LEVEL": "loud"}, "SHOWCART_LOG_LEVEL"),
+        ({"SHOWCART_HOLD_TTL_S": "0"}, "SHOWCART_HOLD_TTL_S"),
+    ],
+)
+def test_a_wrong_value_names_its_variable(environ: dict[str, str], name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        load(environ)
+
+
+def test_localhost_is_loopback() -> None:
+    assert load({"SHOWCART_HOST": "localhost", "SHOWCART_SECRET": SECRET}).loopback
+
+
+def test_the_secret_of_a_data_folder_is_made_once_and_kept_private(tmp_path: Path) -> None:
+    environ = {"SHOWCART_DATA_DIR": str(tmp_path / "new")}
+    first, second = load(environ), load(environ)
+    assert first.secret == second.secret
+    assert len(first.secret) >= 32
+    assert stat.S_IMODE(os.stat(tmp_path / "new" / "secret").st_mode) == 0o600
