@@ -82,6 +82,21 @@ HANDSHAKE_TIMEOUT_S = 10.0
 CONSENT_EXPIRY_S = 30.0  # RFC 7675, section 5.1
 SUBSCRIBERS_MAX = 1000  # per worker
 RELAY_SLICE_S = 0.002  # the relay gives the loop back at least this often
+RELAY_QUEUE_PACKETS_MAX = 1024  # waiting per show; more means the worker is overloaded, and video is dropped
+JOIN_BURST_PACKETS = 16  # of the cached picture, to a joining viewer, per ...
+JOIN_INTERVAL_S = 0.004  # ... this much: about 38 Mbit/s
+GOP_FRESH_S = 2.0  # an older keyframe is played to a joining viewer, and a new one is asked for
+RETRANSMISSIONS_PER_S = 500  # per viewer, sustained
+RETRANSMISSIONS_BURST = 256
+PUBLISHERS_MAX = 64  # per worker
+PEER_ADDRESSES_MAX = 8  # validated addresses kept per peer
+PEER_SWEEP_INTERVAL_S = 0.5
+DTLS_QUEUE_DATAGRAMS_MAX = 64  # per peer, before and after the handshake
+UDP_BUFFER_BYTES = 4 * 1024 * 1024  # asked of the kernel, each way; it may grant less
+MEDIA_TICK_S = 0.02
+MEDIA_REPORT_INTERVAL_S = 1.0  # receiver reports upstream, statistics to the studio
+REMB_BITS_PER_S_START = 2_500_000
+REMB_BITS_PER_S_MIN = 150_000
 
 # --- chat -----------------------------------------------------------------------------------------------------
 CHAT_TEXT_BYTES_MAX = 1000
@@ -131,6 +146,10 @@ assert CHAT_TEXT_BYTES_MAX < WS_MESSAGE_BYTES_MAX
 assert BATCH_BYTES_MAX < VIEWER_BACKLOG_BYTES_MAX, "one batch must never make a healthy viewer look slow"
 assert BATCH_INTERVAL_S < STATE_INTERVAL_S
 assert PEER_DEAD_S < CONSENT_EXPIRY_S
+assert PEER_SWEEP_INTERVAL_S * 4 < PEER_DEAD_S, "the sweep must not eat the time it has to find a dead peer in"
+assert GOP_PACKETS_MAX & (GOP_PACKETS_MAX - 1) == 0, "the packet cache is indexed by the low bits of a sequence number"
+assert RETRANSMISSIONS_BURST < GOP_PACKETS_MAX
+assert REMB_BITS_PER_S_MIN < REMB_BITS_PER_S_START < REMB_BITS_PER_S_MAX
 assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"
