@@ -19,7 +19,7 @@ from live.core.database import Database, migrate
 
 # Work of the start and the end of a process, when nobody waits for the loop.
 _MAY_BLOCK = {
-    "live/core/database.py": {"_sqlite_engine", "_upgrade"},
+    "live/core/database.py": {"_sqlite_engine", "_upgrade", "_at_head"},
     "live/core/valkey.py": {"__init__", "start", "stop", "_end", "_launch", "_release_watcher", "_lock", "_socket_path"},
     "asyncpg/connect_utils.py": {"_parse_connect_dsn_and_args"},  # looks for ~/.pgpass at each connect
 }

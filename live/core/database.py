@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -150,18 +152,40 @@ def _postgresql_engine(url: str) -> AsyncEngine:
 
 async def migrate(url: str) -> None:
     """Bring the schema at `url` to the newest revision; does nothing when it is there."""
+    async with _schema_connection(url) as connection:
+        if connection.dialect.name == "postgresql":
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        await connection.run_sync(_upgrade)
+
+
+async def is_current(url: str) -> bool:
+    """Whether the schema at `url` is the one that this version of the code expects."""
+    async with _schema_connection(url) as connection:
+        return await connection.run_sync(_at_head)
+
+
+@asynccontextmanager
+async def _schema_connection(url: str) -> AsyncIterator[AsyncConnection]:
     engine = _sqlite_engine(url, "BEGIN IMMEDIATE") if url.startswith("sqlite") else _postgresql_engine(url)
     try:
         async with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            await connection.run_sync(_upgrade)
+            yield connection
     finally:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection) -> None:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _at_head(connection: Connection) -> bool:
+    found = MigrationContext.configure(connection).get_current_heads()
+    return set(found) == set(ScriptDirectory.from_config(_config()).get_heads())

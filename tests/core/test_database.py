@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from live.core.clock import ManualClock, SystemClock
-from live.core.database import Database, migrate
+from live.core.database import Database, is_current, migrate
 from live.core.errors import Kind, Problem
 
 
@@ -77,6 +77,11 @@ async def test_concurrent_increments_are_all_kept(counter: Database) -> None:
 
 async def test_migrating_twice_does_nothing(database_url: str) -> None:
     await migrate(database_url)
+    assert await is_current(database_url)
+
+
+async def test_an_empty_file_is_not_current(tmp_path: Path) -> None:
+    assert not await is_current(f"sqlite:///{tmp_path / 'empty.db'}")
 
 
 async def test_sqlite_is_durable(tmp_path: Path, clock: ManualClock) -> None:
