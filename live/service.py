@@ -1,0 +1,360 @@
+"""What can be done with shows; every verb is one transaction, and the screens hear of it after COMMIT."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from live import shows, store, timeline
+from live.core.auth import Role, Tokens, hash_stream_key
+from live.core.clock import Clock
+from live.core.codec import encode
+from live.core.database import Database
+from live.core.errors import Kind, Problem
+from live.core.ids import secret_token, uuid7
+from live.core.limits import (
+    LABEL_CHARS_MAX,
+    LINEUP_MAX,
+    PRODUCT_ID_CHARS_MAX,
+    SHOWS_LISTED_MAX,
+    STREAM_KEYS_MAX,
+    TIMELINE_EVENTS_LISTED_MAX,
+)
+from live.shows import OVER, Show, ShowState
+from live.store import StreamKey
+from live.timeline import Entry, Pin, Product
+from live.transaction import Outlet, Transaction, Transactions
+
+__all__ = ["Outlet", "Products", "Shows", "Transaction"]
+
+Products = Callable[[list[str]], Awaitable[list[Product]]]
+
+
+async def no_products(_product_ids: list[str]) -> list[Product]:
+    """The products of an installation without a catalogue."""
+    return []
+
+
+class Shows:
+    """The shows of this installation.
+
+    `products` turns product ids into whole products, in the same order, leaving out unknown ones; app.py sets it
+    to the catalogue's. `tokens` None: only stream keys may publish.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        outlet: Outlet,
+        clock: Clock,
+        *,
+        tokens: Tokens | None = None,
+        products: Products = no_products,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._tokens = tokens
+        self._transactions = Transactions(database, outlet)
+        # A pin reads its product on a second connection while its transaction holds the first. One at a time, or
+        # as many pins as the pool has connections would wait for each other for ever.
+        self._catalogue = asyncio.Lock()
+        self.products = products
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A write transaction whose announcements are published after COMMIT, in commit order.
+
+        When COMMIT succeeded and the bus is down, the block still succeeds: SQL is the truth. Raises `Problem`
+        overloaded or unavailable, and unknown_show for an event in a show that does not exist.
+        """
+        return self._transactions.open()
+
+    async def close(self) -> None:
+        """Wait until all that was committed is published."""
+        await self._transactions.close()
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    async def get(self, show_id: str) -> Show:
+        """The show; raises `Problem` unknown_show."""
+        async with self._database.read() as conn:
+            return await self.find(conn, show_id)
+
+    async def find(self, conn: AsyncConnection, show_id: str, *, lock: bool = False) -> Show:
+        """As `get`, inside a transaction; `lock`: nobody else changes it before the transaction ends."""
+        # An id that cannot be one never reaches SQL, where a NUL or half a surrogate would be our error.
+        show = await store.find_show(conn, show_id, lock=lock) if shows.is_show_id(show_id) else None
+        if show is None:
+            raise Problem(Kind.unknown_show, field="show")
+        return show
+
+    async def list_shows(
+        self, *, states: Sequence[ShowState] | None = None, before: str | None = None, drafts: bool = False
+    ) -> list[Show]:
+        """A page of shows, the newest first.
+
+        `states` None: all; `drafts`: also those that are not announced yet; `before`: the last show's id of the
+        page before, None for the first page. Raises `Problem` unknown_show for `before`.
+        """
+        wanted = [s for s in states or ShowState if drafts or s is not ShowState.draft]
+        async with self._database.read() as conn:
+            last = None if before is None else await self.find(conn, before)
+            return await store.list_shows(conn, wanted, last, SHOWS_LISTED_MAX)
+
+    async def snapshot(self, show_id: str) -> timeline.Snapshot:
+        """The show's part of a snapshot: `show`, `lineup`, `pin`; raises `Problem` unknown_show."""
+        async with self._database.read() as conn:
+            show = await self.find(conn, show_id)
+            product_ids = await store.lineup(conn, show_id)
+            pin = await store.current_pin(conn, show_id)
+        lineup = await self.products(product_ids)
+        return timeline.compose(show, lineup, _pinned(pin, lineup))
+
+    async def timeline(self, show_id: str, after: int = 0, limit: int = TIMELINE_EVENTS_LISTED_MAX) -> list[Entry]:
+        """Up to `limit` entries after number `after`; raises `Problem` unknown_show or invalid_field."""
+        if not 0 <= after < 2**31:
+            raise Problem(Kind.invalid_field, "A number of 0 or more.", field="after")
+        if not 1 <= limit <= TIMELINE_EVENTS_LISTED_MAX:
+            raise Problem(Kind.invalid_field, f"Between 1 and {TIMELINE_EVENTS_LISTED_MAX}.", field="limit")
+        async with self._database.read() as conn:
+            await self.find(conn, show_id)
+            return await store.events_after(conn, show_id, after, limit)
+
+    async def shows_with_product(self, conn: AsyncConnection | None, product_ids: Sequence[str]) -> list[str]:
+        """Ids of the shows that are not over and whose lineup holds one of `product_ids`.
+
+        `conn` None: in a transaction of its own.
+        """
+        if not product_ids:
+            return []
+        if conn is not None:
+            return await store.shows_with(conn, product_ids)
+        async with self._database.read() as own:
+            return await store.shows_with(own, product_ids)
+
+    # --- the show ---------------------------------------------------------------------------------------------
+
+    async def create(
+        self,
+        show_id: str,
+        title: str,
+        *,
+        scheduled_at_ms: int | None = None,
+        auto_live: bool = False,
+        key: str | None = None,
+        subject: str = "",
+    ) -> Show:
+        """A new draft. `key`, of the client `subject`, makes it idempotent.
+
+        Raises `Problem` invalid_field, show_exists, or key_reused when `key` made another show.
+        """
+        show = Show(
+            id=shows.check_show_id(show_id),
+            title=shows.clean_title(title),
+            state=ShowState.draft,
+            created_at_ms=0,
+            scheduled_at_ms=shows.check_date(scheduled_at_ms),
+            auto_live=auto_live,
+        )
+        asked = _digest(show)
+        create_key = None if key is None else _digest(subject, key)
+        async with self.transaction() as tx:
+            show = msgspec.structs.replace(show, created_at_ms=tx.now_ms)
+            if await store.insert_show(tx.conn, show, create_key, asked):
+                return show
+            made = None if create_key is None else await store.created_under(tx.conn, create_key)
+        if made is None:
+            raise Problem(Kind.show_exists, field="id")
+        if made[1] != asked:
+            raise Problem(Kind.key_reused, field="Idempotency-Key")
+        return made[0]
+
+    async def update(
+        self,
+        show_id: str,
+        *,
+        title: str | msgspec.UnsetType = msgspec.UNSET,
+        scheduled_at_ms: int | msgspec.UnsetType | None = msgspec.UNSET,
+        auto_live: bool | msgspec.UnsetType = msgspec.UNSET,
+    ) -> Show:
+        """Change what is set; raises `Problem` unknown_show, and what `shows.edit` raises."""
+        async with self._changing(show_id) as (tx, show):
+            changed = shows.edit(show, title=title, scheduled_at_ms=scheduled_at_ms, auto_live=auto_live)
+            return await _save(tx, show, changed)
+
+    async def transition(self, show_id: str, to: ShowState) -> Show:
+        """The host moves the show; raises `Problem` unknown_show, and what `shows.transition` raises."""
+        async with self._changing(show_id) as (tx, show):
+            return await _save(tx, show, shows.transition(show, to, tx.now_ms))
+
+    async def publisher_changed(self, show_id: str, present: bool) -> Show:
+        """Video arrives now, or no longer; the show may go live by it. Raises `Problem` unknown_show."""
+        async with self._changing(show_id) as (tx, show):
+            return await _save(tx, show, shows.with_publisher(show, present, tx.now_ms))
+
+    async def forget_publishers(self) -> None:
+        """At the start of the only worker: whoever published to the process before this one is gone."""
+        async with self._database.read() as conn:
+            show_ids = await store.publishing_shows(conn)
+        for show_id in show_ids:
+            await self.publisher_changed(show_id, False)
+
+    async def restage(self, show_id: str) -> Show:
+        """Make an ended show (the demo's) a lobby that was never on air; its timeline starts again.
+
+        No transition leads here: what viewers could replay is gone afterwards. Raises `Problem` unknown_show.
+        """
+        async with self._changing(show_id) as (tx, show):
+            await store.forget_events(tx.conn, show_id)
+            fresh = msgspec.structs.replace(show, state=ShowState.lobby, started_at_ms=None, ended_at_ms=None)
+            return await _save(tx, show, fresh)
+
+    # --- lineup and pin ---------------------------------------------------------------------------------------
+
+    async def set_lineup(self, show_id: str, product_ids: Sequence[str]) -> list[Product]:
+        """Put these products, in this order, in place of the lineup; a pin that is not among them goes.
+
+        Raises `Problem` unknown_show, invalid_field for too many or doubles, unknown_product.
+        """
+        if len(product_ids) > LINEUP_MAX:
+            raise Problem(Kind.invalid_field, f"At most {LINEUP_MAX} products.", field="product_ids")
+        seen: set[str] = set()
+        for index, product_id in enumerate(product_ids):
+            _check_product_id(product_id, f"product_ids[{index}]")
+            if product_id in seen:
+                raise Problem(Kind.invalid_field, "Twice in the lineup.", field=f"product_ids[{index}]")
+            seen.add(product_id)
+        async with self._catalogue, self._changing(show_id) as (tx, _):
+            lineup = await self.products(list(product_ids))
+            known = {product["id"] for product in lineup}
+            for index, product_id in enumerate(product_ids):
+                if product_id not in known:
+                    raise Problem(Kind.unknown_product, field=f"product_ids[{index}]")
+            pin = await store.current_pin(tx.conn, show_id)
+            if pin is not None and pin.product_id not in seen:
+                await _unpin(tx, show_id, pin)
+            await store.replace_lineup(tx.conn, show_id, product_ids)
+            tx.event(show_id, "show.lineup", {"lineup": lineup})
+            return lineup
+
+    async def pin(self, show_id: str, product_id: str) -> dict[str, Any]:
+        """Put a product of the lineup on screen in place of another; the pin that is there already stays.
+
+        Raises `Problem` unknown_show, not_in_lineup, unknown_product (it left the catalogue), and
+        illegal_transition when the show is over.
+        """
+        async with self._catalogue, self._changing(show_id) as (tx, show):
+            if show.state in OVER:
+                raise Problem(Kind.illegal_transition, "The show is over.", extra={"state": show.state.value})
+            if product_id not in await store.lineup(tx.conn, show_id):
+                raise Problem(Kind.not_in_lineup, field="product_id")
+            product = next(iter(await self.products([product_id])), None)
+            if product is None:
+                raise Problem(Kind.unknown_product, field="product_id")
+            current = await store.current_pin(tx.conn, show_id)
+            if current is not None:
+                if current.product_id == product_id:
+                    return timeline.pin_view(current, product)
+                await store.close_pin(tx.conn, current.id, tx.now_ms)
+            pin = Pin(id=uuid7(tx.now_ms), product_id=product_id, pinned_at_ms=tx.now_ms)
+            await store.insert_pin(tx.conn, show_id, pin)
+            view = timeline.pin_view(pin, product)
+            tx.event(show_id, "product.pinned", view)
+            return view
+
+    async def unpin(self, show_id: str) -> None:
+        """Take the pinned product off the screen, if there is one; raises `Problem` unknown_show."""
+        async with self._changing(show_id) as (tx, _):
+            pin = await store.current_pin(tx.conn, show_id)
+            if pin is not None:
+                await _unpin(tx, show_id, pin)
+
+    # --- who may publish --------------------------------------------------------------------------------------
+
+    async def create_stream_key(self, show_id: str, label: str = "") -> tuple[StreamKey, str]:
+        """A new stream key and its secret, which is not kept.
+
+        Raises `Problem` unknown_show, invalid_field, too_many_stream_keys.
+        """
+        label = shows.clean_line(label, "label", LABEL_CHARS_MAX) if label.strip() else ""
+        async with self._changing(show_id) as (tx, _):
+            if await store.count_stream_keys(tx.conn, show_id) >= STREAM_KEYS_MAX:
+                raise Problem(Kind.too_many_stream_keys, f"At most {STREAM_KEYS_MAX}; revoke one first.")
+            key = StreamKey(id=uuid7(tx.now_ms), label=label, created_at_ms=tx.now_ms, revoked_at_ms=None)
+            secret = secret_token()
+            await store.insert_stream_key(tx.conn, show_id, key, hash_stream_key(secret))
+            return key, secret
+
+    async def stream_keys(self, show_id: str) -> list[StreamKey]:
+        """The show's good stream keys, the oldest first; raises `Problem` unknown_show."""
+        async with self._database.read() as conn:
+            await self.find(conn, show_id)
+            return await store.stream_keys(conn, show_id)
+
+    async def revoke_stream_key(self, show_id: str, key_id: str) -> None:
+        """Make a key useless for publishers to come; raises `Problem` unknown_show, unknown_stream_key."""
+        async with self._changing(show_id) as (tx, _):
+            key = await store.find_stream_key(tx.conn, show_id, key_id) if key_id.isalnum() else None
+            if key is None:
+                raise Problem(Kind.unknown_stream_key, field="id")
+            if key.revoked_at_ms is None:
+                await store.revoke_stream_key(tx.conn, key_id, tx.now_ms)
+
+    async def authorise_publisher(self, show_id: str, bearer: str) -> None:
+        """Let pass whoever may publish to the show: a stream key of the show, or a token with the role host.
+
+        Raises `Problem` unknown_show, token_missing, token_invalid, token_expired, role_forbidden,
+        show_forbidden, and illegal_transition when the show is over.
+        """
+        async with self._database.read() as conn:
+            show = await self.find(conn, show_id)
+            if not bearer:
+                raise Problem(Kind.token_missing)
+            owner = await store.show_of_stream_key(conn, hash_stream_key(bearer))
+        if owner is not None and owner != show_id:
+            raise Problem(Kind.show_forbidden, "The stream key belongs to another show.")
+        if owner is None:
+            if self._tokens is None:
+                raise Problem(Kind.token_invalid)
+            self._tokens.verify(bearer).require(Role.host, show_id)
+        if show.state in OVER:
+            raise Problem(Kind.illegal_transition, "The show is over.", extra={"state": show.state.value})
+
+    @asynccontextmanager
+    async def _changing(self, show_id: str) -> AsyncIterator[tuple[Transaction, Show]]:
+        """A transaction with the show locked; raises `Problem` unknown_show."""
+        async with self.transaction() as tx:
+            yield tx, await self.find(tx.conn, show_id, lock=True)
+
+
+async def _save(tx: Transaction, before: Show, after: Show) -> Show:
+    """Write and announce what changed, if anything did."""
+    if after != before:
+        await store.save_show(tx.conn, after)
+        tx.event(after.id, "show.state", timeline.show_view(after))
+    return after
+
+
+async def _unpin(tx: Transaction, show_id: str, pin: Pin) -> None:
+    await store.close_pin(tx.conn, pin.id, tx.now_ms)
+    tx.event(show_id, "product.unpinned", {"pin_id": pin.id})
+
+
+def _pinned(pin: Pin | None, lineup: list[Product]) -> dict[str, Any] | None:
+    """The pin with its product; a pinned product is always in the lineup, unless it left the catalogue."""
+    if pin is None:
+        return None
+    product = next((product for product in lineup if product["id"] == pin.product_id), None)
+    return None if product is None else timeline.pin_view(pin, product)
+
+
+def _check_product_id(product_id: str, field: str) -> None:
+    if not 1 <= len(product_id) <= PRODUCT_ID_CHARS_MAX or not product_id.isprintable():
+        raise Problem(Kind.unknown_product, field=field)
+
+
+def _digest(*members: object) -> str:
+    return hashlib.sha256(encode(members, "msgpack")).hexdigest()
