@@ -1,0 +1,282 @@
+"""What can be done in a show's chat: write, read, moderate. A message is in SQL before anyone sees it."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat import messages, moderation, store
+from chat.moderation import Mute, Standing
+from chat.store import Author, LogEntry, Message
+from live.core.auth import Principal, Role
+from live.core.codec import plain
+from live.core.database import Database
+from live.core.errors import Kind, Problem
+from live.core.ids import uuid7
+from live.core.limits import (
+    CHAT_HISTORY_SHOWN,
+    CHAT_RATE_BURST,
+    CHAT_RATE_PER_S,
+    IDEMPOTENCY_KEY_CHARS_MAX,
+    MODERATION_LOG_LISTED_MAX,
+    VIEWER_ID_CHARS_MAX,
+)
+from live.service import Shows, Transaction
+from live.timeline import show_clock
+
+Take = Callable[[str, float, float], Awaitable[float]]
+"""Takes one from a bucket (name, refill per second, size); answers 0.0, or how many seconds are missing."""
+
+_ROW_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Chat:
+    """The chats of all shows. `take` counts rates over all workers (the bus does)."""
+
+    def __init__(self, shows: Shows, database: Database, take: Take) -> None:
+        self._shows = shows
+        self._database = database
+        self._take = take
+
+    # --- viewers ----------------------------------------------------------------------------------------------
+
+    async def post(
+        self, show_id: str, author: Principal, text: str, *, reply_to: str | None = None, key: str | None = None
+    ) -> tuple[Message, bool]:
+        """Write a message; it, and whether it had been written before under the same `key`.
+
+        Raises `Problem` unknown_show, show_forbidden, chat_empty, chat_too_long, unknown_message (for `reply_to`),
+        rate_limited, banned, timed_out, slow_mode, and key_reused when `key` wrote something else.
+        """
+        author.require(Role.viewer, show_id)
+        text = messages.clean_text(text)
+        _check_key(key)
+        _check_subject(author)
+        viewer = Author(id=author.subject, name=messages.shown_name(author.name), role=author.role.value)
+        exempt = moderation.is_exempt(author, show_id)
+        async with self._database.read() as conn:
+            await self._shows.find(conn, show_id)
+        if not exempt:
+            wait_s = await self._take(f"chat:{show_id}:{author.subject}", CHAT_RATE_PER_S, CHAT_RATE_BURST)
+            _refuse(moderation.rate_refusal(wait_s))
+        async with self._shows.transaction() as tx:
+            show = await self._shows.find(tx.conn, show_id)
+            member = await store.enter(tx.conn, show_id, viewer)
+            if key is not None:
+                done = await store.posted_under(tx.conn, show_id, author.subject, key)
+                if done is not None:
+                    if (done.text, done.reply_to) != (text, reply_to):
+                        raise Problem(Kind.key_reused, field="key")
+                    return done, True
+            if not exempt:
+                slow_s = await store.slow_mode(tx.conn, show_id)
+                _refuse(moderation.refusal(member.standing, slow_s, tx.now_ms))
+            if reply_to is not None:
+                await _check_reply(tx.conn, show_id, reply_to)
+            message = Message(
+                id=uuid7(tx.now_ms),
+                viewer=viewer,
+                text=text,
+                sent_at_ms=tx.now_ms,
+                reply_to=reply_to,
+            )
+            at_ms = show_clock(show.started_at_ms, show.ended_at_ms, tx.now_ms)
+            standing = msgspec.structs.replace(member.standing, posted_at_ms=tx.now_ms)
+            await store.save_standing(tx.conn, show_id, author.subject, standing)
+            await store.insert_message(tx.conn, show_id, message, at_ms, key)
+            tx.broadcast(show_id, at_ms, "chat.message", plain(message), key=message.id)
+            return message, False
+
+    async def history(
+        self, show_id: str, *, before: str | None = None, limit: int = CHAT_HISTORY_SHOWN
+    ) -> list[Message]:
+        """Up to `limit` messages older than the id `before` (None: the newest), the oldest first.
+
+        Raises `Problem` unknown_show or invalid_field.
+        """
+        if before is not None and not _ROW_ID.fullmatch(before):
+            raise Problem(Kind.invalid_field, "The id of a message.", field="before")
+        if not 1 <= limit <= CHAT_HISTORY_SHOWN:
+            raise Problem(Kind.invalid_field, f"Between 1 and {CHAT_HISTORY_SHOWN}.", field="limit")
+        async with self._database.read() as conn:
+            await self._shows.find(conn, show_id)
+            return await store.history(conn, show_id, before, limit)
+
+    async def snapshot(self, show_id: str) -> dict[str, Any]:
+        """The chat's part of a show's snapshot: `messages`, `slow_s`."""
+        async with self._database.read() as conn:
+            newest = await store.history(conn, show_id, None, CHAT_HISTORY_SHOWN)
+            return {"messages": plain(newest), "slow_s": await store.slow_mode(conn, show_id)}
+
+    async def personal(self, show_id: str, viewer: Principal) -> dict[str, Any]:
+        """What only this viewer needs to know: `muted`, with the data of the notice `chat.muted`, or None."""
+        if not _is_viewer_id(viewer.subject) or moderation.is_exempt(viewer, show_id):
+            return {"muted": None}
+        async with self._database.read() as conn:
+            member = await store.find_member(conn, show_id, viewer.subject)
+            now_ms = await self._database.now_ms(conn)
+        if member is None or member.standing.muted_at(now_ms) is Mute.none:
+            return {"muted": None}
+        return {"muted": {"until_ms": member.standing.muted_until_ms, "reason": member.standing.reason}}
+
+    # --- moderators -------------------------------------------------------------------------------------------
+
+    async def delete(self, show_id: str, by: Principal, message_id: str) -> None:
+        """Take a message off the screens; doing it twice does no harm.
+
+        Raises `Problem` unknown_show, role_forbidden, show_forbidden, unknown_message.
+        """
+        async with self._shows.transaction() as tx:
+            at_ms = await self._moderate(tx, show_id, by)
+            found = await store.deletion_of(tx.conn, show_id, message_id) if _ROW_ID.fullmatch(message_id) else None
+            if found is None:
+                raise Problem(Kind.unknown_message, field="id")
+            author, deleted = found
+            if not deleted:
+                await store.delete_message(tx.conn, message_id, by.subject, tx.now_ms)
+                await _log(tx, show_id, by, "delete", viewer_id=author, message_id=message_id)
+                tx.broadcast(show_id, at_ms, "chat.deleted", {"id": message_id}, key=uuid7(tx.now_ms))
+
+    async def timeout(self, show_id: str, by: Principal, viewer_id: str, seconds: int, reason: str = "") -> None:
+        """Keep a viewer from writing for `seconds` and clear what they wrote.
+
+        Raises `Problem` unknown_show, role_forbidden, show_forbidden, unknown_viewer, invalid_field.
+        """
+        reason = messages.clean_reason(reason)
+        async with self._shows.transaction() as tx:
+            standing = moderation.timeout(seconds, tx.now_ms, reason)
+            await self._mute(tx, show_id, by, viewer_id, standing, "timeout", seconds)
+
+    async def ban(self, show_id: str, by: Principal, viewer_id: str, reason: str = "") -> None:
+        """Keep a viewer from writing in this show and clear what they wrote.
+
+        Raises `Problem` unknown_show, role_forbidden, show_forbidden, unknown_viewer, invalid_field.
+        """
+        standing = Standing(mute=Mute.ban, reason=messages.clean_reason(reason))
+        async with self._shows.transaction() as tx:
+            await self._mute(tx, show_id, by, viewer_id, standing, "ban", None)
+
+    async def unban(self, show_id: str, by: Principal, viewer_id: str) -> None:
+        """Let a viewer write again, after a ban or a timeout; what was cleared stays cleared.
+
+        Raises `Problem` unknown_show, role_forbidden, show_forbidden, unknown_viewer.
+        """
+        async with self._shows.transaction() as tx:
+            await self._moderate(tx, show_id, by)
+            member = await _find_member(tx.conn, show_id, viewer_id)
+            if member.standing.mute is not Mute.none:
+                standing = Standing(posted_at_ms=member.standing.posted_at_ms)
+                await store.save_standing(tx.conn, show_id, viewer_id, standing)
+                await _log(tx, show_id, by, "unban", viewer_id=viewer_id)
+                tx.notice(show_id, viewer_id, "chat.muted", {"until_ms": 0, "reason": ""})
+
+    async def set_slow_mode(self, show_id: str, by: Principal, seconds: int) -> None:
+        """Have every viewer wait `seconds` between two messages; 0 ends it.
+
+        Raises `Problem` unknown_show, role_forbidden, show_forbidden, invalid_field.
+        """
+        moderation.check_slow(seconds)
+        async with self._shows.transaction() as tx:
+            await self._moderate(tx, show_id, by)
+            await store.save_slow_mode(tx.conn, show_id, seconds)
+            await _log(tx, show_id, by, "slow", seconds=seconds)
+            tx.event(show_id, "chat.mode", {"slow_s": seconds})
+
+    async def log(self, show_id: str, by: Principal, *, before: str | None = None) -> list[LogEntry]:
+        """A page of what moderators did, the newest first; `before` None: from the newest on.
+
+        Raises `Problem` unknown_show, role_forbidden, show_forbidden, invalid_field.
+        """
+        by.require(Role.moderator, show_id)
+        if before is not None and not _ROW_ID.fullmatch(before):
+            raise Problem(Kind.invalid_field, "The id of an entry.", field="before")
+        async with self._database.read() as conn:
+            await self._shows.find(conn, show_id)
+            return await store.log_entries(conn, show_id, before, MODERATION_LOG_LISTED_MAX)
+
+    async def _moderate(self, tx: Transaction, show_id: str, by: Principal) -> int:
+        """The show's clock, for a moderator of the show; raises `Problem` unknown_show and what `require` raises."""
+        show = await self._shows.find(tx.conn, show_id)
+        by.require(Role.moderator, show_id)
+        _check_subject(by)
+        return show_clock(show.started_at_ms, show.ended_at_ms, tx.now_ms)
+
+    async def _mute(
+        self,
+        tx: Transaction,
+        show_id: str,
+        by: Principal,
+        viewer_id: str,
+        standing: Standing,
+        action: str,
+        seconds: int | None,
+    ) -> None:
+        at_ms = await self._moderate(tx, show_id, by)
+        member = await _find_member(tx.conn, show_id, viewer_id)
+        moderation.check_mutable(member.role)
+        standing = msgspec.structs.replace(standing, posted_at_ms=member.standing.posted_at_ms)
+        await store.save_standing(tx.conn, show_id, viewer_id, standing)
+        await store.delete_messages_of(tx.conn, show_id, viewer_id, by.subject, tx.now_ms)
+        await _log(tx, show_id, by, action, viewer_id=viewer_id, seconds=seconds, reason=standing.reason)
+        tx.broadcast(show_id, at_ms, "chat.cleared", {"viewer_id": viewer_id}, key=uuid7(tx.now_ms))
+        muted = {"until_ms": standing.muted_until_ms, "reason": standing.reason}
+        tx.notice(show_id, viewer_id, "chat.muted", muted)
+
+
+async def _find_member(conn: AsyncConnection, show_id: str, viewer_id: str) -> store.Member:
+    member = await store.find_member(conn, show_id, viewer_id, lock=True) if _is_viewer_id(viewer_id) else None
+    if member is None:
+        raise Problem(Kind.unknown_viewer, "Nobody with this id has written in the show.", field="viewer_id")
+    return member
+
+
+async def _check_reply(conn: AsyncConnection, show_id: str, reply_to: str) -> None:
+    found = await store.deletion_of(conn, show_id, reply_to) if _ROW_ID.fullmatch(reply_to) else None
+    if found is None or found[1]:
+        raise Problem(Kind.unknown_message, "The message to reply to is gone.", field="reply_to")
+
+
+async def _log(
+    tx: Transaction,
+    show_id: str,
+    by: Principal,
+    action: str,
+    *,
+    viewer_id: str | None = None,
+    message_id: str | None = None,
+    seconds: int | None = None,
+    reason: str = "",
+) -> None:
+    entry = LogEntry(
+        id=uuid7(tx.now_ms),
+        at_ms=tx.now_ms,
+        action=action,
+        moderator_id=by.subject,
+        viewer_id=viewer_id,
+        message_id=message_id,
+        seconds=seconds,
+        reason=reason,
+    )
+    await store.log(tx.conn, show_id, entry)
+
+
+def _refuse(refusal: moderation.Refusal | None) -> None:
+    if refusal is not None:
+        raise refusal.problem()
+
+
+def _is_viewer_id(value: str) -> bool:
+    """Whether SQL can hold it: what we sign always can, what a path or a foreign token holds may not."""
+    return 1 <= len(value) <= VIEWER_ID_CHARS_MAX and value.isprintable()
+
+
+def _check_subject(principal: Principal) -> None:
+    if not _is_viewer_id(principal.subject):
+        raise Problem(Kind.token_invalid, "The token's subject cannot be used in the chat.")
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX and key.isascii() and key.isprintable()):
+        raise Problem(Kind.invalid_field, f"1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters.", field="key")

@@ -1,0 +1,283 @@
+"""SQL of the chat: messages, members, modes and the moderation log.
+
+A message stays when it is deleted, marked by whom: screens do not get it again, the log is complete. A member's row
+is locked by every post and every mute of that viewer, so that a ban and a message in flight come in one order.
+"""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Row, String, Table, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat.moderation import Mute, Standing
+from live.core.auth import Role
+from live.core.database import metadata
+from live.core.limits import (
+    CHAT_REASON_BYTES_MAX,
+    CHAT_TEXT_BYTES_MAX,
+    IDEMPOTENCY_KEY_CHARS_MAX,
+    SHOW_ID_CHARS_MAX,
+    VIEWER_ID_CHARS_MAX,
+    VIEWER_NAME_BYTES_MAX,
+)
+
+chat_message = Table(
+    "chat_message",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("show_id", String(SHOW_ID_CHARS_MAX), ForeignKey("show.id"), nullable=False),
+    Column("viewer_id", String(VIEWER_ID_CHARS_MAX), nullable=False),
+    Column("viewer_name", String(VIEWER_NAME_BYTES_MAX), nullable=False),
+    Column("viewer_role", String(16), nullable=False),
+    Column("text", String(CHAT_TEXT_BYTES_MAX), nullable=False),
+    Column("sent_at_ms", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),  # on the show's clock, for the replay
+    Column("reply_to", String(32)),
+    Column("post_key", String(IDEMPOTENCY_KEY_CHARS_MAX)),
+    Column("deleted_at_ms", BigInteger),
+    Column("deleted_by", String(VIEWER_ID_CHARS_MAX)),
+    Index("ix_chat_message_show_id", "show_id", "id"),
+    Index("uq_chat_message_post_key", "show_id", "viewer_id", "post_key", unique=True),
+)
+chat_member = Table(
+    "chat_member",
+    metadata,
+    Column("show_id", String(SHOW_ID_CHARS_MAX), ForeignKey("show.id"), primary_key=True),
+    Column("viewer_id", String(VIEWER_ID_CHARS_MAX), primary_key=True),
+    Column("name", String(VIEWER_NAME_BYTES_MAX), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("posted_at_ms", BigInteger),
+    Column("mute", String(16), nullable=False),
+    Column("muted_until_ms", BigInteger),
+    Column("reason", String(CHAT_REASON_BYTES_MAX), nullable=False),
+)
+chat_mode = Table(
+    "chat_mode",
+    metadata,
+    Column("show_id", String(SHOW_ID_CHARS_MAX), ForeignKey("show.id"), primary_key=True),
+    Column("slow_s", Integer, nullable=False),
+)
+moderation_log = Table(
+    "moderation_log",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("show_id", String(SHOW_ID_CHARS_MAX), ForeignKey("show.id"), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("moderator_id", String(VIEWER_ID_CHARS_MAX), nullable=False),
+    Column("viewer_id", String(VIEWER_ID_CHARS_MAX)),
+    Column("message_id", String(32)),
+    Column("seconds", BigInteger),
+    Column("reason", String(CHAT_REASON_BYTES_MAX), nullable=False),
+    Index("ix_moderation_log_show_id", "show_id", "id"),
+)
+
+
+class Author(msgspec.Struct, frozen=True):
+    """Who wrote a message, as they were called then."""
+
+    id: str
+    name: str
+    role: str
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A chat message as screens see it. `sent_at_ms` is Unix time; `reply_to` None: it answers nobody."""
+
+    id: str
+    viewer: Author
+    text: str
+    sent_at_ms: int
+    reply_to: str | None = None
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A viewer who wrote in a show, with the role of the last time."""
+
+    role: Role
+    standing: Standing
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """What a moderator did. `at_ms` is Unix time; members that an action does not have are None or ""."""
+
+    id: str
+    at_ms: int
+    action: str
+    moderator_id: str
+    viewer_id: str | None = None
+    message_id: str | None = None
+    seconds: int | None = None
+    reason: str = ""
+
+
+_MESSAGE_COLUMNS = [
+    chat_message.c[name] for name in ("id", "viewer_id", "viewer_name", "viewer_role", "text", "sent_at_ms", "reply_to")
+]
+
+
+def _message(row: Row[Any]) -> Message:
+    return Message(
+        id=row.id,
+        viewer=Author(id=row.viewer_id, name=row.viewer_name, role=row.viewer_role),
+        text=row.text,
+        sent_at_ms=row.sent_at_ms,
+        reply_to=row.reply_to,
+    )
+
+
+def _member(row: Row[Any]) -> Member:
+    return Member(
+        role=Role(row.role),
+        standing=Standing(
+            mute=Mute(row.mute),
+            muted_until_ms=row.muted_until_ms,
+            reason=row.reason,
+            posted_at_ms=row.posted_at_ms,
+        ),
+    )
+
+
+# --- messages -------------------------------------------------------------------------------------------------
+
+
+async def insert_message(
+    conn: AsyncConnection, show_id: str, message: Message, at_ms: int, post_key: str | None
+) -> None:
+    """Store a message whose author's row is locked."""
+    await conn.execute(
+        insert(chat_message).values(
+            id=message.id,
+            show_id=show_id,
+            viewer_id=message.viewer.id,
+            viewer_name=message.viewer.name,
+            viewer_role=message.viewer.role,
+            text=message.text,
+            sent_at_ms=message.sent_at_ms,
+            at_ms=at_ms,
+            reply_to=message.reply_to,
+            post_key=post_key,
+        )
+    )
+
+
+async def posted_under(conn: AsyncConnection, show_id: str, viewer_id: str, post_key: str) -> Message | None:
+    """What a viewer posted under an idempotency key, deleted or not."""
+    statement = select(*_MESSAGE_COLUMNS).where(
+        chat_message.c.show_id == show_id,
+        chat_message.c.viewer_id == viewer_id,
+        chat_message.c.post_key == post_key,
+    )
+    row = (await conn.execute(statement)).first()
+    return None if row is None else _message(row)
+
+
+async def deletion_of(conn: AsyncConnection, show_id: str, message_id: str) -> tuple[str, bool] | None:
+    """The author of a message and whether it is deleted; None: there is no such message."""
+    statement = select(chat_message.c.viewer_id, chat_message.c.deleted_at_ms).where(
+        chat_message.c.show_id == show_id, chat_message.c.id == message_id
+    )
+    row = (await conn.execute(statement)).first()
+    return None if row is None else (row.viewer_id, row.deleted_at_ms is not None)
+
+
+async def history(conn: AsyncConnection, show_id: str, before: str | None, limit: int) -> list[Message]:
+    """The newest `limit` messages that are not deleted, the oldest first; `before` None: up to now."""
+    statement = (
+        select(*_MESSAGE_COLUMNS)
+        .where(chat_message.c.show_id == show_id, chat_message.c.deleted_at_ms.is_(None))
+        .order_by(chat_message.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        statement = statement.where(chat_message.c.id < before)
+    return [_message(row) for row in await conn.execute(statement)][::-1]
+
+
+async def delete_message(conn: AsyncConnection, message_id: str, by: str, now_ms: int) -> None:
+    """Mark one message deleted."""
+    await conn.execute(
+        update(chat_message).where(chat_message.c.id == message_id).values(deleted_at_ms=now_ms, deleted_by=by)
+    )
+
+
+async def delete_messages_of(conn: AsyncConnection, show_id: str, viewer_id: str, by: str, now_ms: int) -> None:
+    """Mark all of a viewer's messages deleted."""
+    await conn.execute(
+        update(chat_message)
+        .where(
+            chat_message.c.show_id == show_id,
+            chat_message.c.viewer_id == viewer_id,
+            chat_message.c.deleted_at_ms.is_(None),
+        )
+        .values(deleted_at_ms=now_ms, deleted_by=by)
+    )
+
+
+# --- members --------------------------------------------------------------------------------------------------
+
+
+async def enter(conn: AsyncConnection, show_id: str, viewer: Author) -> Member:
+    """The member's row, made when it is missing, locked until the transaction ends."""
+    dialect = postgresql if conn.dialect.name == "postgresql" else sqlite
+    named = {"name": viewer.name, "role": viewer.role}
+    statement = (
+        dialect.insert(chat_member)
+        .values(show_id=show_id, viewer_id=viewer.id, mute=Mute.none.value, reason="", **named)
+        .on_conflict_do_update(index_elements=["show_id", "viewer_id"], set_=named)
+        .returning(*chat_member.c)
+    )
+    return _member((await conn.execute(statement)).one())
+
+
+async def find_member(conn: AsyncConnection, show_id: str, viewer_id: str, *, lock: bool = False) -> Member | None:
+    """A viewer who wrote in the show; `lock`: until the transaction ends."""
+    statement = select(*chat_member.c).where(chat_member.c.show_id == show_id, chat_member.c.viewer_id == viewer_id)
+    if lock:
+        statement = statement.with_for_update()
+    row = (await conn.execute(statement)).first()
+    return None if row is None else _member(row)
+
+
+async def save_standing(conn: AsyncConnection, show_id: str, viewer_id: str, standing: Standing) -> None:
+    """Write the standing of a member whose row is locked."""
+    values = msgspec.structs.asdict(standing) | {"mute": standing.mute.value}
+    await conn.execute(
+        update(chat_member).where(chat_member.c.show_id == show_id, chat_member.c.viewer_id == viewer_id).values(values)
+    )
+
+
+# --- modes and log --------------------------------------------------------------------------------------------
+
+
+async def slow_mode(conn: AsyncConnection, show_id: str) -> int:
+    """Seconds between two messages of one viewer; 0: no slow mode."""
+    return int(await conn.scalar(select(chat_mode.c.slow_s).where(chat_mode.c.show_id == show_id)) or 0)
+
+
+async def save_slow_mode(conn: AsyncConnection, show_id: str, slow_s: int) -> None:
+    """Set the slow mode."""
+    dialect = postgresql if conn.dialect.name == "postgresql" else sqlite
+    await conn.execute(
+        dialect.insert(chat_mode)
+        .values(show_id=show_id, slow_s=slow_s)
+        .on_conflict_do_update(index_elements=["show_id"], set_={"slow_s": slow_s})
+    )
+
+
+async def log(conn: AsyncConnection, show_id: str, entry: LogEntry) -> None:
+    """Add to the moderation log, which nothing ever changes or removes."""
+    await conn.execute(insert(moderation_log).values(msgspec.structs.asdict(entry) | {"show_id": show_id}))
+
+
+async def log_entries(conn: AsyncConnection, show_id: str, before: str | None, limit: int) -> list[LogEntry]:
+    """The newest `limit` entries, the newest first; `before` None: up to now."""
+    columns = [moderation_log.c[name] for name in LogEntry.__struct_fields__]
+    statement = (
+        select(*columns).where(moderation_log.c.show_id == show_id).order_by(moderation_log.c.id.desc()).limit(limit)
+    )
+    if before is not None:
+        statement = statement.where(moderation_log.c.id < before)
+    return [LogEntry(**row._mapping) for row in await conn.execute(statement)]
