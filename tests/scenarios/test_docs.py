@@ -1,0 +1,57 @@
+"""The documents keep up with the code."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from live.core.errors import CLOSES, Close, Kind
+from live.core.settings import PREFIX, Settings
+from live.realtime import protocol
+
+ROOT = Path(__file__).parents[2]
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", list(Kind), ids=lambda kind: kind.name)
+def test_every_error_is_documented(kind: Kind) -> None:
+    assert f"| {kind.number} | `{kind.name}` | {kind.status} | {kind.title} |" in PROTOCOL
+
+
+@pytest.mark.parametrize("close", CLOSES, ids=lambda close: str(close.code))
+def test_every_close_code_is_documented(close: Close) -> None:
+    assert f"| {close.code} | {close.reason} | {'yes' if close.reconnect else 'no'} |" in PROTOCOL
+
+
+@pytest.mark.parametrize(
+    "type_", [*protocol.ClientMessage.__args__, *protocol.ServerMessage.__args__], ids=lambda type_: type_.__name__
+)
+def test_every_wire_message_has_an_example(type_: type[msgspec.Struct]) -> None:
+    tag = type_.__struct_config__.tag
+    examples = re.findall(r"```json\n(.*?)```", PROTOCOL, re.DOTALL)
+    found = [example for example in examples if f'"type": "{tag}"' in example]
+    assert found, f"no example of {tag}"
+    for example in found:
+        value = msgspec.json.decode(example)
+        messages = value if isinstance(value, list) else [value]
+        for message in messages:
+            if message["type"] == tag:
+                assert isinstance(msgspec.convert(message, type_, strict=True), type_)
+
+
+@pytest.mark.parametrize("field", Settings.__struct_fields__)
+def test_every_setting_is_in_the_readme(field: str) -> None:
+    assert f"`{PREFIX}{field.upper()}`" in README
+
+
+@pytest.mark.parametrize(
+    "document",
+    [path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
