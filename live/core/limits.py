@@ -46,6 +46,9 @@ BUS_PAYLOAD_BYTES_MAX = 64 * 1024
 BUS_RETRY_S_MIN = 0.05
 BUS_RETRY_S_MAX = 2.0
 BUS_TIMEOUT_S = 5.0  # for one answer of the server
+BUS_PULSE_S = 5.0  # a silent connection is asked this often, and given up after two unanswered
+BUS_CONNECTIONS_MAX = 32
+BUS_KEY_KEPT_S = 300
 VALKEY_MEMORY_BYTES_MAX = 256 * 1024 * 1024
 VALKEY_START_TIMEOUT_S = 10.0
 VALKEY_STOP_TIMEOUT_S = 5.0
@@ -64,6 +67,9 @@ PRODUCT_ID_CHARS_MAX = 128
 TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
 
 # --- video ----------------------------------------------------------------------------------------------------
+SDP_LINES_MAX = 1000  # a browser's offer has about 200
+SDP_SECTIONS_MAX = 8
+SDP_CODECS_MAX = 128  # per section: there are no more payload types
 UDP_DATAGRAM_BYTES_MAX = 1500
 UDP_READ_BURST = 64  # datagrams taken from the socket before the loop is given back
 RTP_PROTECT_BYTES_MAX = 1356  # pylibsrtp refuses larger ones
@@ -83,6 +89,9 @@ CONSENT_EXPIRY_S = 30.0  # RFC 7675, section 5.1
 SUBSCRIBERS_MAX = 1000  # per worker
 RELAY_SLICE_S = 0.002  # the relay gives the loop back at least this often
 RELAY_QUEUE_PACKETS_MAX = 1024  # waiting per show; more means the worker is overloaded, and video is dropped
+RELAY_BATCH_PACKETS_MAX = 16  # sent to one viewer before the next viewer's turn
+RELAY_STEP_PACKETS = 64  # sent between two looks at the clock: about 0.35 ms
+SENDER_REPORTS_KEPT = 16  # to recognise them in the viewers' reports
 JOIN_BURST_PACKETS = 16  # of the cached picture, to a joining viewer, per ...
 JOIN_INTERVAL_S = 0.004  # ... this much: about 38 Mbit/s
 GOP_FRESH_S = 2.0  # an older keyframe is played to a joining viewer, and a new one is asked for
@@ -149,6 +158,7 @@ assert PEER_DEAD_S < CONSENT_EXPIRY_S
 assert PEER_SWEEP_INTERVAL_S * 4 < PEER_DEAD_S, "the sweep must not eat the time it has to find a dead peer in"
 assert GOP_PACKETS_MAX & (GOP_PACKETS_MAX - 1) == 0, "the packet cache is indexed by the low bits of a sequence number"
 assert RETRANSMISSIONS_BURST < GOP_PACKETS_MAX
+assert RELAY_BATCH_PACKETS_MAX <= RELAY_STEP_PACKETS
 assert REMB_BITS_PER_S_MIN < REMB_BITS_PER_S_START < REMB_BITS_PER_S_MAX
 assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"

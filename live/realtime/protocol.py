@@ -13,15 +13,9 @@ from typing import Any
 import msgspec
 
 from live.core.codec import Encoding
+from live.core.position import Position
 
 SUBPROTOCOLS: dict[str, Encoding] = {"showcart.json.v1": "json", "showcart.msgpack.v1": "msgpack"}
-
-
-class Position(msgspec.Struct, frozen=True):
-    """A place in a show's stream of events. Offsets count up by one within an epoch."""
-
-    epoch: str
-    offset: int
 
 
 # --- from the client ------------------------------------------------------------------------------------------

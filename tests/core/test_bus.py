@@ -1,0 +1,354 @@
+"""The bus against a real Valkey: numbering, history, hand-over, and what happens when the server goes away."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from live.core import bus as bus_module
+from live.core.bus import Bus, BusError, Message, Position
+from live.core.errors import Kind
+from live.core.limits import HISTORY_EVENTS_MAX
+from live.core.valkey import EmbeddedValkey
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Ear:
+    """A handler that remembers; `until` waits for something to be heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, message: Message) -> None:
+        self.heard.append(message)
+        self._news.set()
+
+    async def until(self, done: Callable[[list[Message]], bool]) -> list[Message]:
+        async with asyncio.timeout(15):
+            while not done(self.heard):
+                self._news.clear()
+                await self._news.wait()
+        return self.heard
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
+    server = EmbeddedValkey(tmp_path)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def url(valkey: EmbeddedValkey) -> str:
+    return await valkey.start()
+
+
+@pytest.fixture
+async def bus(url: str) -> AsyncIterator[Bus]:
+    opened = await Bus.open(url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[Bus]:
+    """A second worker's bus on the same server."""
+    opened = await Bus.open(url)
+    yield opened
+    await opened.close()
+
+
+async def test_events_are_numbered_and_arrive_in_order_on_every_worker(bus: Bus, other: Bus) -> None:
+    here, there = Ear(), Ear()
+    async with bus.subscribe("demo", here), other.subscribe("demo", there):
+        start = await bus.position("demo")
+        assert start.offset == 0
+        sent = [await bus.publish("demo", b"%d" % i) for i in range(200)]
+        assert sent == [Position(start.epoch, i + 1) for i in range(200)]
+        for ear in (here, there):
+            heard = await ear.until(lambda heard: len(heard) == 200)
+            assert heard == [Message("event", Position(start.epoch, i + 1), b"%d" % i) for i in range(200)]
+    assert await other.position("demo") == Position(start.epoch, 200)
+
+
+async def test_concurrent_publishers_get_different_offsets(bus: Bus, other: Bus) -> None:
+    ear = Ear()
+    async with bus.subscribe("demo", ear):
+        made = await asyncio.gather(*[(bus, other)[i % 2].publish("demo", b"x") for i in range(100)])
+        heard = await ear.until(lambda heard: len(heard) == 100)
+    assert sorted(position.offset for position in made) == list(range(1, 101))
+    assert [m.position.offset for m in heard if m.position] == list(range(1, 101))
+
+
+async def test_payload_is_opaque(bus: Bus) -> None:
+    ear = Ear()
+    payload = bytes(range(256)) + b"\nr\ne9:9\n"
+    async with bus.subscribe("demo", ear):
+        position = await bus.publish("demo", payload)
+        await ear.until(lambda heard: len(heard) == 1)
+    assert ear.heard == [Message("event", position, payload)]
+    assert await bus.history("demo", Position(position.epoch, 0), 10) == [(position, payload)]
+
+
+async def test_key_publishes_once(bus: Bus) -> None:
+    ear = Ear()
+    async with bus.subscribe("demo", ear):
+        first = await bus.publish("demo", b"a", key="k")
+        assert await bus.publish("demo", b"a", key="k") == first
+        last = await bus.publish("demo", b"b", key="l")
+        await ear.until(lambda heard: len(heard) >= 2)
+    assert last.offset == first.offset + 1
+    assert [m.payload for m in ear.heard] == [b"a", b"b"]
+
+
+async def test_states_and_notices_are_handed_over_but_not_kept(bus: Bus) -> None:
+    ear = Ear()
+    async with bus.subscribe("demo", ear):
+        before = await bus.position("demo")
+        await bus.send("demo", b"s")
+        await bus.send("demo", b"d", "direct")
+        await ear.until(lambda heard: len(heard) == 2)
+    assert ear.heard == [Message("state", None, b"s"), Message("direct", None, b"d")]
+    assert await bus.position("demo") == before
+    assert await bus.history("demo", before, 10) == []
+
+
+async def test_channels_do_not_mix_and_unsubscribing_ends_it(bus: Bus, url: str) -> None:
+    one, two = Ear(), Ear()
+    async with bus.subscribe("one", one):
+        async with bus.subscribe("two", two):
+            await bus.publish("one", b"1")
+            await bus.publish("two", b"2")
+            await one.until(lambda heard: len(heard) == 1)
+            await two.until(lambda heard: len(heard) == 1)
+        await bus.publish("two", b"3")
+        await bus.publish("one", b"4")
+        await one.until(lambda heard: len(heard) == 2)
+    assert [m.payload for m in two.heard] == [b"2"]
+    async with Redis.from_url(url) as raw:
+        for _ in range(100):
+            if not await raw.pubsub_shardchannels():
+                break
+            await asyncio.sleep(0.01)
+        assert await raw.pubsub_shardchannels() == []
+
+
+async def test_two_handlers_of_one_channel_both_hear_and_one_failing_hurts_nobody(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(message: Message) -> None:
+        raise RuntimeError("a bug of ours")
+
+    ear = Ear()
+    async with bus.subscribe("demo", broken), bus.subscribe("demo", ear):
+        await bus.publish("demo", b"1")
+        await bus.publish("demo", b"2")
+        await ear.until(lambda heard: len(heard) == 2)
+    assert "a bus handler failed" in caplog.text
+
+
+async def test_subscription_is_real_on_entry_however_often_it_is_given_back(bus: Bus, other: Bus) -> None:
+    for i in range(20):
+        ear = Ear()
+        async with bus.subscribe("demo", ear):
+            await other.publish("demo", b"%d" % i)
+            await ear.until(lambda heard: len(heard) == 1)
+        assert ear.heard[0].payload == b"%d" % i
+
+
+async def test_many_subscribe_and_leave_at_once(bus: Bus) -> None:
+    async def visit(i: int) -> bytes:
+        ear = Ear()
+        async with bus.subscribe(f"show{i % 3}", ear):
+            await bus.publish(f"show{i % 3}", b"%d" % i)
+            await ear.until(lambda heard: any(m.payload == b"%d" % i for m in heard))
+        return b"%d" % i
+
+    assert await asyncio.gather(*[visit(i) for i in range(60)]) == [b"%d" % i for i in range(60)]
+
+
+async def test_foreign_frames_are_ignored(bus: Bus, url: str) -> None:
+    ear = Ear()
+    async with bus.subscribe("demo", ear), Redis.from_url(url) as raw:
+        for frame in (b"", b"?", b"e", b"enonsense\nx", b"e\xff:1\nx"):
+            await raw.spublish("showcart:{demo}:events", frame)
+        await bus.publish("demo", b"ours")
+        await ear.until(lambda heard: len(heard) == 1)
+    assert ear.heard[0].payload == b"ours"
+
+
+# --- history --------------------------------------------------------------------------------------------------
+
+
+async def test_history_is_complete_or_none(bus: Bus) -> None:
+    start = await bus.position("demo")
+    for i in range(10):
+        await bus.publish("demo", b"%d" % i)
+    at = [Position(start.epoch, i) for i in range(12)]
+    events = await bus.history("demo", at[4], 300)
+    assert events == [(at[i], b"%d" % (i - 1)) for i in range(5, 11)]
+    assert await bus.history("demo", at[10], 300) == []
+    assert await bus.history("demo", at[4], 5) is None, "more than the limit"
+    assert len(await bus.history("demo", at[4], 6) or ()) == 6
+    assert await bus.history("demo", at[11], 300) is None, "a position that was never reached"
+    assert await bus.history("demo", Position("other", 4), 300) is None
+    assert await bus.history("unheard of", at[0], 300) is None
+
+
+async def test_history_that_was_trimmed_is_a_gap(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert HISTORY_EVENTS_MAX >= 300
+    monkeypatch.setattr(bus_module, "HISTORY_EVENTS_MAX", 5)
+    start = await bus.position("demo")
+    for i in range(10):
+        await bus.publish("demo", b"%d" % i)
+    assert await bus.history("demo", Position(start.epoch, 4), 300) is None
+    assert len(await bus.history("demo", Position(start.epoch, 5), 300) or ()) == 5
+
+
+@pytest.mark.parametrize("lost", ["head", "history"])
+async def test_evicted_keys_are_a_gap_and_never_a_wrong_history(bus: Bus, url: str, lost: str) -> None:
+    start = await bus.position("demo")
+    for _ in range(3):
+        await bus.publish("demo", b"x")
+    async with Redis.from_url(url) as raw:
+        await raw.delete(f"showcart:{{demo}}:{lost}")
+    assert await bus.history("demo", start, 300) is None
+    next_ = await bus.publish("demo", b"y")
+    assert (next_.epoch == start.epoch) == (lost == "history")
+    assert await bus.history("demo", Position(start.epoch, 2), 300) is None
+
+
+async def test_rotate_voids_positions_and_tells_everyone(bus: Bus, other: Bus) -> None:
+    ear = Ear()
+    async with bus.subscribe("demo", ear):
+        before = await bus.publish("demo", b"a")
+        await other.rotate("demo")
+        after = await bus.publish("demo", b"b")
+        await ear.until(lambda heard: len(heard) == 3)
+    assert [m.kind for m in ear.heard] == ["event", "gone", "event"]
+    assert after == Position(after.epoch, 1)
+    assert after.epoch != before.epoch
+    assert await bus.history("demo", before, 300) is None
+
+
+async def test_another_server_identity_rotates(bus: Bus, url: str) -> None:
+    """A failover or restart with an append-only file may lose the last events while the epoch survives."""
+    before = await bus.publish("demo", b"a")
+    async with Redis.from_url(url) as raw:
+        await raw.hset("showcart:{demo}:head", "server", "f" * 40)
+    assert (await bus.position("demo")).epoch != before.epoch
+
+
+# --- limits and presence --------------------------------------------------------------------------------------
+
+
+async def test_take_grants_the_burst_then_names_the_wait(bus: Bus) -> None:
+    assert [await bus.take("b", 0.5, 3) for _ in range(3)] == [0.0, 0.0, 0.0]
+    wait_s = await bus.take("b", 0.5, 3)
+    assert 1.0 < wait_s <= 2.0
+    assert await bus.take("another", 0.5, 3) == 0.0
+
+
+async def test_take_refills(bus: Bus) -> None:
+    assert await bus.take("b", 50, 1) == 0.0
+    wait_s = await bus.take("b", 50, 1)
+    assert 0.0 < wait_s <= 0.02
+    await asyncio.sleep(wait_s + 0.005)
+    assert await bus.take("b", 50, 1) == 0.0
+
+
+async def test_beat_sums_the_living(bus: Bus) -> None:
+    assert await bus.beat("demo", "w1", 5, 30) == 5
+    assert await bus.beat("demo", "w2", 7, 0.05) == 12
+    assert await bus.beat("demo", "w1", 6, 30) == 13
+    await asyncio.sleep(0.08)
+    assert await bus.beat("demo", "w1", 6, 30) == 6, "w2 has not been heard of"
+    assert await bus.beat("demo", "w1", 0, 30) == 0
+
+
+# --- the server goes away -------------------------------------------------------------------------------------
+
+
+async def _kill(valkey: EmbeddedValkey) -> None:
+    pid = valkey.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+async def test_restart_of_the_server_is_told_and_begins_a_new_epoch(bus: Bus, valkey: EmbeddedValkey) -> None:
+    ears = [Ear() for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        for i, ear in enumerate(ears):
+            await stack.enter_async_context(bus.subscribe(f"show{i}", ear))
+        before = await bus.publish("show0", b"a")
+        await _kill(valkey)
+        for ear in ears:
+            await ear.until(lambda heard: any(m.kind == "gone" for m in heard))
+        assert await bus.history("show0", before, 300) is None
+        after = await bus.publish("show0", b"b")
+        assert (after.offset, after.epoch == before.epoch) == (1, False)
+        await ears[0].until(lambda heard: heard[-1].payload == b"b")
+
+
+async def test_subscribing_while_the_server_is_away_waits_for_it(bus: Bus, valkey: EmbeddedValkey) -> None:
+    await _kill(valkey)
+    ear = Ear()
+    async with bus.subscribe("demo", ear):
+        await bus.publish("demo", b"a")
+        await ear.until(lambda heard: any(m.payload == b"a" for m in heard))
+
+
+async def test_without_a_server_calls_are_refused_as_unavailable_and_limits_grant(
+    bus: Bus, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.core.listener.BUS_TIMEOUT_S", 0.2)
+    await valkey.stop()
+    for call in (
+        bus.publish("demo", b""),
+        bus.publish("demo", b"", key="k"),
+        bus.send("demo", b""),
+        bus.position("demo"),
+        bus.rotate("demo"),
+        bus.history("demo", Position("e", 0), 1),
+        bus.beat("demo", "w", 1, 1),
+        bus.check(),
+    ):
+        with pytest.raises(BusError) as caught:
+            await call
+        assert caught.value.kind is Kind.unavailable
+    with pytest.raises(BusError):
+        async with bus.subscribe("demo", Ear()):
+            pass
+    assert await bus.take("b", 1, 1) == 0.0
+
+
+async def test_open_refuses_when_nobody_answers(tmp_path: Path) -> None:
+    with pytest.raises(BusError):
+        await Bus.open(f"unix://{tmp_path}/nobody.sock")
+
+
+async def test_silent_server_is_noticed(bus: Bus, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that swallows everything (here: a stopped process) says nothing; unanswered pings do."""
+    monkeypatch.setattr("live.core.listener.BUS_PULSE_S", 0.05)
+    bus._listener._tasks[1].cancel()
+    bus._listener._tasks[1] = asyncio.create_task(bus._listener._pulse())
+    ear = Ear()
+    pid = valkey.pid
+    assert pid is not None
+    async with bus.subscribe("demo", ear):
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(1000):
+                if bus._listener._connection is None:
+                    break
+                await asyncio.sleep(0.01)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await ear.until(lambda heard: any(m.kind == "gone" for m in heard))
