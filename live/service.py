@@ -294,12 +294,16 @@ class Shows:
             await self.find(conn, show_id)
             return await store.stream_keys(conn, show_id)
 
+    async def stream_key(self, show_id: str, key_id: str) -> StreamKey:
+        """One stream key, good or revoked; raises `Problem` unknown_show, unknown_stream_key."""
+        async with self._database.read() as conn:
+            await self.find(conn, show_id)
+            return await _find_stream_key(conn, show_id, key_id)
+
     async def revoke_stream_key(self, show_id: str, key_id: str) -> None:
         """Make a key useless for publishers to come; raises `Problem` unknown_show, unknown_stream_key."""
         async with self._changing(show_id) as (tx, _):
-            key = await store.find_stream_key(tx.conn, show_id, key_id) if key_id.isalnum() else None
-            if key is None:
-                raise Problem(Kind.unknown_stream_key, field="id")
+            key = await _find_stream_key(tx.conn, show_id, key_id)
             if key.revoked_at_ms is None:
                 await store.revoke_stream_key(tx.conn, key_id, tx.now_ms)
 
@@ -328,6 +332,13 @@ class Shows:
         """A transaction with the show locked; raises `Problem` unknown_show."""
         async with self.transaction() as tx:
             yield tx, await self.find(tx.conn, show_id, lock=True)
+
+
+async def _find_stream_key(conn: AsyncConnection, show_id: str, key_id: str) -> StreamKey:
+    key = await store.find_stream_key(conn, show_id, key_id) if key_id.isalnum() else None
+    if key is None:
+        raise Problem(Kind.unknown_stream_key, field="id")
+    return key
 
 
 async def _save(tx: Transaction, before: Show, after: Show) -> Show:
