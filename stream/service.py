@@ -1,0 +1,442 @@
+"""Who publishes what and who watches it: the media sessions of one worker.
+
+`Media` owns the UDP port, the certificate and the tables; `stream.api` speaks HTTP for it. A show's `Relay` outlives
+its publishers, so a publisher who comes back, or another one who takes over, goes on in front of the same viewers.
+A takeover happens when the newcomer's handshake is complete, not when it asks: whoever is on air stays until then.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from live.core.clock import Clock
+from live.core.errors import Kind, Problem
+from live.core.limits import (
+    MEDIA_REPORT_INTERVAL_S,
+    MEDIA_TICK_S,
+    PEER_SWEEP_INTERVAL_S,
+    PUBLISHERS_MAX,
+    SUBSCRIBERS_MAX,
+)
+from live.core.settings import Settings
+from stream import rtcp, sdp
+from stream.ice import IcePort, resolved
+from stream.ingest import Ingest
+from stream.metrics import MediaCollector
+from stream.peers import Certificate, Peer
+from stream.relay import Pump, Relay, Subscriber
+from stream.rtp import PacketError
+from stream.sessions import Reason, Role, Session, State
+
+logger = logging.getLogger(__name__)
+
+NOT_LIVE_RETRY_S = 3
+FULL_RETRY_S = 5
+_NOTICE_RETRY_S = 1.0
+_STOP_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What a POST made: the session's id, its strong ETag and the SDP answer."""
+
+    session_id: str
+    etag: str
+    answer: str
+
+
+class _Connection:
+    """A session with its peer; the base of both roles. The owner of the peer (`stream.peers.Owner`)."""
+
+    role: Role
+
+    def __init__(self, media: "Media", stage: "_Stage", offer: sdp.Offer) -> None:
+        self.media = media
+        self.stage = stage
+        self.offer = offer
+        etag = f'"{secrets.token_hex(8)}"'
+        self.session = Session(secrets.token_urlsafe(24), stage.show, self.role, etag, media.now())
+        self.peer = Peer(media.port, media.certificate, offer.fingerprints, self, active=offer.setup == "passive")
+
+    def peer_bound(self) -> None:
+        self.session.consented(self.media.now())
+
+    def peer_secured(self) -> None:
+        self.session.secured(self.media.now())
+        self.connected()
+
+    def peer_closed(self, *, failed: bool) -> None:
+        self.media.end(self, Reason.handshake_failed if failed else Reason.closed_by_peer)
+
+    def connected(self) -> None:
+        """The handshake is done."""
+        raise NotImplementedError
+
+    def left(self) -> None:
+        """The session is over."""
+        raise NotImplementedError
+
+    def peer_rtp(self, packet: bytes) -> None:
+        raise NotImplementedError
+
+    def peer_rtcp(self, packet: bytes) -> None:
+        raise NotImplementedError
+
+
+class _Publication(_Connection):
+    role = Role.publisher
+
+    def __init__(self, media: "Media", stage: "_Stage", offer: sdp.Offer, codecs: dict[str, sdp.Codec]) -> None:
+        super().__init__(media, stage, offer)
+        self.codecs = codecs
+        self.ingest = Ingest(self.peer, codecs, stage.relay, media.counts, media.now)
+
+    def connected(self) -> None:
+        """Take the stage; whoever has it, and viewers who cannot play the new codecs, are closed."""
+        before, self.stage.publication = self.stage.publication, self
+        if self.stage.candidate is self:
+            self.stage.candidate = None
+        stranded = self.stage.relay.begin(self.codecs, self.ingest.want_keyframe)
+        if before is not None:
+            self.media.end(before, Reason.taken_over)
+        for subscriber in stranded:
+            for connection in self.media.connections(self.stage.show):
+                if isinstance(connection, _Subscription) and connection.subscriber is subscriber:
+                    self.media.end(connection, Reason.codec_changed)
+        self.media.announce(self.stage.show)
+
+    def left(self) -> None:
+        if self.stage.candidate is self:
+            self.stage.candidate = None
+        if self.stage.publication is self:
+            self.stage.publication = None
+            self.stage.relay.end()
+            self.media.announce(self.stage.show)
+
+    def peer_rtp(self, packet: bytes) -> None:
+        self.session.heard(self.media.now())
+        if self.stage.publication is self:
+            self.ingest.received_rtp(packet)
+
+    def peer_rtcp(self, packet: bytes) -> None:
+        self.session.heard(self.media.now())
+        if self.stage.publication is self:
+            self.ingest.received_rtcp(packet)
+
+
+class _Subscription(_Connection):
+    role = Role.subscriber
+
+    def __init__(
+        self, media: "Media", stage: "_Stage", offer: sdp.Offer, codecs: dict[str, tuple[sdp.Codec, ...]]
+    ) -> None:
+        super().__init__(media, stage, offer)
+        self.codecs = codecs
+        self.subscriber: Subscriber | None = None
+
+    def connected(self) -> None:
+        self.subscriber = Subscriber(self.peer, self.codecs)
+        if not self.stage.relay.join(self.subscriber):
+            self.media.end(self, Reason.codec_changed)
+
+    def left(self) -> None:
+        if self.subscriber is not None:
+            self.stage.relay.leave(self.subscriber)
+
+    def peer_rtp(self, packet: bytes) -> None:
+        self.media.counts["rtp_from_viewer"] += 1
+
+    def peer_rtcp(self, packet: bytes) -> None:
+        self.session.heard(self.media.now())
+        try:
+            packets = rtcp.parse(packet)
+        except PacketError:
+            self.media.counts["rtcp_malformed"] += 1
+            return
+        if self.subscriber is not None:
+            self.stage.relay.feedback(self.subscriber, packets)
+
+
+@dataclass(slots=True)
+class _Stage:
+    """One show: who publishes, who is about to, and the relay to the viewers."""
+
+    show: str
+    relay: Relay
+    publication: _Publication | None = None
+    candidate: _Publication | None = None
+    connections: dict[str, _Connection] = field(default_factory=dict)
+
+
+class Media:
+    """The media part of one worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        *,
+        authorise_publisher: Callable[[str, str], Awaitable[None]],
+        show_exists: Callable[[str], Awaitable[None]],
+        on_publisher: Callable[[str, bool], Awaitable[None]],
+        on_statistics: Callable[[str, dict[str, Any]], Awaitable[None]],
+        registry: CollectorRegistry | None = None,
+        worker: int = 0,
+    ) -> None:
+        """`worker` counts from 0 and is added to the media port; `registry` None: no Prometheus figures.
+
+        `authorise_publisher` and `show_exists` raise `Problem`. `on_publisher` hears of each change, in order, and
+        again after it has raised; `on_statistics` once a second for each show on air.
+        """
+        self.now = clock.monotonic
+        self.authorise_publisher = authorise_publisher
+        self.show_exists = show_exists
+        self.port = IcePort()
+        self.counts = self.port.counts
+        self.ended: Counter[tuple[str, str]] = Counter()
+        self.certificate = Certificate.generateCertificate()
+        self._settings = settings
+        self._worker = worker
+        self._clock = clock
+        self._on_publisher = on_publisher
+        self._on_statistics = on_statistics
+        self._pump = Pump()
+        self._stages: dict[str, _Stage] = {}
+        self._connections: dict[str, _Connection] = {}
+        self._announcements: dict[str, None] = {}
+        self._announced: set[str] = set()
+        self._announce = asyncio.Event()
+        self._told = asyncio.Event()
+        self._told.set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        if registry is not None:
+            MediaCollector(self.counts, self.ended, self._figures).register(registry)
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bind the UDP port. Raises `OSError` when it is taken."""
+        base = self._settings.udp_port
+        self.port.open(self._settings.host, base + self._worker if base else 0)
+        self._tasks = [
+            asyncio.create_task(job(), name=f"media {name}")
+            for name, job in (("tick", self._tick), ("statistics", self._report), ("notices", self._notify))
+        ]
+
+    async def stop(self) -> None:
+        """End every session, tell everybody, free the port; stopping twice does no harm."""
+        for connection in tuple(self._connections.values()):
+            self.end(connection, Reason.shutdown)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_STOP_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self._told.wait()
+        except TimeoutError:
+            logger.warning("stopped before everybody could be told that the publishers are gone")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._pump.close()
+        self.port.close()
+
+    async def check(self) -> None:
+        """Whether the media port is really bound. Raises `Problem` unavailable."""
+        if self.port.number is None:
+            raise Problem(Kind.unavailable, "The media port is not bound.")
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where clients reach the media port."""
+        number = self.port.number
+        assert number is not None, "started"
+        ips = self._settings.public_ips or (resolved(self._settings.host),)
+        return tuple((ip, number) for ip in ips)
+
+    # --- sessions -----------------------------------------------------------------------------------------------
+
+    def publish(self, show: str, offer_text: str) -> Created:
+        """A WHIP POST: a publisher wants the stage of `show`. Raises `Problem` for what the offer lacks, overloaded."""
+        offer = sdp.parse_offer(offer_text)
+        codecs = sdp.published(offer)
+        self._make_room(Role.publisher, PUBLISHERS_MAX)
+        stage = self._stage(show)
+        if stage.candidate is not None:
+            self.end(stage.candidate, Reason.taken_over)
+            stage = self._stage(show)
+        connection = stage.candidate = _Publication(self, stage, offer, codecs)
+        return self._created(connection, {kind: sdp.Track((codec,)) for kind, codec in codecs.items()})
+
+    def subscribe(self, show: str, offer_text: str) -> Created:
+        """A WHEP POST: a viewer joins. Raises `Problem` not_live, overloaded, or for what the offer lacks."""
+        offer = sdp.parse_offer(offer_text)
+        stage = self._stages.get(show)
+        if stage is None or stage.publication is None:
+            raise Problem(Kind.not_live, retry_after_s=NOT_LIVE_RETRY_S)
+        codecs = sdp.subscribed(offer, stage.relay.codecs)
+        self._make_room(Role.subscriber, SUBSCRIBERS_MAX)
+        connection = _Subscription(self, stage, offer, codecs)
+        stage.relay.prepare_join()
+        tracks = {kind: sdp.Track(accepted, stage.relay.ssrc(kind)) for kind, accepted in codecs.items()}
+        return self._created(connection, tracks)
+
+    def _created(self, connection: _Connection, tracks: dict[str, sdp.Track]) -> Created:
+        session = connection.session
+        self._connections[session.id] = connection
+        connection.stage.connections[session.id] = connection
+        local = sdp.Local(*connection.peer.credentials, self.certificate.fingerprint, self.addresses)
+        answer = sdp.write_answer(connection.offer, local, tracks, stream=session.show, version=self._clock.now_ms())
+        return Created(session.id, session.etag, answer)
+
+    def session(self, show: str, role: Role, session_id: str) -> Session:
+        """The session at a URL. Raises `Problem` unknown_session."""
+        return self._connection(show, role, session_id).session
+
+    def patch(self, show: str, role: Role, session_id: str, if_match: str | None, fragment_text: str) -> None:
+        """Trickled candidates: accepted and not needed, because an ICE-lite end never calls out.
+
+        Raises `Problem` unknown_session, precondition_required, precondition_failed, sdp_malformed, or
+        ice_restart_unsupported; the session goes on in any case.
+        """
+        connection = self._connection(show, role, session_id)
+        if if_match is None:
+            raise Problem(Kind.precondition_required, field="If-Match")
+        if not connection.session.matches(if_match):
+            raise Problem(Kind.precondition_failed, field="If-Match")
+        fragment = sdp.parse_fragment(fragment_text)
+        for given, known in ((fragment.ufrag, connection.offer.ufrag), (fragment.password, connection.offer.password)):
+            if given is not None and given != known:
+                raise Problem(Kind.ice_restart_unsupported)
+
+    def delete(self, show: str, role: Role, session_id: str) -> None:
+        """End a session on its owner's wish. Raises `Problem` unknown_session."""
+        self.end(self._connection(show, role, session_id), Reason.deleted)
+
+    def connections(self, show: str) -> list[_Connection]:
+        stage = self._stages.get(show)
+        return [] if stage is None else list(stage.connections.values())
+
+    def end(self, connection: _Connection, reason: Reason) -> None:
+        """End a session, whatever its state; ending twice does no harm."""
+        session = connection.session
+        if session.state is State.closed:
+            return
+        session.ended(reason)
+        self.ended[session.role.value, reason.value] += 1
+        connection.left()
+        self._connections.pop(session.id, None)
+        stage = connection.stage
+        stage.connections.pop(session.id, None)
+        if not stage.connections:
+            stage.relay.close()
+            self._stages.pop(session.show, None)
+        task = asyncio.get_running_loop().create_task(connection.peer.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _connection(self, show: str, role: Role, session_id: str) -> _Connection:
+        connection = self._connections.get(session_id)
+        if connection is None or connection.session.show != show or connection.role is not role:
+            raise Problem(Kind.unknown_session)
+        return connection
+
+    def _stage(self, show: str) -> _Stage:
+        stage = self._stages.get(show)
+        if stage is None:
+            relay = Relay(show, self.port, self._pump, self.counts, self.now)
+            stage = self._stages[show] = _Stage(show, relay)
+        return stage
+
+    def _make_room(self, role: Role, limit: int) -> None:
+        """Raise `Problem` overloaded when the worker is full, unless somebody has asked and never come."""
+        same = [connection for connection in self._connections.values() if connection.role is role]
+        if len(same) < limit:
+            return
+        idle = next((connection for connection in same if connection.session.state is State.waiting), None)
+        if idle is None:
+            raise Problem(Kind.overloaded, "This server carries no more media sessions.", retry_after_s=FULL_RETRY_S)
+        self.end(idle, Reason.evicted)
+
+    # --- telling others -----------------------------------------------------------------------------------------
+
+    def on_air(self, show: str) -> bool:
+        """Whether somebody publishes to `show` through this worker."""
+        stage = self._stages.get(show)
+        return stage is not None and stage.publication is not None
+
+    def announce(self, show: str) -> None:
+        """The publisher of `show` may have come or gone; the newest truth is told."""
+        self._announcements[show] = None
+        self._told.clear()
+        self._announce.set()
+
+    async def _notify(self) -> None:
+        while True:
+            await self._announce.wait()
+            self._announce.clear()
+            while self._announcements:
+                show = next(iter(self._announcements))
+                present = self.on_air(show)
+                if present != (show in self._announced):
+                    try:
+                        await self._on_publisher(show, present)
+                    except Exception:
+                        logger.exception("could not tell that the publisher of %s changed; trying again", show)
+                        await asyncio.sleep(_NOTICE_RETRY_S)
+                        continue
+                    (self._announced.add if present else self._announced.discard)(show)
+                if self.on_air(show) == present:
+                    self._announcements.pop(show, None)
+            self._told.set()
+
+    async def _tick(self) -> None:
+        swept = self.now()
+        while True:
+            publications = [stage.publication for stage in self._stages.values() if stage.publication is not None]
+            await asyncio.sleep(MEDIA_TICK_S if publications else PEER_SWEEP_INTERVAL_S)
+            now = self.now()
+            for publication in publications:
+                if publication.session.state is State.connected:
+                    publication.ingest.poll(now)
+            if now - swept >= PEER_SWEEP_INTERVAL_S:
+                swept = now
+                self.sweep(now)
+
+    def sweep(self, now: float) -> None:
+        """End the sessions whose peers are dead; `now` is monotonic seconds."""
+        for connection in tuple(self._connections.values()):
+            reason = connection.session.expired(now)
+            if reason is not None:
+                self.end(connection, reason)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(MEDIA_REPORT_INTERVAL_S)
+            for stage in tuple(self._stages.values()):
+                if stage.publication is not None:
+                    try:
+                        await self._on_statistics(stage.show, self.statistics(stage))
+                    except Exception:
+                        logger.warning("could not tell the figures of %s", stage.show, exc_info=True)
+
+    def statistics(self, stage: _Stage) -> dict[str, Any]:
+        """The figures of a show for its studio."""
+        subscribers = stage.relay.subscribers
+        trips = [subscriber.rtt_s for subscriber in subscribers if subscriber.rtt_s is not None]
+        figures = stage.publication.ingest.statistics() if stage.publication is not None else {}
+        rtt_ms = round(median(trips) * 1000, 1) if trips else None
+        return figures | {"rtt_ms": rtt_ms, "subscribers": len(subscribers)}
+
+    def _figures(self) -> Counter[tuple[str, str]]:
+        return Counter(
+            (connection.role.value, connection.session.state.value) for connection in self._connections.values()
+        )
