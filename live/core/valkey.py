@@ -39,6 +39,16 @@ class ValkeyError(RuntimeError):
     """The embedded Valkey cannot be started; the message says why and what to do."""
 
 
+class FolderInUse(ValkeyError):
+    """Another process runs a Valkey for this folder; `url` is where it answers."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"Another Showcart already runs in {folder}; stop it, or set SHOWCART_DATA_DIR to another folder."
+        )
+        self.url = f"unix://{quote(str(_socket_path(folder)))}"
+
+
 class EmbeddedValkey:
     """One private server in a data folder. `on_restart` is called after each start that followed a crash."""
 
@@ -63,7 +73,7 @@ class EmbeddedValkey:
     async def start(self) -> str:
         """Start the server and answer its URL (`unix:///…`) once it answers a PING.
 
-        Raises `ValkeyError` when another process uses the folder, or the server does not come up.
+        Raises `FolderInUse` when another process uses the folder, `ValkeyError` when the server does not come up.
         """
         assert self._supervisor is None, "started once"
         try:
@@ -195,9 +205,7 @@ def _lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise ValkeyError(
-            f"Another Showcart already runs in {folder}; stop it, or set SHOWCART_DATA_DIR to another folder."
-        ) from None
+        raise FolderInUse(folder) from None
     return descriptor
 
 
