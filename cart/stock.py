@@ -147,9 +147,7 @@ class Stamp(msgspec.Struct, frozen=True):
 def check_quantity(quantity: int) -> None:
     """Raises `Problem` invalid_quantity unless 1 … QUANTITY_MAX."""
     if not 1 <= quantity <= QUANTITY_MAX:
-        raise Problem(
-            Kind.invalid_quantity, f"The quantity must be between 1 and {QUANTITY_MAX}.", field="quantity"
-        )
+        raise Problem(Kind.invalid_quantity, f"The quantity must be between 1 and {QUANTITY_MAX}.", field="quantity")
 
 
 def sold_out(level: Level) -> Problem:

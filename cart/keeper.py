@@ -1,0 +1,135 @@
+"""What happens in a shop by itself: holds end, the staff sees figures, the books are checked."""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from cart import shelf, store
+from cart.checkout import Checkout
+from cart.moves import Moves
+from live.core.clock import Clock
+from live.core.codec import plain
+from live.core.database import Database
+from live.core.errors import Problem
+from live.core.limits import (
+    FIGURES_WINDOW_S,
+    HOLD_SWEEP_INTERVAL_S,
+    IDEMPOTENCY_KEPT_S,
+    RECONCILE_INTERVAL_S,
+    SWEEP_BATCH,
+)
+from live.service import Shows
+
+_log = structlog.get_logger(__name__)
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """How a show sells: carts that hold something, placed orders, and what was put into carts within a minute.
+
+    `currency` is the one with most orders; the revenue is in its minor units.
+    """
+
+    carts: int
+    orders: int
+    revenue_minor: int
+    currency: str
+    adds_per_minute: int
+
+
+class Keeper:
+    """Looks after the carts of all shows. Any number of workers may each run one: the levels' locks keep order."""
+
+    def __init__(self, database: Database, shows: Shows, clock: Clock, checkout: Checkout) -> None:
+        self._database = database
+        self._shows = shows
+        self._clock = clock
+        self._checkout = checkout
+        self._sells_until: dict[str, float] = {}  # show → until when its figures may change, on the monotonic clock
+
+    async def run(self) -> None:
+        """Sweep, send figures and reconcile until cancelled."""
+        reconcile_at = self._clock.monotonic() + RECONCILE_INTERVAL_S
+        while True:
+            await asyncio.sleep(HOLD_SWEEP_INTERVAL_S)
+            try:
+                await self.sweep()
+                await self.send_figures()
+                if self._clock.monotonic() >= reconcile_at:
+                    reconcile_at = self._clock.monotonic() + RECONCILE_INTERVAL_S
+                    await self.reconcile()
+                    await self.prune()
+            except Problem as problem:  # the store is out of reach; the next round may find it
+                _log.warning("sweep_postponed", problem=problem.kind.name)
+            except Exception:  # a bug here must not keep the units of all later rounds
+                _log.exception("sweep_failed")
+
+    async def sweep(self) -> int:
+        """Give back what nobody bought in time; how many holds and check-outs were ended."""
+        ended = 0
+        while True:
+            async with self._database.read() as conn:
+                now_ms = await self._database.now_ms(conn)
+                order_ids = await store.overdue_claims(conn, now_ms, SWEEP_BATCH)
+                skus = await store.overdue_skus(conn, now_ms, SWEEP_BATCH)
+            for order_id in order_ids:
+                ended += await self._checkout.lapse(order_id)
+            if skus:
+                ended += await self._expire(skus)
+            if not skus and len(order_ids) < SWEEP_BATCH:
+                return ended
+
+    async def _expire(self, skus: list[str]) -> int:
+        async with self._shows.transaction() as tx:
+            moves = Moves(tx, self._shows)
+            holds = await moves.expire(skus, SWEEP_BATCH)
+            await moves.tell_owners(holds, "hold_expired")
+            await moves.announce()
+        for hold in holds:
+            self.selling(hold.show)
+        return len(holds)
+
+    # --- figures ----------------------------------------------------------------------------------------------
+
+    def selling(self, show: str) -> None:
+        """Something happened in a show: send its figures for as long as they change by it."""
+        self._sells_until[show] = self._clock.monotonic() + FIGURES_WINDOW_S + 2 * HOLD_SWEEP_INTERVAL_S
+
+    async def figures(self, show: str) -> Figures:
+        """How a show sells; raises `Problem` unknown_show."""
+        async with self._database.read() as conn:
+            await self._shows.find(conn, show)
+            now_ms = await self._database.now_ms(conn)
+            sales = await store.sales(conn, show)
+            currency = sales[0][0] if sales else await shelf.currency(conn)
+            return Figures(
+                carts=await store.count_carts(conn, show),
+                orders=sum(count for _, count, _ in sales),
+                revenue_minor=sales[0][2] if sales else 0,
+                currency=currency or "EUR",
+                adds_per_minute=await store.count_adds(conn, show, now_ms - FIGURES_WINDOW_S * 1000),
+            )
+
+    async def send_figures(self) -> None:
+        """Tell the staff of every show that this worker sold something in lately how the show sells."""
+        now = self._clock.monotonic()
+        self._sells_until = {show: until for show, until in self._sells_until.items() if until > now}
+        for show in list(self._sells_until):
+            figures = await self.figures(show)
+            async with self._shows.transaction() as tx:
+                tx.state(show, "figures", plain(figures), staff=True)
+
+    # --- books ------------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> list[store.Drift]:
+        """The levels whose `held` is not the sum of their holds: none, or an alarm is logged for each."""
+        async with self._database.read() as conn:
+            found = await store.drift(conn)
+        for one in found:
+            _log.error("stock_drift", sku=one.sku, location=one.location, held=one.held, holds=one.holds)
+        return found
+
+    async def prune(self) -> None:
+        """Forget answers that were kept long enough."""
+        async with self._shows.transaction() as tx:
+            await store.prune_answers(tx.conn, tx.now_ms - IDEMPOTENCY_KEPT_S * 1000)

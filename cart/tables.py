@@ -1,0 +1,160 @@
+"""The tables of commerce.
+
+Shows are named without a foreign key: a stamp says what sold something, and an order outlives the show. Every change
+to the holds of a SKU is made with its `stock_level` row locked; that row is the mutex, and its CHECK the last guard.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+)
+
+from live.core.database import metadata
+from live.core.limits import (
+    BUYER_NAME_CHARS_MAX,
+    EMAIL_CHARS_MAX,
+    ID_CHARS_MAX,
+    IDEMPOTENCY_KEY_CHARS_MAX,
+    ORDER_NOTE_CHARS_MAX,
+    SHOW_ID_CHARS_MAX,
+    TITLE_CHARS_MAX,
+    VIEWER_ID_CHARS_MAX,
+)
+
+_CART_CHARS = SHOW_ID_CHARS_MAX + 1 + VIEWER_ID_CHARS_MAX
+
+product = Table(
+    "product",
+    metadata,
+    Column("id", String(ID_CHARS_MAX), primary_key=True),
+    Column("title", String(TITLE_CHARS_MAX), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("picture", String(500), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+)
+variant = Table(
+    "variant",
+    metadata,
+    Column("sku", String(ID_CHARS_MAX), primary_key=True),
+    Column("product_id", String(ID_CHARS_MAX), ForeignKey("product.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("title", String(TITLE_CHARS_MAX), nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("list_price_minor", BigInteger),
+    Index("ix_variant_product_id", "product_id", "position"),
+)
+stock_level = Table(
+    "stock_level",
+    metadata,
+    Column("sku", String(ID_CHARS_MAX), ForeignKey("variant.sku"), primary_key=True),
+    Column("location", String(ID_CHARS_MAX), primary_key=True),
+    Column("on_hand", BigInteger, nullable=False),
+    Column("allocated", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    CheckConstraint("held >= 0", name="held"),
+    CheckConstraint("allocated >= 0", name="allocated"),
+    CheckConstraint("on_hand - allocated - held >= 0", name="available"),
+)
+hold = Table(
+    "hold",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("cart", String(_CART_CHARS), nullable=False),
+    Column("show", String(SHOW_ID_CHARS_MAX), nullable=False),
+    Column("viewer_id", String(VIEWER_ID_CHARS_MAX), nullable=False),
+    Column("sku", String(ID_CHARS_MAX), ForeignKey("variant.sku"), nullable=False),
+    Column("location", String(ID_CHARS_MAX), nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("claim_until_ms", BigInteger),
+    Column("order_id", String(32)),
+    Column("pin_id", String(32)),
+    Column("at_ms", BigInteger, nullable=False),
+    CheckConstraint("quantity > 0", name="quantity"),
+    Index("ix_hold_cart", "cart", "id"),
+    Index("ix_hold_order_id", "order_id"),
+)
+_LIVE = hold.c.state.in_(["active", "claiming"])
+Index(
+    "uq_hold_cart",
+    hold.c.cart, hold.c.sku, hold.c.location,
+    unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE,
+)  # fmt: skip
+Index("ix_hold_level", hold.c.sku, hold.c.location, sqlite_where=_LIVE, postgresql_where=_LIVE)
+Index("ix_hold_expires_at_ms", hold.c.expires_at_ms, sqlite_where=_LIVE, postgresql_where=_LIVE)
+Index("ix_hold_show", hold.c.show, sqlite_where=_LIVE, postgresql_where=_LIVE)
+
+stock_movement = Table(
+    "stock_movement",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("sku", String(ID_CHARS_MAX), nullable=False),
+    Column("location", String(ID_CHARS_MAX), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("hold_id", String(32)),
+    Column("order_id", String(32)),
+    Column("show", String(SHOW_ID_CHARS_MAX)),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Index("ix_stock_movement_show", "show", "kind", "created_at_ms"),
+    Index("ix_stock_movement_sku", "sku", "location"),
+)
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("scope", String(_CART_CHARS), primary_key=True),
+    Column("key", String(IDEMPOTENCY_KEY_CHARS_MAX), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("response", JSON(none_as_null=True)),  # NULL: the request is still running
+    Column("created_at_ms", BigInteger, nullable=False),
+    Index("ix_idempotency_created_at_ms", "created_at_ms"),
+)
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("number", String(16), nullable=False),
+    Column("cart", String(_CART_CHARS), nullable=False),
+    Column("show", String(SHOW_ID_CHARS_MAX), nullable=False),
+    Column("viewer_id", String(VIEWER_ID_CHARS_MAX), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("name", String(BUYER_NAME_CHARS_MAX), nullable=False),
+    Column("email", String(EMAIL_CHARS_MAX), nullable=False),
+    Column("note", String(ORDER_NOTE_CHARS_MAX), nullable=False),
+    Column("payment", String(32), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("placed_at_ms", BigInteger),
+    Index("uq_orders_number", "number", unique=True),
+    Index("ix_orders_show", "show", "state"),
+)
+order_line = Table(
+    "order_line",
+    metadata,
+    Column("order_id", String(32), ForeignKey("orders.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("sku", String(ID_CHARS_MAX), nullable=False),
+    Column("product_id", String(ID_CHARS_MAX), nullable=False),
+    Column("title", String(TITLE_CHARS_MAX), nullable=False),
+    Column("variant", String(TITLE_CHARS_MAX), nullable=False),
+    Column("picture", String(500), nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("line_minor", BigInteger, nullable=False),
+    Column("hold_id", String(32), nullable=False),
+    Column("pin_id", String(32)),
+    Column("at_ms", BigInteger, nullable=False),
+)
