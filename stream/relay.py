@@ -1,99 +1,39 @@
-"""From one publisher to many viewers: the hot path of the server.
+"""One show's way from its publisher to its viewers: numbering, joining, retransmission.
 
-A packet costs each viewer one `protect` and one `sendto`, about 5 µs together; everything else here is arranged so
-that it is paid once per packet, per group or per batch, never per viewer:
+All viewers see the same SSRCs, sequence numbers and timestamps, whoever publishes, so a header is rewritten once
+(`stream.fanout` does the sending). What has arrived since the last turn is one *batch*.
 
-- All viewers of a show see the same SSRC, sequence numbers and timestamps, so a header is rewritten once. Viewers who
-  number the codecs alike form a *group*; only the payload type differs between groups.
-- What has arrived since the last turn is one *batch*; a viewer gets a whole batch before the next viewer's turn.
-- A batch to 500 viewers takes milliseconds. It runs as a generator in small steps; the `Pump` gives the event loop
-  back after RELAY_SLICE_S and goes on in the loop's next turn.
-
-A joining viewer *walks* the packet cache from the newest keyframe to its head, paced, and joins its group's live list
+A joining viewer *walks* the packet cache from the newest keyframe to its head, paced, and enters its group's live list
 at the moment it has reached the head: nothing is missed, nothing comes twice. Packets enter the cache when their batch
-begins, so that "head" means what the live viewers have been sent.
-
-When the kernel takes no more (EAGAIN), a viewer's video is dropped to the end of the frame; its NACKs fetch the rest.
+begins, so that "head" means what the live viewers have been sent. When the keyframe is not fresh, a new one has been
+asked for already when the viewer's POST came; the walk waits for it a moment, because a short walk looks better.
 """
 
 import asyncio
 import secrets
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from live.core.limits import (
     GOP_FRESH_S,
     JOIN_BURST_PACKETS,
     JOIN_INTERVAL_S,
+    JOIN_PATIENCE_S,
     RELAY_BATCH_PACKETS_MAX,
     RELAY_QUEUE_PACKETS_MAX,
-    RELAY_SLICE_S,
     RELAY_STEP_PACKETS,
-    RETRANSMISSIONS_BURST,
-    RETRANSMISSIONS_PER_S,
     SENDER_REPORTS_KEPT,
 )
 from stream import rtcp
 from stream.cache import PacketCache
+from stream.fanout import Entry, Group, Pump, Sender, Subscriber
 from stream.ice import IcePort
-from stream.peers import Peer, ProtectError
 from stream.reception import Splice
 from stream.rtp import Header, rewrite, with_payload_type
 from stream.sdp import Codec, payload_type_for
 
 KINDS = ("video", "audio")
 _CLOCK_RATES = {"video": 90_000, "audio": 48_000}
-_SEND_ERRORS = (OSError, *ProtectError)
-
-
-class Pump:
-    """Runs the relays' work in slices; between two slices the event loop serves everybody else."""
-
-    def __init__(self, *, slice_s: float = RELAY_SLICE_S, now: Callable[[], float] = time.perf_counter) -> None:
-        self._slice_s = slice_s
-        self._now = now
-        self._ready: deque[Relay] = deque()
-        self._handle: asyncio.Handle | None = None
-
-    def wake(self, relay: "Relay") -> None:
-        """Run `relay` in the loop's next turn, until it has nothing left."""
-        if relay not in self._ready:
-            self._ready.append(relay)
-        if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_soon(self._turn)
-
-    def close(self) -> None:
-        """Leave undone what is waiting."""
-        self._ready.clear()
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _turn(self) -> None:
-        deadline = self._now() + self._slice_s
-        self._handle = None
-        try:
-            while self._ready and self._now() < deadline:
-                relay = self._ready.popleft()
-                if relay.run(lambda: self._now() >= deadline):
-                    # Round robin: a show with many viewers must not starve the others.
-                    self._ready.append(relay)
-        finally:
-            if self._ready and self._handle is None:
-                self._handle = asyncio.get_running_loop().call_soon(self._turn)
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One rewritten packet on its way."""
-
-    video: bool
-    sequence: int
-    timestamp: int
-    packet: bytes
-    opens_keyframe: bool
 
 
 class _Outgoing:
@@ -109,53 +49,6 @@ class _Outgoing:
         self.report: tuple[int, int] | None = None  # the last sender report: NTP time and outgoing timestamp
 
 
-class Subscriber:
-    """One viewer of a show: its payload types, and how far it has come in joining."""
-
-    def __init__(self, peer: Peer, codecs: dict[str, tuple[Codec, ...]]) -> None:
-        self.peer = peer
-        self.protect = peer.protect
-        self.codecs = codecs
-        self.group: _Group | None = None
-        self.cursor: int | None = None  # the next packet of the walk; None: waits for a keyframe
-        self.first: int | None = None  # nothing before this may be sent again: SRTP's counter began here
-        self.skipping = False  # video up to the end of the frame
-        self.loss = 0.0
-        self.rtt_s: float | None = None
-        self.dropped = 0
-        self._tokens = float(RETRANSMISSIONS_BURST)
-        self._tokens_at = 0.0
-
-    def may_retransmit(self, count: int, now: float) -> int:
-        """How many of `count` packets may be sent again now; takes them from the viewer's allowance."""
-        refill = (now - self._tokens_at) * RETRANSMISSIONS_PER_S
-        self._tokens = min(self._tokens + refill, float(RETRANSMISSIONS_BURST))
-        self._tokens_at = now
-        granted = min(count, int(self._tokens))
-        self._tokens -= granted
-        return granted
-
-
-class _Group:
-    """Viewers with the same payload types. The lists are replaced, never changed: a running batch keeps its own."""
-
-    def __init__(self, video: int | None, audio: int | None) -> None:
-        self.payload_types = {True: video, False: audio}
-        self.live: list[Subscriber] = []
-        self.joining: list[Subscriber] = []
-
-    def translate(self, entries: Iterable[_Entry], *, video: bool = True) -> list[bytes]:
-        """The packets of `entries` for this group; without the video if so asked."""
-        packets = []
-        for entry in entries:
-            payload_type = self.payload_types[entry.video]
-            if payload_type is None or (entry.video and not video):
-                continue
-            same = entry.packet[1] & 0x7F == payload_type
-            packets.append(entry.packet if same else with_payload_type(entry.packet, payload_type))
-        return packets
-
-
 class Relay:
     """The fan-out of one show; it outlives publishers, so that viewers stay when a publisher is replaced."""
 
@@ -163,14 +56,14 @@ class Relay:
         self.show = show
         self.counts = counts
         self.request_keyframe: Callable[[], None] | None = None
-        self._port = port
+        self._sender = Sender(port, counts)
         self._pump = pump
         self._now = now
         self._streams = {kind: _Outgoing(kind) for kind in KINDS}
         self._cache = PacketCache()
-        self._groups: dict[tuple[int | None, int | None], _Group] = {}
+        self._groups: dict[tuple[int | None, int | None], Group] = {}
         self._walkers: list[Subscriber] = []
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[Entry] = deque()
         self._controls: deque[bytes] = deque()
         self._overloaded = False  # video is dropped to the end of the frame
         self._awaiting_keyframe = True
@@ -241,7 +134,7 @@ class Relay:
         rewritten = rewrite(packet, header, sequence=mapped[0], timestamp=mapped[1], ssrc=stream.ssrc)
         stream.packets += 1
         stream.octets += header.end - header.payload
-        self._queue.append(_Entry(video, *mapped, rewritten, opens_keyframe))
+        self._queue.append(Entry(video, *mapped, rewritten, opens_keyframe))
         self._pump.wake(self)
 
     def sender_report(self, kind: str, ntp: int, timestamp: int) -> None:
@@ -276,6 +169,7 @@ class Relay:
         """Start sending; False when the viewer cannot play what is sent now."""
         if not self._regroup(subscriber):
             return False
+        subscriber.joined_at = self._now()
         for stream in self._streams.values():
             if stream.report is not None:
                 # At once, not with the host's next report: sound and picture are in step from the first second.
@@ -284,11 +178,12 @@ class Relay:
         if self._streams["video"].codec is None or subscriber.group.payload_types[True] is None:
             self._go_live(subscriber)
             return True
-        subscriber.cursor = subscriber.first = self._cache.gop(self._now())
         self._walkers.append(subscriber)
-        if subscriber.cursor is not None:
-            self._walk_now()
-        self.prepare_join()
+        if self._cache.gop_age(self._now()) <= GOP_FRESH_S:
+            self._begin_walk(subscriber)
+        else:
+            self.prepare_join()
+            asyncio.get_running_loop().call_later(JOIN_PATIENCE_S, self._begin_walk, subscriber)
         return True
 
     def close(self) -> None:
@@ -321,7 +216,7 @@ class Relay:
         walking = subscriber in self._walkers
         self.leave(subscriber)
         key = (numbers["video"], numbers["audio"])
-        group = self._groups.setdefault(key, _Group(*key))
+        group = self._groups.setdefault(key, Group(*key))
         if walking:
             self._walkers.append(subscriber)
         if live:
@@ -361,7 +256,8 @@ class Relay:
             if block.ssrc == self.ssrc("video"):
                 subscriber.loss = block.fraction_lost / 256
             sent_at = self._reports.get(block.last_report)
-            if sent_at is not None:
+            # A viewer's first report came with its joining, not when everybody else's was sent.
+            if sent_at is not None and sent_at >= subscriber.joined_at:
                 subscriber.rtt_s = max(0.0, self._now() - sent_at - block.delay / 65536)
 
     def _retransmit(self, subscriber: Subscriber, numbers: Sequence[int]) -> None:
@@ -421,66 +317,31 @@ class Relay:
         for group in tuple(self._groups.values()):
             live, joining, video = group.live, group.joining, group.payload_types[True]
             if live and (packets := group.translate(batch)):
-                yield from self._fan_out(live, packets, video)
+                yield from self._sender.to_all(live, packets, video)
             if joining and (packets := group.translate(batch, video=False)):
-                yield from self._fan_out(joining, packets, video)
-
-    def _fan_out(self, subscribers: Sequence[Subscriber], packets: list[bytes], video: int | None) -> Iterator[None]:
-        """The inner loop. `video` is the payload type whose packets are dropped up to the end of a frame."""
-        send = self._port.raw.sendto
-        step = max(1, RELAY_STEP_PACKETS // len(packets))
-        for start in range(0, len(subscribers), step):
-            chunk = subscribers[start : start + step]
-            for subscriber in chunk:
-                if subscriber.skipping:
-                    self._send_carefully(subscriber, packets, video)
-                    continue
-                protect, address = subscriber.protect, subscriber.peer.address
-                # An iterator remembers where an exception struck, so that the loop itself needs no book-keeping.
-                remaining = iter(packets)
-                try:
-                    for packet in remaining:
-                        send(protect(packet), address)  # type: ignore[arg-type]
-                except _SEND_ERRORS as error:
-                    self._refused(subscriber, packet, video, error)
-                    self._send_carefully(subscriber, remaining, video)
-            self.counts["sent"] += len(chunk) * len(packets)
-            yield
-
-    def _send_carefully(self, subscriber: Subscriber, packets: Iterable[bytes], video: int | None) -> None:
-        """The same for a viewer in trouble, packet by packet."""
-        for packet in packets:
-            if subscriber.skipping and packet[1] & 0x7F == video:
-                subscriber.skipping = packet[1] < 0x80
-                subscriber.dropped += 1
-                self.counts["sent"] -= 1
-                self.counts["frame_dropped"] += 1
-                continue
-            try:
-                self._port.raw.sendto(subscriber.protect(packet), subscriber.peer.address)  # type: ignore[arg-type]
-            except _SEND_ERRORS as error:
-                self._refused(subscriber, packet, video, error)
-
-    def _refused(self, subscriber: Subscriber, packet: bytes, video: int | None, error: Exception) -> None:
-        self.counts["sent"] -= 1
-        subscriber.dropped += 1
-        if isinstance(error, BlockingIOError):
-            self.counts["send_full"] += 1
-            if packet[1] & 0x7F == video:
-                subscriber.skipping = packet[1] < 0x80  # the marker: this was the frame's last packet
-        else:
-            self.counts["send_failed" if isinstance(error, OSError) else "protect_refused"] += 1
+                yield from self._sender.to_all(joining, packets, video)
 
     # --- joining viewers ----------------------------------------------------------------------------------------
 
     def _keyframe(self, start: int) -> None:
-        """A keyframe began: those who wait begin with it, those who walk through older pictures jump to it."""
+        """A keyframe began: those who wait begin with it.
+
+        Those who walk through older pictures go on: a jump would look like loss to them, and be asked for again.
+        """
         self.counts["keyframes"] += 1
         for walker in self._walkers:
+            if walker.cursor is None:
+                walker.cursor = start
+                walker.first = start if walker.first is None else walker.first
+                self._walk_due = True
+
+    def _begin_walk(self, walker: Subscriber) -> None:
+        """Begin with the keyframe that there is, if there is one and the viewer still waits."""
+        start = self._cache.gop(self._now())
+        if start is not None and walker in self._walkers and walker.cursor is None:
             walker.cursor = start
-            if walker.first is None:
-                walker.first = start
-            self._walk_due = True
+            walker.first = start if walker.first is None else walker.first
+            self._walk_now()
 
     def _walk_now(self) -> None:
         self._walk_timer = None
@@ -497,7 +358,7 @@ class Relay:
             assert payload_type is not None, "viewers without video do not walk"
             end = min(walker.cursor + JOIN_BURST_PACKETS, self._cache.head)
             found = [packet for sequence in range(walker.cursor, end) if (packet := self._cache.get(sequence))]
-            self._send_carefully(walker, [with_payload_type(packet, payload_type) for packet in found], payload_type)
+            self._sender.to_one(walker, [with_payload_type(packet, payload_type) for packet in found], payload_type)
             self.counts["sent"] += len(found)
             walker.cursor = end
             if end == self._cache.head:

@@ -2,15 +2,13 @@
 
 `Media` owns the UDP port, the certificate and the tables; `stream.api` speaks HTTP for it. A show's `Relay` outlives
 its publishers, so a publisher who comes back, or another one who takes over, goes on in front of the same viewers.
-A takeover happens when the newcomer's handshake is complete, not when it asks: whoever is on air stays until then.
 """
 
 import asyncio
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -26,13 +24,13 @@ from live.core.limits import (
     SUBSCRIBERS_MAX,
 )
 from live.core.settings import Settings
-from stream import rtcp, sdp
+from stream import sdp
+from stream.connections import Connection, Publication, Stage, Subscription
+from stream.fanout import Pump
 from stream.ice import IcePort, resolved
-from stream.ingest import Ingest
 from stream.metrics import MediaCollector
-from stream.peers import Certificate, Peer
-from stream.relay import Pump, Relay, Subscriber
-from stream.rtp import PacketError
+from stream.peers import Certificate
+from stream.relay import Relay
 from stream.sessions import Reason, Role, Session, State
 
 logger = logging.getLogger(__name__)
@@ -50,129 +48,6 @@ class Created:
     session_id: str
     etag: str
     answer: str
-
-
-class _Connection:
-    """A session with its peer; the base of both roles. The owner of the peer (`stream.peers.Owner`)."""
-
-    role: Role
-
-    def __init__(self, media: "Media", stage: "_Stage", offer: sdp.Offer) -> None:
-        self.media = media
-        self.stage = stage
-        self.offer = offer
-        etag = f'"{secrets.token_hex(8)}"'
-        self.session = Session(secrets.token_urlsafe(24), stage.show, self.role, etag, media.now())
-        self.peer = Peer(media.port, media.certificate, offer.fingerprints, self, active=offer.setup == "passive")
-
-    def peer_bound(self) -> None:
-        self.session.consented(self.media.now())
-
-    def peer_secured(self) -> None:
-        self.session.secured(self.media.now())
-        self.connected()
-
-    def peer_closed(self, *, failed: bool) -> None:
-        self.media.end(self, Reason.handshake_failed if failed else Reason.closed_by_peer)
-
-    def connected(self) -> None:
-        """The handshake is done."""
-        raise NotImplementedError
-
-    def left(self) -> None:
-        """The session is over."""
-        raise NotImplementedError
-
-    def peer_rtp(self, packet: bytes) -> None:
-        raise NotImplementedError
-
-    def peer_rtcp(self, packet: bytes) -> None:
-        raise NotImplementedError
-
-
-class _Publication(_Connection):
-    role = Role.publisher
-
-    def __init__(self, media: "Media", stage: "_Stage", offer: sdp.Offer, codecs: dict[str, sdp.Codec]) -> None:
-        super().__init__(media, stage, offer)
-        self.codecs = codecs
-        self.ingest = Ingest(self.peer, codecs, stage.relay, media.counts, media.now)
-
-    def connected(self) -> None:
-        """Take the stage; whoever has it, and viewers who cannot play the new codecs, are closed."""
-        before, self.stage.publication = self.stage.publication, self
-        if self.stage.candidate is self:
-            self.stage.candidate = None
-        stranded = self.stage.relay.begin(self.codecs, self.ingest.want_keyframe)
-        if before is not None:
-            self.media.end(before, Reason.taken_over)
-        for subscriber in stranded:
-            for connection in self.media.connections(self.stage.show):
-                if isinstance(connection, _Subscription) and connection.subscriber is subscriber:
-                    self.media.end(connection, Reason.codec_changed)
-        self.media.announce(self.stage.show)
-
-    def left(self) -> None:
-        if self.stage.candidate is self:
-            self.stage.candidate = None
-        if self.stage.publication is self:
-            self.stage.publication = None
-            self.stage.relay.end()
-            self.media.announce(self.stage.show)
-
-    def peer_rtp(self, packet: bytes) -> None:
-        self.session.heard(self.media.now())
-        if self.stage.publication is self:
-            self.ingest.received_rtp(packet)
-
-    def peer_rtcp(self, packet: bytes) -> None:
-        self.session.heard(self.media.now())
-        if self.stage.publication is self:
-            self.ingest.received_rtcp(packet)
-
-
-class _Subscription(_Connection):
-    role = Role.subscriber
-
-    def __init__(
-        self, media: "Media", stage: "_Stage", offer: sdp.Offer, codecs: dict[str, tuple[sdp.Codec, ...]]
-    ) -> None:
-        super().__init__(media, stage, offer)
-        self.codecs = codecs
-        self.subscriber: Subscriber | None = None
-
-    def connected(self) -> None:
-        self.subscriber = Subscriber(self.peer, self.codecs)
-        if not self.stage.relay.join(self.subscriber):
-            self.media.end(self, Reason.codec_changed)
-
-    def left(self) -> None:
-        if self.subscriber is not None:
-            self.stage.relay.leave(self.subscriber)
-
-    def peer_rtp(self, packet: bytes) -> None:
-        self.media.counts["rtp_from_viewer"] += 1
-
-    def peer_rtcp(self, packet: bytes) -> None:
-        self.session.heard(self.media.now())
-        try:
-            packets = rtcp.parse(packet)
-        except PacketError:
-            self.media.counts["rtcp_malformed"] += 1
-            return
-        if self.subscriber is not None:
-            self.stage.relay.feedback(self.subscriber, packets)
-
-
-@dataclass(slots=True)
-class _Stage:
-    """One show: who publishes, who is about to, and the relay to the viewers."""
-
-    show: str
-    relay: Relay
-    publication: _Publication | None = None
-    candidate: _Publication | None = None
-    connections: dict[str, _Connection] = field(default_factory=dict)
 
 
 class Media:
@@ -208,8 +83,8 @@ class Media:
         self._on_publisher = on_publisher
         self._on_statistics = on_statistics
         self._pump = Pump()
-        self._stages: dict[str, _Stage] = {}
-        self._connections: dict[str, _Connection] = {}
+        self._stages: dict[str, Stage] = {}
+        self._connections: dict[str, Connection] = {}
         self._announcements: dict[str, None] = {}
         self._announced: set[str] = set()
         self._announce = asyncio.Event()
@@ -273,7 +148,7 @@ class Media:
         if stage.candidate is not None:
             self.end(stage.candidate, Reason.taken_over)
             stage = self._stage(show)
-        connection = stage.candidate = _Publication(self, stage, offer, codecs)
+        connection = stage.candidate = Publication(self, stage, offer, codecs)
         return self._created(connection, {kind: sdp.Track((codec,)) for kind, codec in codecs.items()})
 
     def subscribe(self, show: str, offer_text: str) -> Created:
@@ -284,12 +159,12 @@ class Media:
             raise Problem(Kind.not_live, retry_after_s=NOT_LIVE_RETRY_S)
         codecs = sdp.subscribed(offer, stage.relay.codecs)
         self._make_room(Role.subscriber, SUBSCRIBERS_MAX)
-        connection = _Subscription(self, stage, offer, codecs)
+        connection = Subscription(self, stage, offer, codecs)
         stage.relay.prepare_join()
         tracks = {kind: sdp.Track(accepted, stage.relay.ssrc(kind)) for kind, accepted in codecs.items()}
         return self._created(connection, tracks)
 
-    def _created(self, connection: _Connection, tracks: dict[str, sdp.Track]) -> Created:
+    def _created(self, connection: Connection, tracks: dict[str, sdp.Track]) -> Created:
         session = connection.session
         self._connections[session.id] = connection
         connection.stage.connections[session.id] = connection
@@ -321,11 +196,7 @@ class Media:
         """End a session on its owner's wish. Raises `Problem` unknown_session."""
         self.end(self._connection(show, role, session_id), Reason.deleted)
 
-    def connections(self, show: str) -> list[_Connection]:
-        stage = self._stages.get(show)
-        return [] if stage is None else list(stage.connections.values())
-
-    def end(self, connection: _Connection, reason: Reason) -> None:
+    def end(self, connection: Connection, reason: Reason) -> None:
         """End a session, whatever its state; ending twice does no harm."""
         session = connection.session
         if session.state is State.closed:
@@ -343,17 +214,17 @@ class Media:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _connection(self, show: str, role: Role, session_id: str) -> _Connection:
+    def _connection(self, show: str, role: Role, session_id: str) -> Connection:
         connection = self._connections.get(session_id)
         if connection is None or connection.session.show != show or connection.role is not role:
             raise Problem(Kind.unknown_session)
         return connection
 
-    def _stage(self, show: str) -> _Stage:
+    def _stage(self, show: str) -> Stage:
         stage = self._stages.get(show)
         if stage is None:
             relay = Relay(show, self.port, self._pump, self.counts, self.now)
-            stage = self._stages[show] = _Stage(show, relay)
+            stage = self._stages[show] = Stage(show, relay)
         return stage
 
     def _make_room(self, role: Role, limit: int) -> None:
@@ -428,7 +299,7 @@ class Media:
                     except Exception:
                         logger.warning("could not tell the figures of %s", stage.show, exc_info=True)
 
-    def statistics(self, stage: _Stage) -> dict[str, Any]:
+    def statistics(self, stage: Stage) -> dict[str, Any]:
         """The figures of a show for its studio."""
         subscribers = stage.relay.subscribers
         trips = [subscriber.rtt_s for subscriber in subscribers if subscriber.rtt_s is not None]

@@ -14,6 +14,10 @@ DATABASE_POOL_SIZE = 10  # connections of one worker to PostgreSQL
 DATABASE_READERS = 4  # reading connections to SQLite; it has one writer
 DATABASE_WAIT_S = 10.0  # for a free connection or the write lock, then 503
 
+# --- process -----------------------------------------------------------------------------------------------------
+LISTEN_BACKLOG = 2048  # connections that wait for accept()
+SHUTDOWN_S = 5  # for requests that are under way when the process ends
+
 # --- event loop -------------------------------------------------------------------------------------------------
 LAG_PROBE_INTERVAL_S = 0.1
 
@@ -30,7 +34,28 @@ WS_PING_TIMEOUT_S = 20.0
 WS_CONNECTIONS_MAX = 15_000  # per worker; a process may open 20,000 files
 COMMANDS_PER_S = 20  # per socket, sustained
 COMMANDS_BURST = 40
+COMMANDS_REFUSED_MAX = 100  # a socket that goes on sending when refused this often is closed ...
+COMMANDS_REFUSED_PER_S = 2.0  # ... unless it does so slower than this
+RECOVER_COST = 5  # of a socket's commands: a recovery reads the history
+MESSAGE_ID_CHARS_MAX = 64
+VIEWER_NAME_BYTES_MAX = 256
 BATCH_INTERVAL_S = 0.025
+BATCH_INTERVAL_S_MAX = 0.1  # a large audience takes long to write to; then batches grow
+BATCH_EVENTS_MAX = 1000  # waiting in one worker for one show; more, and its viewers take a snapshot
+FANOUT_SHARE_MAX = 0.2  # of the loop's time, for one busy show
+FANOUT_SLICE_S = 0.004  # of writing, before other work gets the loop
+STATES_MAX = 2000  # newest values kept per show and worker
+SNAPSHOT_KEPT_S = 1.0  # one build serves all who join meanwhile; they get what happened since on top
+CHANNEL_LINGER_S = 10.0  # a show without viewers is kept this long: a reload finds it ready
+PRESENCE_INTERVAL_S = 2.0
+PRESENCE_TTL_S = 10.0
+PARTED_S = 10.0  # a viewer who left is counted this much longer, so that a reconnect is silent
+REACH_TIMEOUT_S = 1.0  # wait for another worker's newer events before a snapshot is taken
+VIEWER_RESUME_BYTES = 32 * 1024  # a skipped viewer is resynchronised when this little is left
+WS_CLOSE_TIMEOUT_S = 5.0
+WS_FRAGMENTS_MAX = 32  # of one message
+WS_FRAME_BYTES_MAX = 64 * 1024  # beyond it the parser itself gives up, with 1009
+DRAIN_BATCH = 250
 STATE_INTERVAL_S = 0.25  # newest wins, at most four a second
 BATCH_BYTES_MAX = 64 * 1024
 VIEWER_BACKLOG_BYTES_MAX = 256 * 1024  # past this a viewer is skipped until it drains
@@ -95,6 +120,7 @@ SENDER_REPORTS_KEPT = 16  # to recognise them in the viewers' reports
 JOIN_BURST_PACKETS = 16  # of the cached picture, to a joining viewer, per ...
 JOIN_INTERVAL_S = 0.004  # ... this much: about 38 Mbit/s
 GOP_FRESH_S = 2.0  # an older keyframe is played to a joining viewer, and a new one is asked for
+JOIN_PATIENCE_S = 0.1  # how long a joining viewer waits for that one before it is shown the older one
 RETRANSMISSIONS_PER_S = 500  # per viewer, sustained
 RETRANSMISSIONS_BURST = 256
 PUBLISHERS_MAX = 64  # per worker
@@ -153,7 +179,11 @@ assert RECOVERY_EVENTS_MAX <= HISTORY_EVENTS_MAX, "a recovery must fit into the 
 assert WS_MESSAGE_BYTES_MAX <= BUS_PAYLOAD_BYTES_MAX, "what a viewer may send must fit through the bus"
 assert CHAT_TEXT_BYTES_MAX < WS_MESSAGE_BYTES_MAX
 assert BATCH_BYTES_MAX < VIEWER_BACKLOG_BYTES_MAX, "one batch must never make a healthy viewer look slow"
-assert BATCH_INTERVAL_S < STATE_INTERVAL_S
+assert BATCH_INTERVAL_S < BATCH_INTERVAL_S_MAX < STATE_INTERVAL_S
+assert WS_MESSAGE_BYTES_MAX < WS_FRAME_BYTES_MAX
+assert VIEWER_RESUME_BYTES < VIEWER_BACKLOG_BYTES_MAX
+assert PRESENCE_INTERVAL_S * 3 < PRESENCE_TTL_S, "two lost beats must not make viewers vanish"
+assert RECOVER_COST <= COMMANDS_BURST
 assert PEER_DEAD_S < CONSENT_EXPIRY_S
 assert PEER_SWEEP_INTERVAL_S * 4 < PEER_DEAD_S, "the sweep must not eat the time it has to find a dead peer in"
 assert GOP_PACKETS_MAX & (GOP_PACKETS_MAX - 1) == 0, "the packet cache is indexed by the low bits of a sequence number"

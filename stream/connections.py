@@ -1,0 +1,157 @@
+"""Sessions with their peers: what a publisher's and a viewer's packets lead to.
+
+A `Stage` is one show: at most one publication on air, one that is about to take over, and any number of viewers. A
+takeover happens when the newcomer's handshake is complete, not when it asks: whoever is on air stays until then.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from stream import rtcp, sdp
+from stream.fanout import Subscriber
+from stream.ice import IcePort
+from stream.ingest import Ingest
+from stream.peers import Certificate, Peer
+from stream.relay import Relay
+from stream.rtp import PacketError
+from stream.sessions import Reason, Role, Session
+
+
+class House(Protocol):
+    """What a connection needs of the worker's media part."""
+
+    port: IcePort
+    certificate: Certificate
+    counts: Counter[str]
+    now: Callable[[], float]
+
+    def end(self, connection: "Connection", reason: Reason) -> None:
+        """The session is over, whatever its state."""
+
+    def announce(self, show: str) -> None:
+        """The publisher of `show` has come or gone."""
+
+
+class Connection:
+    """A session with its peer; the base of both roles. The owner of the peer (`stream.peers.Owner`)."""
+
+    role: Role
+
+    def __init__(self, media: House, stage: "Stage", offer: sdp.Offer) -> None:
+        self.media = media
+        self.stage = stage
+        self.offer = offer
+        etag = f'"{secrets.token_hex(8)}"'
+        self.session = Session(secrets.token_urlsafe(24), stage.show, self.role, etag, media.now())
+        self.peer = Peer(media.port, media.certificate, offer.fingerprints, self, active=offer.setup == "passive")
+
+    def peer_bound(self) -> None:
+        self.session.consented(self.media.now())
+
+    def peer_secured(self) -> None:
+        self.session.secured(self.media.now())
+        self.connected()
+
+    def peer_closed(self, *, failed: bool) -> None:
+        self.media.end(self, Reason.handshake_failed if failed else Reason.closed_by_peer)
+
+    def connected(self) -> None:
+        """The handshake is done."""
+        raise NotImplementedError
+
+    def left(self) -> None:
+        """The session is over."""
+        raise NotImplementedError
+
+    def peer_rtp(self, packet: bytes) -> None:
+        raise NotImplementedError
+
+    def peer_rtcp(self, packet: bytes) -> None:
+        raise NotImplementedError
+
+
+class Publication(Connection):
+    role = Role.publisher
+
+    def __init__(self, media: House, stage: "Stage", offer: sdp.Offer, codecs: dict[str, sdp.Codec]) -> None:
+        super().__init__(media, stage, offer)
+        self.codecs = codecs
+        self.ingest = Ingest(self.peer, codecs, stage.relay, media.counts, media.now)
+
+    def connected(self) -> None:
+        """Take the stage; whoever has it, and viewers who cannot play the new codecs, are closed."""
+        before, self.stage.publication = self.stage.publication, self
+        if self.stage.candidate is self:
+            self.stage.candidate = None
+        stranded = self.stage.relay.begin(self.codecs, self.ingest.want_keyframe)
+        if before is not None:
+            self.media.end(before, Reason.taken_over)
+        for connection in tuple(self.stage.connections.values()):
+            if isinstance(connection, Subscription) and connection.subscriber in stranded:
+                self.media.end(connection, Reason.codec_changed)
+        self.media.announce(self.stage.show)
+
+    def left(self) -> None:
+        if self.stage.candidate is self:
+            self.stage.candidate = None
+        if self.stage.publication is self:
+            self.stage.publication = None
+            self.stage.relay.end()
+            self.media.announce(self.stage.show)
+
+    def peer_rtp(self, packet: bytes) -> None:
+        self.session.heard(self.media.now())
+        if self.stage.publication is self:
+            self.ingest.received_rtp(packet)
+
+    def peer_rtcp(self, packet: bytes) -> None:
+        self.session.heard(self.media.now())
+        if self.stage.publication is self:
+            self.ingest.received_rtcp(packet)
+
+
+class Subscription(Connection):
+    role = Role.subscriber
+
+    def __init__(
+        self, media: House, stage: "Stage", offer: sdp.Offer, codecs: dict[str, tuple[sdp.Codec, ...]]
+    ) -> None:
+        super().__init__(media, stage, offer)
+        self.codecs = codecs
+        self.subscriber: Subscriber | None = None
+
+    def connected(self) -> None:
+        self.subscriber = Subscriber(self.peer, self.codecs)
+        if not self.stage.relay.join(self.subscriber):
+            self.media.end(self, Reason.codec_changed)
+
+    def left(self) -> None:
+        if self.subscriber is not None:
+            self.stage.relay.leave(self.subscriber)
+
+    def peer_rtp(self, packet: bytes) -> None:
+        self.media.counts["rtp_from_viewer"] += 1
+
+    def peer_rtcp(self, packet: bytes) -> None:
+        self.session.heard(self.media.now())
+        try:
+            packets = rtcp.parse(packet)
+        except PacketError:
+            self.media.counts["rtcp_malformed"] += 1
+            return
+        if self.subscriber is not None:
+            self.stage.relay.feedback(self.subscriber, packets)
+
+
+@dataclass(slots=True)
+class Stage:
+    """One show: who publishes, who is about to, and the relay to the viewers."""
+
+    show: str
+    relay: Relay
+    publication: Publication | None = None
+    candidate: Publication | None = None
+    connections: dict[str, Connection] = field(default_factory=dict)
