@@ -57,20 +57,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.database_url or f"sqlite:///{self.data_dir / 'showcart.db'}"
 
 
-def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """The settings of `environ` (None: the process's environment); `overrides` that are not None win.
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of `environ` (None: the process's environment).
 
     Raises `SettingsError`, naming the variable, when a value cannot be used.
     """
     source = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     for field in Settings.__struct_fields__:
-        override = overrides.pop(field, None)
-        if override is not None:
-            values[field] = override
-        elif raw := source.get(PREFIX + field.upper(), "").strip():
+        if raw := source.get(PREFIX + field.upper(), "").strip():
             values[field] = [part.strip() for part in raw.split(",") if part.strip()] if field in _LISTS else raw
-    assert not overrides, f"no such settings: {sorted(overrides)}"
     try:
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:

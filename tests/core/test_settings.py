@@ -40,10 +40,6 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert not settings.loopback
 
 
-def test_a_flag_beats_the_environment() -> None:
-    assert load({"SHOWCART_PORT": "1", "SHOWCART_SECRET": SECRET}, port=2, host=None).port == 2
-
-
 @pytest.mark.parametrize(
     ("environ", "name"),
     [

@@ -1,0 +1,52 @@
+"""What every command of the command line shares: a flag for each setting, and failures said in one line."""
+
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import click
+import msgspec
+
+from live.core import logs, server
+from live.core.errors import Problem
+from live.core.settings import PREFIX, Settings, SettingsError, load
+from live.core.valkey import ValkeyError
+
+_NOT_FLAGS = {"demo"}  # a command of its own
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one flag for each setting; a flag beats its variable."""
+    for field in reversed(msgspec.structs.fields(Settings)):
+        if field.name not in _NOT_FLAGS:
+            flag = "--" + field.name.replace("_", "-")
+            option = click.option(flag, field.name, metavar="…", help=f"Instead of {PREFIX}{field.name.upper()}.")
+            command = option(command)
+    return command
+
+
+def settings_of(flags: dict[str, str | None], **defaults: str) -> Settings:
+    """The settings of flags over variables over `defaults`; configures the logs by them."""
+    given = {PREFIX + name.upper(): value for name, value in flags.items() if value is not None}
+    fallbacks = {PREFIX + name.upper(): value for name, value in defaults.items()}
+    try:
+        settings = load({**fallbacks, **os.environ, **given})
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+def run(job: Coroutine[Any, Any, None], settings: Settings) -> None:
+    """Run `job`; what a person can mend is said in one line, without a traceback."""
+    try:
+        server.run(job)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except (Problem, ValkeyError) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f"{settings.host}, port {settings.port} (TCP) or {settings.udp_port} (UDP)"
+        raise click.ClickException(f"{where}: {error.strerror}. Set {PREFIX}PORT to another number.") from None
