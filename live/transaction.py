@@ -2,21 +2,21 @@
 
 Two transactions that touch the same thing are put in order by the database's locks. Their news must keep that order,
 or a screen ends with the older value. So a transaction queues for its shows right before COMMIT, while it still holds
-its locks; whoever comes behind it in the database comes behind it in the queue, and the head of the queue publishes
-once its commit is through. The order is guaranteed within one worker.
+its locks; whoever comes behind it in the database comes behind it in the queue, and publishes when all before it
+have. The order is guaranteed within one worker.
 
-A message whose COMMIT succeeded is published even when the request that caused it is cancelled meanwhile. When the
-bus is down nothing is lost but time: the outlet has every screen take a fresh snapshot from SQL afterwards.
+COMMIT and what follows run in a task of their own: a request that is cancelled meanwhile (the viewer left) neither
+leaves the outcome open nor keeps committed news from the screens. When the bus is down nothing is lost but time: the
+outlet has every screen take a fresh snapshot from SQL afterwards.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from live import store
@@ -25,7 +25,7 @@ from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.timeline import Entry, show_clock
 
-_log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Outlet(Protocol):
@@ -106,12 +106,11 @@ class Transaction:
         await store.append_events(self.conn, show_id, entries)
 
 
-@dataclass(slots=True)
-class _Turn:
-    """A transaction's place in a show's queue. `news` None: its COMMIT is under way."""
+class _Turn(NamedTuple):
+    """A transaction's place in a show's queue: it tells after `before` (None: at once) and then sets `done`."""
 
-    news: list[_News] | None = None
-    done: asyncio.Event = field(default_factory=asyncio.Event)
+    before: asyncio.Event | None
+    done: asyncio.Event
 
 
 class Transactions:
@@ -120,63 +119,59 @@ class Transactions:
     def __init__(self, database: Database, outlet: Outlet) -> None:
         self._database = database
         self._outlet = outlet
-        self._queues: dict[str, deque[_Turn]] = {}
-        self._publishing: dict[str, asyncio.Task[None]] = {}
+        self._last: dict[str, asyncio.Event] = {}  # by show: `done` of the turn at the end of the queue
+        self._finishing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Transaction]:
-        """A write transaction; when the block ends it commits and publishes, when it raises nothing has happened."""
-        turns: dict[str, _Turn] = {}
-        news: dict[str, list[_News]] = {}
+        """A write transaction; when the block ends it commits and publishes, when it raises nothing has happened.
+
+        Cancelled before the block's end, it rolls back; from there on it goes through by itself.
+        """
+        async with AsyncExitStack() as stack:
+            conn = await stack.enter_async_context(self._database.write())
+            transaction = Transaction(conn, await self._database.now_ms(conn))
+            yield transaction
+            news = await transaction.store()
+            commit = stack.pop_all()
+        turns = {show_id: self._queue(show_id) for show_id in news}
+        task = asyncio.create_task(self._finish(commit, turns, news), name="commit and publish")
+        self._finishing.add(task)
+        task.add_done_callback(self._finished)
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait until everything that was committed has been handed to the outlet."""
+        while self._finishing:
+            await asyncio.wait(self._finishing)
+
+    def _queue(self, show_id: str) -> _Turn:
+        turn = _Turn(self._last.get(show_id), asyncio.Event())
+        self._last[show_id] = turn.done
+        return turn
+
+    async def _finish(self, commit: AsyncExitStack, turns: dict[str, _Turn], news: dict[str, list[_News]]) -> None:
         try:
-            async with self._database.write() as conn:
-                transaction = Transaction(conn, await self._database.now_ms(conn))
-                yield transaction
-                news = await transaction.store()
-                turns = self._queue(news)
+            await commit.aclose()
         except BaseException:
             news = {}
             raise
         finally:
             for show_id, turn in turns.items():
-                turn.news = news.get(show_id, [])
-                self._publish(show_id)
-        for turn in turns.values():
-            await turn.done.wait()
+                await self._tell(show_id, turn, news.get(show_id, []))
 
-    async def close(self) -> None:
-        """Wait until everything that was committed has been handed to the outlet."""
-        while self._publishing:
-            await asyncio.wait(self._publishing.values())
-
-    def _queue(self, shows: Iterable[str]) -> dict[str, _Turn]:
-        turns = {show_id: _Turn() for show_id in shows}
-        for show_id, turn in turns.items():
-            self._queues.setdefault(show_id, deque()).append(turn)
-        return turns
-
-    def _publish(self, show_id: str) -> None:
-        """Have the head of the queue published by a task of its own, which no request can cancel."""
-        if show_id not in self._publishing:
-            task = asyncio.get_running_loop().create_task(self._drain(show_id), name=f"publish {show_id}")
-            self._publishing[show_id] = task
-
-    async def _drain(self, show_id: str) -> None:
-        queue = self._queues[show_id]
+    async def _tell(self, show_id: str, turn: _Turn, news: list[_News]) -> None:
+        if turn.before is not None:
+            await turn.before.wait()
         try:
-            while queue and (news := queue[0].news) is not None:
-                turn = queue.popleft()
-                try:
-                    for item in news:
-                        await self._send(show_id, item)
-                except Exception:  # a bug in the outlet must not silence the show, nor fail what is committed
-                    _log.exception("publish_failed", show=show_id)
-                finally:
-                    turn.done.set()
+            for item in news:
+                await self._send(show_id, item)
+        except Exception as error:  # a bug in the outlet must not silence the show, nor fail what is committed
+            log.error("news of %s were committed but not told: %r", show_id, error)
         finally:
-            del self._publishing[show_id]
-            if not queue:
-                del self._queues[show_id]
+            turn.done.set()
+            if self._last[show_id] is turn.done:
+                del self._last[show_id]
 
     async def _send(self, show_id: str, news: _News) -> None:
         if news.kind == "state":
@@ -185,3 +180,9 @@ class Transactions:
             await self._outlet.notice(show_id, news.key, news.name, news.data)
         else:
             await self._outlet.event(show_id, news.at_ms, news.name, news.data, key=news.key)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._finishing.discard(task)
+        # Whoever waits gets the error; when nobody does any more, this keeps asyncio from complaining.
+        if not task.cancelled():
+            task.exception()
