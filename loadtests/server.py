@@ -1,0 +1,134 @@
+"""The server under test: started for the run on a free port, and what its processes use."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from loadtests.measures import Usage
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+STARTS_MAX = 3  # another program may take the port that was free
+
+
+class ServerError(RuntimeError):
+    """The server could not be started."""
+
+
+class DemoServer:
+    """A demo with an empty data folder, as a process of its own; its log and data are in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "started"
+        return self._process.pid
+
+    def __enter__(self) -> "DemoServer":
+        for _ in range(STARTS_MAX):
+            port = free_port()
+            self.url = f"http://127.0.0.1:{port}"
+            self._process = self._launch(port)
+            if self._ready(self._process):
+                return self
+            self._stop()
+        raise ServerError(f"the demo did not become ready; see {self._folder / 'server.log'}")
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _launch(self, port: int) -> subprocess.Popen[bytes]:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("SHOWCART_")}
+        environ |= {
+            "SHOWCART_PORT": str(port),
+            "SHOWCART_MEDIA_PORT": str(port),
+            "SHOWCART_DATA_DIR": str(self._folder / "server"),
+            "SHOWCART_LOG_LEVEL": "warning",
+        }
+        program = Path(sys.executable).with_name("showcart")
+        with (self._folder / "server.log").open("ab") as log:
+            return subprocess.Popen([program, "demo"], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def _ready(self, process: subprocess.Popen[bytes]) -> bool:
+        end = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < end and process.poll() is None:
+            if ready(self.url):
+                return True
+            time.sleep(0.1)
+        return False
+
+    def _stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+def ready(url: str) -> bool:
+    """Whether the server says that it can serve."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def free_port() -> int:
+    """A port that is free for TCP and UDP now."""
+    while True:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port: int = tcp.getsockname()[1]
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Meter:
+    """Reads what groups of processes use, each with its children; a child named `valkey…` is a group of its own."""
+
+    def __init__(self, groups: dict[str, int]) -> None:
+        self._groups = groups
+        self._known: dict[int, psutil.Process] = {}
+
+    def read(self, at_s: float) -> list[Usage]:
+        """The use since the last reading; the first one tells memory only."""
+        sums: dict[str, tuple[float, float]] = {}
+        for group, pid in self._groups.items():
+            for process in self._family(pid):
+                try:
+                    with process.oneshot():
+                        name = "valkey" if process.name().startswith(("valkey", "redis")) else group
+                        cpu, memory = process.cpu_percent(), process.memory_info().rss / 1e6
+                except psutil.Error:
+                    continue  # it ended just now
+                before = sums.get(name, (0.0, 0.0))
+                sums[name] = (before[0] + cpu, before[1] + memory)
+        return [Usage(at_s, name, round(cpu, 1), round(memory, 1)) for name, (cpu, memory) in sums.items()]
+
+    def _family(self, pid: int) -> list[psutil.Process]:
+        """The process and its children, as the same objects each time: they remember the last reading."""
+        try:
+            parent = self._known.setdefault(pid, psutil.Process(pid))
+            pids = [pid, *(child.pid for child in parent.children(recursive=True))]
+            return [self._known.setdefault(one, psutil.Process(one)) for one in pids]
+        except psutil.Error:
+            return []

@@ -1,0 +1,98 @@
+"""Whether an event went well: its figures against the scenario's thresholds, and whether the figures can be trusted."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from loadtests.measures import Second, Shopping, Totals, Usage
+from loadtests.scenario import Thresholds
+
+GENERATOR_LATE_MS_MAX = 50.0  # a probe sent later than this measures the generator
+GENERATOR_LAG_MS_MAX = 100.0
+GENERATOR_CPU_PERCENT_MAX = 90.0
+
+
+class Run(msgspec.Struct):
+    """Everything that was measured in one run."""
+
+    seconds: list[Second]
+    totals: Totals
+    usage: list[Usage] = []
+    shopping: Shopping | None = None
+
+
+class Judged(msgspec.Struct):
+    """One threshold. `value` None: it was not measured, which is not `ok`."""
+
+    name: str
+    value: float | None
+    limit: float
+    ok: bool
+
+
+def cpu_percents(usage: Sequence[Usage], process: str) -> list[float]:
+    """The CPU of one group of processes, second by second; the first reading is of memory only."""
+    return [one.cpu_percent for one in usage if one.process == process][1:]
+
+
+def memory_per_viewer_kb(run: Run) -> float | None:
+    """How much the server grew from its first reading to its largest, per viewer; None when it was not watched."""
+    memory = [one.memory_mb for one in run.usage if one.process == "server"]
+    return (max(memory) - memory[0]) * 1000 / run.totals.joined if memory and run.totals.joined else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+_FIGURES: dict[str, Callable[[Run], float | None]] = {
+    "join_p99_ms": lambda run: run.totals.histogram("join").percentile_ms(99),
+    "delivery_p50_ms": lambda run: run.totals.histogram("delivery").percentile_ms(50),
+    "delivery_p99_ms": lambda run: run.totals.histogram("delivery").percentile_ms(99),
+    "delivery_p999_ms": lambda run: run.totals.histogram("delivery").percentile_ms(99.9),
+    "acknowledged_p99_ms": lambda run: run.totals.histogram("acknowledge").percentile_ms(99),
+    "publisher_late_p99_ms": lambda run: run.totals.histogram("late").percentile_ms(99),
+    "shopper_p99_ms": lambda run: run.shopping.p99_ms if run.shopping else None,
+    "lost_max": lambda run: run.totals.lost + run.totals.unseen,
+    "duplicates_max": lambda run: run.totals.duplicates,
+    "gaps_max": lambda run: run.totals.gaps,
+    "closes_max": lambda run: run.totals.closes_count,
+    "not_joined_max": lambda run: run.totals.not_joined,
+    "refused_max": lambda run: run.totals.refused_count + run.totals.unanswered + run.totals.unsent,
+    "failures_max": lambda run: run.shopping.failures_count if run.shopping else 0,
+    "server_cpu_mean_percent": lambda run: _mean(cpu_percents(run.usage, "server")),
+    "memory_per_viewer_kb": memory_per_viewer_kb,
+}
+assert set(_FIGURES) == set(Thresholds.__struct_fields__), "each threshold has its figure"
+
+
+def judge(run: Run, thresholds: Thresholds) -> list[Judged]:
+    """Each threshold that is set, with what was measured."""
+    judged = []
+    for name, figure in _FIGURES.items():
+        limit = getattr(thresholds, name)
+        if limit is not None:
+            value = figure(run)
+            judged.append(Judged(name, value, float(limit), value is not None and value <= limit))
+    return judged
+
+
+def doubts(run: Run) -> list[str]:
+    """Why the figures may tell of the generator and not of the server."""
+    found = []
+    late = run.totals.histogram("late").percentile_ms(99) or 0.0
+    if late > GENERATOR_LATE_MS_MAX:
+        found.append(
+            f"The swarm sent its messages late (p99 {late:.0f} ms): the machine was too busy to keep the schedule."
+        )
+    if run.totals.lag_max_ms > GENERATOR_LAG_MS_MAX:
+        found.append(
+            f"The swarm's own event loop stood still for up to {run.totals.lag_max_ms:.0f} ms; latencies include that."
+        )
+    for group in ("swarm", "shoppers"):
+        cpu = _mean(cpu_percents(run.usage, group)) or 0.0
+        if cpu > GENERATOR_CPU_PERCENT_MAX:
+            found.append(
+                f"The process group “{group}” used {cpu:.0f} % of a core: use fewer people or another machine."
+            )
+    return found
