@@ -1,0 +1,52 @@
+"""The chat of the show `demo` over both stores, with an outlet that remembers and rates that obey."""
+
+import pytest
+
+from chat.service import Chat
+from live.core.auth import Principal, Role
+from live.core.bus import BusError
+from live.core.clock import ManualClock
+from live.core.database import Database
+from live.service import Shows
+from tests.live.recorder import Catalogue, Recorder
+
+
+class Rates:
+    """Answers what a test wants to hear: `wait_s` seconds to wait, or that the bus is away."""
+
+    def __init__(self) -> None:
+        self.wait_s = 0.0
+        self.away = False
+        self.asked: list[tuple[str, float, float]] = []
+
+    async def take(self, bucket: str, rate_per_s: float, burst: float) -> float:
+        if self.away:
+            raise BusError("away")
+        self.asked.append((bucket, rate_per_s, burst))
+        return self.wait_s
+
+
+def person(name: str, role: Role = Role.viewer, show: str = "*") -> Principal:
+    return Principal(subject=name, role=role, show=show, name=name.title())
+
+
+@pytest.fixture
+def outlet() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def rates() -> Rates:
+    return Rates()
+
+
+@pytest.fixture
+async def shows(database: Database, outlet: Recorder, clock: ManualClock) -> Shows:
+    shows = Shows(database, outlet, clock, products=Catalogue())
+    await shows.create("demo", "Demo")
+    return shows
+
+
+@pytest.fixture
+def chat(shows: Shows, database: Database, rates: Rates) -> Chat:
+    return Chat(shows, database, rates.take)
