@@ -8,6 +8,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from cart.catalogue import VariantEntry
+from cart.keeper import Figures
 from cart.service import Shop
 from live.core.auth import Principal, Role
 from live.core.clock import ManualClock
@@ -420,6 +421,7 @@ async def test_an_order_is_for_its_buyer_and_the_hosts_of_its_show(shop: Shop) -
 
 async def test_figures_follow_what_is_sold(shop: Shop, screens: Screens, clock: ManualClock) -> None:
     assert (await refused(shop.keeper.figures("nowhere"))).kind is Kind.unknown_show
+    assert await shop.keeper.figures("demo") == Figures(0, 0, 0, "EUR", 0)
     await shop.add("demo", ADA, "CUP", 2)
     await shop.add("demo", BOB, "CUP")
     await shop.checkout("demo", ADA, name="Ada", email="ada@example.com")

@@ -1,0 +1,191 @@
+"""Commerce over HTTP, and the commands of the socket."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from starlette.applications import Starlette
+
+from cart import api
+from cart.service import Shop
+from live.core.auth import Principal, Role, Tokens
+from live.core.clock import ManualClock
+from live.core.codec import convert
+from live.core.errors import Problem
+from live.core.rest import on_problem, openapi, routes
+from live.service import Shows
+from tests.cart.conftest import viewer
+
+HOST = Principal(subject="h", role=Role.host, show="demo", name="Host")
+OPS = Principal(subject="o", role=Role.ops, show="*", name="Ops")
+BUYER = {"name": "Ada", "email": "ada@example.com"}
+
+
+@pytest.fixture
+def tokens(clock: ManualClock) -> Tokens:
+    return Tokens("a secret of the tests", clock)
+
+
+@pytest.fixture
+async def client(shop: Shop, shows: Shows, tokens: Tokens) -> AsyncIterator[httpx.AsyncClient]:
+    app = Starlette(routes=routes(api.operations(shop, shows), tokens), exception_handlers={Problem: on_problem})
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+Bearer = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def bearer(tokens: Tokens) -> Bearer:
+    def headers(principal: Principal, key: str | None = None) -> dict[str, str]:
+        found = {"authorization": f"Bearer {tokens.sign(principal, 60)}"}
+        return found if key is None else found | {"idempotency-key": key}
+
+    return headers
+
+
+async def test_a_purchase_over_http(client: httpx.AsyncClient, bearer: Bearer) -> None:
+    ada = bearer(viewer("ada"))
+    added = await client.post("/api/shows/demo/cart/lines", json={"sku": "CUP"}, headers=ada)
+    assert (added.status_code, added.json()["hold"]["sku"]) == (201, "CUP")
+    changed = await client.patch("/api/shows/demo/cart/lines/CUP", json={"quantity": 3}, headers=ada)
+    assert (changed.status_code, changed.json()["cart"]["total_minor"]) == (200, 3000)
+    await client.post("/api/shows/demo/cart/lines", json={"sku": "MUG-RED"}, headers=ada)
+    removed = await client.delete("/api/shows/demo/cart/lines/MUG-RED", headers=ada)
+    assert removed.json() == (await client.get("/api/shows/demo/cart", headers=ada)).json()
+    order = await client.post("/api/shows/demo/checkout", json=BUYER | {"total_minor": 3000}, headers=ada)
+    assert order.status_code == 201
+    read = await client.get(f"/api/orders/{order.json()['order']['id']}", headers=ada)
+    assert read.json() == order.json()
+    figures = await client.get("/api/shows/demo/figures", headers=bearer(HOST))
+    assert figures.json()["revenue_minor"] == 3000
+
+
+async def test_a_repeated_key_is_answered_alike_and_says_so(client: httpx.AsyncClient, bearer: Bearer) -> None:
+    headers = bearer(viewer("ada"), "k1")
+    first = await client.post("/api/shows/demo/cart/lines", json={"sku": "CUP"}, headers=headers)
+    again = await client.post("/api/shows/demo/cart/lines", json={"sku": "CUP"}, headers=headers)
+    assert (first.content, first.status_code) == (again.content, again.status_code)
+    assert ("idempotency-replayed" in first.headers, again.headers["idempotency-replayed"]) == (False, "true")
+    other = await client.post("/api/shows/demo/cart/lines", json={"sku": "CUP", "quantity": 2}, headers=headers)
+    assert (other.status_code, other.json()["name"]) == (422, "key_reused")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "name", "field"),
+    [
+        ({"sku": "NOPE"}, 404, "unknown_sku", "sku"),
+        ({"sku": "CUP", "quantity": 0}, 422, "invalid_quantity", "quantity"),
+        ({"sku": "CUP", "quantity": -1}, 422, "invalid_quantity", "quantity"),
+        ({"sku": "CUP", "quantity": 10**9}, 422, "invalid_quantity", "quantity"),
+        ({"sku": "CUP", "quantity": "1"}, 422, "invalid_field", "quantity"),
+        ({"sku": "CUP", "quantity": True}, 422, "invalid_field", "quantity"),
+        ({"sku": "CUP", "quantity": 11}, 409, "sold_out", "sku"),
+        ({"sku": "CUP", "price_minor": 1}, 409, "price_changed", "price_minor"),
+        ({"sku": "CUP", "colour": "red"}, 422, "invalid_field", "colour"),
+        ({}, 422, "invalid_field", "sku"),
+    ],
+)
+async def test_bad_input_is_refused_by_number_and_field(
+    client: httpx.AsyncClient, bearer: Bearer, body: dict[str, Any], status: int, name: str, field: str
+) -> None:
+    answer = await client.post("/api/shows/demo/cart/lines", json=body, headers=bearer(viewer("ada")))
+    problem = answer.json()
+    assert (answer.status_code, problem["name"], problem.get("field")) == (status, name, field)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_who_may_do_what(client: httpx.AsyncClient, bearer: Bearer) -> None:
+    assert (await client.get("/api/shows/demo/cart")).json()["name"] == "token_missing"
+    ada = bearer(viewer("ada"))
+    assert (await client.get("/api/shows/demo/figures", headers=ada)).json()["name"] == "role_forbidden"
+    assert (await client.post("/api/products/import", headers=bearer(HOST))).json()["name"] == "role_forbidden"
+    assert (await client.get("/api/shows/none/cart", headers=ada)).json()["name"] == "unknown_show"
+    assert (await client.get("/api/orders/none", headers=ada)).json()["name"] == "unknown_order"
+    elsewhere = bearer(Principal(subject="x", role=Role.viewer, show="other", name="x"))
+    assert (await client.get("/api/shows/demo/cart", headers=elsewhere)).json()["name"] == "show_forbidden"
+
+
+async def test_the_catalogue_is_open(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/api/products")).json()
+    assert ([product["id"] for product in page["products"]], page["next"]) == (["cup", "mug", "yen"], None)
+    assert (await client.get("/api/products/mug")).json()["title"] == "Mug"
+    assert (await client.get("/api/products/none")).json()["name"] == "unknown_product"
+
+
+async def test_long_catalogues_come_in_pages(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cart.service.PRODUCTS_PAGE", 2)
+    monkeypatch.setattr("cart.api.PRODUCTS_PAGE", 2)
+    assert (await client.get("/api/products")).json()["next"] == "mug"
+    assert (await client.get("/api/products?after=mug")).json()["next"] is None
+
+
+async def test_files_are_imported_over_http(client: httpx.AsyncClient, bearer: Bearer) -> None:
+    csv = "product_id,title,sku,price,currency\nbag,Bag,BAG,10,EUR\nbag,Bag,BAG-L,x,EUR\n"
+    url = "/api/products/import"
+
+    def headers(media_type: str) -> dict[str, str]:
+        return bearer(OPS) | {"content-type": media_type}
+
+    dry = await client.post(url + "?dry_run=1", content=csv, headers=headers("text/csv; charset=utf-8"))
+    assert (dry.json()["created"], dry.json()["dry_run"]) == (1, True)
+    assert (await client.get("/api/products/bag")).status_code == 404
+    wet = await client.post(url, content=csv, headers=headers("text/csv"))
+    assert (wet.json()["created"], wet.json()["errors"][0]["line"]) == (1, 3)
+    assert (await client.get("/api/products/bag")).status_code == 200
+    broken = await client.post(url, content="<html>", headers=headers("text/csv"))
+    assert (broken.status_code, broken.json()["name"], broken.json()["errors"][0]["line"]) == (422, "import_failed", 1)
+    wrong = await client.post(url, content=csv, headers=headers("text/html"))
+    assert (wrong.status_code, wrong.json()["field"]) == (415, "Content-Type")
+
+
+def test_the_document_describes_every_operation(shop: Shop, shows: Shows) -> None:
+    document = openapi(api.operations(shop, shows), "1")
+    assert len(document["paths"]) == 9
+    assert "Cart" in document["components"]["schemas"]
+
+
+# --- commands -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Context:
+    """What a command's handler is told about its sender."""
+
+    show: str
+    principal: Principal
+    key: str | None = None
+
+
+class Registry:
+    """Keeps commands and runs them as the gateway does: the data becomes the struct."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[Any]]]] = {}
+
+    def add(self, name: str, type_: type[msgspec.Struct], handler: Any, *, role: Role = Role.viewer) -> None:
+        assert role is Role.viewer
+        self.found[name] = type_, handler
+
+    async def run(self, name: str, data: dict[str, Any], key: str | None = None) -> Any:
+        type_, handler = self.found[name]
+        return await handler(Context("demo", viewer("ada"), key), convert(data, type_))
+
+
+async def test_the_commands_of_the_socket(shop: Shop) -> None:
+    registry = Registry()
+    api.commands(registry, shop)  # type: ignore[arg-type]
+    assert set(registry.found) == {"cart.get", "cart.add", "cart.change", "cart.remove", "cart.checkout"}
+    added = await registry.run("cart.add", {"sku": "CUP"}, "k1")
+    assert await registry.run("cart.add", {"sku": "CUP"}, "k1") == added
+    assert (await registry.run("cart.change", {"sku": "CUP", "quantity": 2}))["cart"]["total_minor"] == 2000
+    await registry.run("cart.add", {"sku": "MUG-RED"})
+    removed = await registry.run("cart.remove", {"sku": "MUG-RED"})
+    assert removed == await registry.run("cart.get", {})
+    order = (await registry.run("cart.checkout", BUYER))["order"]
+    assert (order["total_minor"], order["state"]) == (2000, "placed")

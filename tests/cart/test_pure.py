@@ -1,0 +1,260 @@
+"""Money, levels, holds, carts and orders as values."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cart import prices
+from cart.baskets import cart_id, cart_of
+from cart.catalogue import Invalid, ProductEntry, VariantEntry, check, is_id
+from cart.orders import OrderState, PayOnPickup, buyer, check_out, order_number
+from cart.stock import EFFECTS, LIVE, TRANSITIONS, Hold, HoldState, Level, Movement, check_quantity, sold_out
+from live.core.codec import Malformed, convert
+from live.core.errors import Kind, Problem
+from live.core.ids import uuid7
+from live.core.limits import CART_LINES_MAX, PRICE_MINOR_MAX, QUANTITY_MAX
+
+HOLD = Hold(
+    id="h1", cart="demo:ada", show="demo", viewer_id="ada", sku="CUP", location="main", quantity=2, price_minor=1000,
+    currency="EUR", state=HoldState.active, expires_at_ms=1000, claim_until_ms=None, order_id=None, pin_id=None,
+    at_ms=0, product_id="cup", title="Cup", variant="", picture="",
+)  # fmt: skip
+BUYER = buyer("Ada", "ada@example.com", None)
+
+
+# --- prices ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [("49.90", "EUR", 4990), ("49,9", "EUR", 4990), (" 50 ", "EUR", 5000), ("0", "EUR", 0), ("1500", "JPY", 1500),
+     ("1.234", "KWD", 1234), ("100000000", "EUR", PRICE_MINOR_MAX)],
+)  # fmt: skip
+def test_amounts_are_read_as_people_write_them(text: str, currency: str, minor: int) -> None:
+    assert prices.parse_amount(text, currency) == minor
+
+
+@pytest.mark.parametrize(
+    ("text", "currency"),
+    [("", "EUR"), ("-1", "EUR"), ("+1", "EUR"), ("1.299,00", "EUR"), ("1e3", "EUR"), ("NaN", "EUR"), ("49.905", "EUR"),
+     ("1.5", "JPY"), (".5", "EUR"), ("5.", "EUR"), ("٣", "EUR"), ("100000000.01", "EUR"), ("9" * 400, "EUR")],
+)  # fmt: skip
+def test_other_amounts_are_refused(text: str, currency: str) -> None:
+    with pytest.raises(ValueError, match=r"amount|decimals|minor units"):
+        prices.parse_amount(text, currency)
+
+
+@given(st.integers(0, PRICE_MINOR_MAX), st.sampled_from(["EUR", "JPY", "KWD"]))
+def test_what_is_written_is_what_is_read(minor: int, currency: str) -> None:
+    digits = prices.minor_digits(currency)
+    text = str(minor).zfill(digits + 1)
+    text = f"{text[:-digits]}.{text[-digits:]}" if digits else text
+    assert prices.parse_amount(text, currency) == minor
+
+
+def test_the_fullest_cart_is_exact_in_a_browser() -> None:
+    line = prices.line_total(PRICE_MINOR_MAX, QUANTITY_MAX)
+    full = prices.total([line] * CART_LINES_MAX)
+    assert float(full) == full and full == 10**10 * 100 * 50
+    with pytest.raises(AssertionError):
+        prices.total([2**53])
+    with pytest.raises(AssertionError):
+        prices.line_total(PRICE_MINOR_MAX + 1, 1)
+
+
+# --- stock ----------------------------------------------------------------------------------------------------
+
+
+def test_every_state_has_its_transitions_and_living_ones_end() -> None:
+    assert set(TRANSITIONS) == set(HoldState)
+    assert {state for state in HoldState if TRANSITIONS[state]} == LIVE
+    for state in HoldState:
+        for to in HoldState:
+            hold = msgspec.structs.replace(HOLD, state=state)
+            if to in TRANSITIONS[state]:
+                assert hold.to(to) is to
+            else:
+                with pytest.raises(AssertionError):
+                    hold.to(to)
+
+
+def test_the_last_moment_belongs_to_the_others() -> None:
+    assert not HOLD.overdue(999)
+    assert HOLD.overdue(1000)
+
+
+def test_an_unpaid_hold_goes_back_while_it_has_time() -> None:
+    claiming = msgspec.structs.replace(HOLD, state=HoldState.claiming)
+    assert claiming.unpaid(999) is HoldState.active
+    assert claiming.unpaid(1000) is HoldState.expired
+
+
+def test_quantities() -> None:
+    check_quantity(1)
+    check_quantity(QUANTITY_MAX)
+    for quantity in (0, -1, QUANTITY_MAX + 1):
+        with pytest.raises(Problem):
+            check_quantity(quantity)
+
+
+def test_sold_out_says_how_many_are_left() -> None:
+    level = Level(sku="CUP", location="main", on_hand=5, allocated=1, held=4)
+    assert (sold_out(level).detail, sold_out(level).extra["available"]) == ("Sold out.", 0)
+    assert sold_out(msgspec.structs.replace(level, held=1)).detail == "Only 3 left."
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Movement)), st.integers(1, 20))))
+def test_no_series_of_movements_promises_more_than_there_is(moves: list[tuple[Movement, int]]) -> None:
+    level = Level(sku="CUP", location="main", on_hand=50, allocated=0, held=0)
+    sums = {kind: 0 for kind in Movement}
+    for kind, quantity in moves:
+        after = level.after(kind, quantity)
+        if after is None:
+            continue
+        sums[kind] += quantity
+        level = after
+        assert min(level.available, level.allocated, level.held) >= 0
+    totals = [sum(EFFECTS[kind][place] * sums[kind] for kind in Movement) for place in range(3)]
+    assert [level.on_hand - 50, level.allocated, level.held] == totals
+
+
+def test_only_counts_go_both_ways() -> None:
+    level = Level(sku="CUP", location="main", on_hand=5, allocated=2, held=1)
+    fewer = level.after(Movement.counted, -2)
+    assert fewer is not None and fewer.available == 0
+    assert level.after(Movement.counted, -3) is None
+    with pytest.raises(AssertionError):
+        level.after(Movement.held, -1)
+
+
+# --- carts ----------------------------------------------------------------------------------------------------
+
+
+def test_a_cart_is_its_living_holds() -> None:
+    other = msgspec.structs.replace(HOLD, id="h2", sku="MUG", quantity=1, price_minor=500)
+    cart = cart_of([HOLD, other])
+    assert (cart.total_minor, cart.currency, [line.line_minor for line in cart.lines]) == (2500, "EUR", [2000, 500])
+    assert cart_of([]).currency == ""
+    assert cart_id("demo", "ada") == "demo:ada"
+
+
+def test_a_cart_refuses_what_it_cannot_hold() -> None:
+    with pytest.raises(Problem) as mixed:
+        cart_of([HOLD, msgspec.structs.replace(HOLD, currency="JPY")])
+    assert mixed.value.kind is Kind.mixed_currency
+    with pytest.raises(Problem) as full:
+        cart_of([HOLD] * (CART_LINES_MAX + 1))
+    assert full.value.kind is Kind.cart_full
+    with pytest.raises(AssertionError):
+        cart_of([msgspec.structs.replace(HOLD, state=HoldState.expired)])
+
+
+# --- orders ---------------------------------------------------------------------------------------------------
+
+
+def test_order_numbers_are_for_people() -> None:
+    assert order_number("0" * 32) == "00000-00000"
+    assert order_number("f" * 32) == "ZZZZZ-ZZZZZ"
+    assert len({order_number(uuid7()) for _ in range(1000)}) == 1000
+
+
+def test_an_order_copies_what_was_in_the_cart() -> None:
+    order = check_out([HOLD], now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=2000, lost=False)
+    assert (order.total_minor, order.lines[0].hold_id, order.placed_at_ms) == (2000, "h1", None)
+
+
+@pytest.mark.parametrize(
+    ("holds", "total_minor", "lost", "kind"),
+    [
+        ([], None, False, Kind.cart_empty),
+        ([], None, True, Kind.hold_expired),
+        ([msgspec.structs.replace(HOLD, state=HoldState.claiming)], None, False, Kind.checkout_running),
+        ([msgspec.structs.replace(HOLD, expires_at_ms=5)], None, False, Kind.hold_expired),
+        ([HOLD], 1999, False, Kind.price_changed),
+    ],
+)
+def test_what_is_not_ordered(holds: list[Hold], total_minor: int | None, lost: bool, kind: Kind) -> None:
+    with pytest.raises(Problem) as caught:
+        check_out(holds, now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=total_minor, lost=lost)
+    assert caught.value.kind is kind
+
+
+def test_orders_move_by_their_table() -> None:
+    order = check_out([HOLD], now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=None, lost=True)
+    assert order.to(OrderState.placed) is OrderState.placed
+    with pytest.raises(AssertionError):
+        msgspec.structs.replace(order, state=OrderState.lapsed).to(OrderState.placed)
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", " a.b+c@x-y.example.co ", "o'hara@example.ie"])
+def test_addresses_that_people_have(email: str) -> None:
+    assert buyer("Ada", email, " Please  ring. ") == buyer("Ada", email.strip(), "Please ring.")
+
+
+async def test_paying_on_pick_up_asks_nobody() -> None:
+    order = check_out([HOLD], now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=None, lost=False)
+    await PayOnPickup().authorise(order)
+    await PayOnPickup().void(order)
+
+
+# --- catalogue ------------------------------------------------------------------------------------------------
+
+ENTRY = ProductEntry(id="cup", title="Cup", currency="EUR", variants=[VariantEntry(sku="CUP", price_minor=100)])
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("title", {"title": "  "}),
+        ("title", {"title": "a\x00b"}),
+        ("description", {"description": "a\x9bb"}),
+        ("currency", {"currency": "EUX"}),
+        ("picture", {"picture": "javascript:alert(1)"}),
+        ("picture", {"picture": "//elsewhere.example/x.svg"}),
+        ("picture", {"picture": "http://plain.example/x.svg"}),
+        ("picture", {"picture": "/a b.svg"}),
+        ("variants[0].title", {"variants": [VariantEntry(sku="A", price_minor=1, title="\n\r")]}),
+        ("variants[1].sku", {"variants": [VariantEntry(sku="A", price_minor=1), VariantEntry(sku="A", price_minor=2)]}),
+        ("variants[0].list_price_minor", {"variants": [VariantEntry(sku="A", price_minor=5, list_price_minor=5)]}),
+    ],
+)
+def test_rules_of_an_entry(field: str, change: dict[str, object]) -> None:
+    with pytest.raises(Invalid) as caught:
+        check(msgspec.structs.replace(ENTRY, **change))
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"description": "two\nlines"},
+        {"picture": "/static/pictures/cup.svg"},
+        {"picture": "https://cdn.example:8443/a.jpg"},
+    ],
+)
+def test_entries_that_keep_the_rules(change: dict[str, object]) -> None:
+    check(msgspec.structs.replace(ENTRY, **change))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("variants[0].price_minor", {"sku": "A", "price_minor": PRICE_MINOR_MAX + 1}),
+        ("variants[0].price_minor", {"sku": "A", "price_minor": -1}),
+        ("variants[0].price_minor", {"sku": "A", "price_minor": 10**30}),
+        ("variants[0].price_minor", {"sku": "A", "price_minor": 1.5}),
+        ("variants[0].sku", {"sku": "a b", "price_minor": 1}),
+        ("variants[0].stock", {"sku": "A", "price_minor": 1, "stock": -1}),
+    ],
+)
+def test_types_of_an_entry(field: str, value: dict[str, object]) -> None:
+    with pytest.raises(Malformed) as caught:
+        convert({"id": "cup", "title": "Cup", "currency": "EUR", "variants": [value]}, ProductEntry)
+    assert caught.value.field.replace("...", "0") == field
+
+
+def test_ids() -> None:
+    assert is_id("CUP-1.a_b")
+    for text in ("", "-a", "a b", "a\n", "ä", "x" * 65):
+        assert not is_id(text)
