@@ -28,15 +28,15 @@ def command(host: str, scenario: Scenario, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def start(host: str, scenario: Scenario, folder: Path) -> subprocess.Popen[bytes]:
-    """Let the shoppers of `scenario` in; they leave by themselves."""
+def start(host: str, scenario: Scenario, folder: Path, *kinds: str) -> subprocess.Popen[bytes]:
+    """Let the shoppers of `scenario` in; they leave by themselves. `kinds` are the locustfile's classes; (): all."""
     environ = os.environ | {
         "SHOWCART_LOADTEST_SHOW": scenario.show,
         "SHOWCART_LOADTEST_PLAN": msgspec.json.encode(scenario.shoppers).decode(),
         "SHOWCART_LOADTEST_RESULT": str(folder / "shoppers.json"),
     }
     with (folder / "shoppers.log").open("wb") as log:
-        return subprocess.Popen(command(host, scenario, folder), env=environ, stdout=log, stderr=log)
+        return subprocess.Popen([*command(host, scenario, folder), *kinds], env=environ, stdout=log, stderr=log)
 
 
 def results(folder: Path, start_unix_s: float) -> Shopping:

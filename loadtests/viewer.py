@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from live.core.codec import Encoding, Malformed, encode
+from live.core.position import Position
 from live.realtime.protocol import (
     Bye,
     Command,
@@ -19,7 +20,6 @@ from live.realtime.protocol import (
     Connected,
     Event,
     Here,
-    Position,
     Recover,
     Refused,
     Reply,

@@ -9,6 +9,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from live.core.codec import decode, encode
+from live.core.position import Position
 from live.realtime.protocol import (
     SUBPROTOCOLS,
     ClientMessage,
@@ -16,7 +17,6 @@ from live.realtime.protocol import (
     Connect,
     Connected,
     Event,
-    Position,
     Recover,
     Refused,
     Reply,

@@ -1,0 +1,37 @@
+"""A run that was never made, with something of everything."""
+
+from loadtests.histogram import Histogram
+from loadtests.measures import Action, Second, ShopperSecond, Shopping, Totals, Usage
+from loadtests.verdict import Run
+
+
+def histogram(*values_us: int) -> Histogram:
+    result = Histogram()
+    for value in values_us:
+        result.record(value)
+    return result
+
+
+def sample_run() -> Run:
+    quick, empty = histogram(900, 2_000, 40_000).plain(), histogram().plain()
+    seconds = [
+        Second(at_s=float(at), open=at * 10, joins=10, deliveries=at * 100, frames=at * 90, received_bytes=at * 9000,
+               lag_max_ms=1.5, join=quick, delivery=empty if at == 3 else quick)
+        for at in range(1, 6)
+    ]  # fmt: skip
+    totals = Totals(
+        viewers=51, joined=50, sent=9, unsent=1, acknowledged=7, unanswered=1, unseen=1, deliveries=1500, frames=1350,
+        received_bytes=135_000, duplicates=2, gaps=3, replaced=4, lost=5, closes={"4001": 2, "http 503": 1},
+        refused={"slow_mode": 1}, join=quick, delivery=quick, acknowledge=quick, late=quick, lag_max_ms=1.5,
+    )  # fmt: skip
+    usage = [Usage(float(at), name, 12.5 * at, 100.0 + at) for at in range(6) for name in ("server", "valkey", "swarm")]
+    shopping = Shopping(
+        actions=[
+            Action("add", "WS", 20, 1, 2.0, 9.0, 12.0),
+            Action("add: sold_out", "WS", 3, 0, 2.0, 9.0, 12.0),
+        ],
+        seconds=[ShopperSecond(float(at), 5, 3.0, 0.1, None if at == 1 else 2.0, 9.0) for at in range(-1, 6)],
+        failures={"<overloaded> & co": 1},
+        p99_ms=9.0,
+    )
+    return Run(seconds=seconds, totals=totals, usage=usage, shopping=shopping)

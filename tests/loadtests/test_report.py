@@ -1,0 +1,132 @@
+"""The page is well-formed, complete, and asks no other address for anything."""
+
+import re
+from io import StringIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from loadtests import report
+from loadtests.charts import Line, chart, number, thin, time_ticks
+from loadtests.histogram import Histogram
+from loadtests.measures import Second
+from loadtests.progress import closing, panel
+from loadtests.report import Report
+from loadtests.scenario import Scenario, load
+from loadtests.verdict import Run, doubts, judge
+from tests.loadtests.samples import histogram, sample_run
+
+
+def sample(scenario: Scenario | None = None, run: Run | None = None) -> Report:
+    scenario, run = scenario or load("drop"), run or sample_run()
+    return Report(
+        scenario=scenario, server="http://127.0.0.1:8000", own_server=True, started_at="2026-01-02T03:04:05+00:00",
+        machine={"processor": "2 × <Chip>", "memory": "8 GiB"}, versions={"showcart": "0.1.0"}, run=run,
+        judged=judge(run, scenario.thresholds), doubts=["A doubt & a half."],
+    )  # fmt: skip
+
+
+def quiet_run() -> Run:
+    """Of nobody: nothing was measured."""
+    run, empty = sample_run(), Histogram().plain()
+    names = {name: empty for name in ("join", "delivery", "acknowledge", "late")}
+    totals = msgspec.structs.replace(run.totals, joined=0, deliveries=0, closes={}, refused={}, **names)
+    return Run(seconds=[], totals=totals)
+
+
+@pytest.mark.parametrize("run", [sample_run(), quiet_run()], ids=["full", "empty"])
+def test_the_page_is_well_formed_and_asks_nobody(run: Run) -> None:
+    page = report.html(sample(run=run))
+    ElementTree.fromstring(page)
+    assert not re.search(r"\b(src|href|srcset|data|action|poster)\s*=|url\(|@import|<script|<iframe|<link", page)
+    assert "default-src 'none'" in page
+    assert {found for found in re.findall(r"https?://[^\s<\"']+", page)} <= {"http://127.0.0.1:8000"}
+
+
+def test_the_page_says_what_happened() -> None:
+    page = report.html(sample())
+    words = " ".join(ElementTree.fromstring(page).itertext())
+    for expected in ("A drop", "thresholds broken", "socket closed: 4001", "refused: slow_mode", "add: sold_out",
+                     "<overloaded> & co", "2 × <Chip>", "A doubt & a half.", "Is it fast?", "drop"):  # fmt: skip
+        assert expected in words, expected
+    assert page.count("<svg") == 9
+
+
+def test_the_files_are_written(tmp_path: Path) -> None:
+    report.write(sample(), tmp_path)
+    stored = msgspec.json.decode((tmp_path / "report.json").read_bytes())
+    assert stored["ok"] is False
+    assert stored["run"]["totals"]["lost"] == 5
+    assert msgspec.convert({key: value for key, value in stored.items() if key != "ok"}, Report) == sample()
+    assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_machine_and_versions_are_known() -> None:
+    assert {"system", "python"} <= report.machine().keys()
+    assert {"uvicorn", "websockets"} <= report.versions().keys()
+
+
+def test_doubts_say_that_the_generator_was_too_slow() -> None:
+    run = sample_run()
+    assert doubts(run) == []
+    late = msgspec.structs.replace(run.totals, late=histogram(80_000).plain(), lag_max_ms=300.0)
+    busy = [msgspec.structs.replace(one, cpu_percent=99.0) for one in run.usage]
+    assert len(doubts(Run(seconds=run.seconds, totals=late, usage=busy))) == 3
+
+
+def test_the_terminal_shows_the_same() -> None:
+    console = Console(width=100, file=StringIO())
+    console.print(closing(sample(), Path("somewhere")))
+    console.print(panel(load("quiet"), 3.0, sample_run().seconds, histogram(2000), sample_run().usage))
+    console.print(panel(load("quiet"), 30.0, [], Histogram(), []))
+    assert isinstance(console.file, StringIO)
+    words = console.file.getvalue()
+    for expected in ("broken", "overloaded", "somewhere/report.html", "server", "waiting for the last messages"):
+        assert expected in words
+
+
+# --- charts
+
+
+def test_a_line_with_holes_is_drawn_in_pieces() -> None:
+    drawn = chart([Line("a", [(0.0, 1.0), (1.0, None), (2.0, 3.0), (3.0, 4.0)])], "ms", end_s=3)
+    assert drawn.count("<polyline") == 2
+    assert drawn.count("<circle") == 3
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("top", [0.0, 0.3, 1.0, 7.0, 999.0, 1e6])
+def test_everything_is_inside_the_axes(top: float, log: bool) -> None:
+    drawn = chart([Line("a", [(0.0, 0.0), (9.0, top)])], "ms", end_s=9, limit=top / 2, marks=[(4.0, "drop")], log=log)
+    for x, y in re.findall(r'cx="([\d.-]+)" cy="([\d.-]+)"', drawn):
+        assert 52 <= float(x) <= 626
+        assert 12 <= float(y) <= 212
+
+
+def test_long_runs_are_thinned_to_their_peaks() -> None:
+    points = [(float(at), float(at % 100)) for at in range(10_000)]
+    thinned = thin(points)
+    assert len(thinned) <= 240
+    assert max(value or 0 for _, value in thinned) == 99
+
+
+def test_numbers_and_times_are_for_people() -> None:
+    assert [number(one) for one in (0, 0.125, 2.5, 12.34, 123.4, 12345.6)] == [
+        "0", "0.12", "2.5", "12.3", "123", "12\u2009346",
+    ]  # fmt: skip
+    for end_s in (3, 20, 40, 600, 86_400):
+        assert 3 <= len(time_ticks(end_s)) <= 13
+
+
+def test_rates_are_of_the_time_that_passed() -> None:
+    from loadtests.report import _counts
+
+    seconds = sample_run().seconds
+    short = msgspec.structs.replace(seconds[-1], at_s=5.1, deliveries=1)
+    points = _counts([*seconds, short], "deliveries").points
+    assert points[0] == (1.0, 100.0)
+    assert points[-1] == (5.1, None), "too short to tell"
+    assert isinstance(short, Second)

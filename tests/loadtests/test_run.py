@@ -1,0 +1,83 @@
+"""The rehearsal's ends that need no server, and the benchmarks' common line."""
+
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from rich.console import Console
+
+from loadtests.benches import __main__ as benches
+from loadtests.benches.figure import figure
+from loadtests.run import run
+from loadtests.server import Meter, free_port, ready
+
+
+def said(scenario: str, tmp_path: Path, viewers: int | None = None) -> tuple[int, str]:
+    file = StringIO()
+    console = Console(file=file, width=200)
+    host = f"http://127.0.0.1:{free_port()}"
+    return run(scenario, host, output=tmp_path, console=console, viewers=viewers), file.getvalue()
+
+
+def test_what_cannot_be_rehearsed_is_said(tmp_path: Path) -> None:
+    code, words = said("nowhere", tmp_path)
+    assert code == 2
+    assert "ready scenarios are" in words
+    code, words = said("quiet", tmp_path, viewers=1)
+    assert code == 2
+    assert "chat.rate_per_s" in words
+    code, words = said("quiet", tmp_path)
+    assert code == 2
+    assert "GET http://127.0.0.1" in words
+
+
+def test_a_meter_reads_a_family() -> None:
+    process = psutil.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
+    try:
+        meter = Meter({"server": process.pid, "gone": 2**22 - 1})
+        first, second = meter.read(0.0), meter.read(1.0)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+    assert [one.process for one in (*first, *second)] == ["server", "server"]
+    assert first[0].memory_mb > 1
+    assert second[0].at_s == 1.0
+    assert meter.read(2.0) == []
+
+
+def test_nobody_is_ready_where_nobody_is() -> None:
+    assert not ready(f"http://127.0.0.1:{free_port()}")
+
+
+def test_a_figure_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    figure("relay_us", 1.23456, "µs", 2.0)
+    figure("relay_us", 2.5, "µs", 2.0)
+    figure("viewers", 500, "")
+    kept, missed, told = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert kept == {"name": "relay_us", "value": 1.235, "unit": "µs", "budget": 2.0, "ok": True}
+    assert not missed["ok"]
+    assert told["ok"]
+    assert told["budget"] is None
+
+
+def test_benches_pass_figures_through(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = ['{"name": "a", "value": 1.5, "unit": "ms", "budget": 1.0, "ok": false}\n', "a word\n", "[1]\n"]
+    monkeypatch.setattr(benches, "lines", lambda bench: iter(printed))
+    assert benches.main(["relay"]) == 0
+    assert capsys.readouterr().out == "".join(printed)
+    assert benches.main(["--table", "relay", "join"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[2:] == ["| `a` | 1.5 ms | ≤ 1 | **missed** |"] * 2
+
+
+def test_a_bench_that_crashes_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benches, "BENCHES", ("missing",))
+    assert benches.main(["missing"]) == 1
+    assert "the benchmark missing failed" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        benches.main(["unknown"])
+    assert "there is no benchmark 'unknown'" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+"""Ready scenarios load; what is wrong in one is named."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from loadtests.scenario import ScenarioError, Thresholds, load, names, parse, resized
+from loadtests.verdict import judge
+
+GOOD = """
+title = "Mine"
+duration_s = 10
+[viewers]
+count = 20
+"""
+
+
+def test_ready_scenarios_load() -> None:
+    assert {"quiet", "drop"} <= set(names())
+    for name in names():
+        assert load(name).thresholds != Thresholds()
+    assert load("drop").drop is not None
+
+
+def test_a_file_is_a_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+    scenario = load(str(path))
+    assert (scenario.title, scenario.show, scenario.viewers.count, scenario.shoppers.count) == ("Mine", "demo", 20, 0)
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ("count = 0", "invalid"),
+        ("colour = 1", "viewers: object contains unknown field `colour`"),
+        ("encoding = 'xml'", "viewers.encoding: "),
+        ("ramp_s = -1", "viewers.ramp_s: expected `float` >= 0"),
+        ("ramp_s = 10", "viewers.ramp_s: must be shorter than duration_s"),
+        ("[chat]\nrate_per_s = 0", "chat.rate_per_s: "),
+        ("[chat]\nrate_per_s = 50", "chat.rate_per_s: so much chat needs at least 100 viewers"),
+        ("[shoppers]\ncount = 1\nramp_s = 11", "shoppers.ramp_s: must be shorter"),
+        ("[shoppers]\nthink_min_s = 3", "shoppers.think_min_s: must not be above think_max_s"),
+        ("[shoppers.weights]\nadd = 'often'", "shoppers.weights.add: expected `int`"),
+        ("[shoppers]\ncount = 1\n[shoppers.weights]\nread=0\nchat=0\nadd=0\nchange=0\ncheck_out=0\nleave=0",
+         "shoppers.weights: at least one"),
+        ("[drop]\nat_s = 10", "drop.at_s: must be before duration_s"),
+        ("[drop]\nproduct = 'x'", "drop: object missing required field `at_s`"),
+        ("[thresholds]\nlost = 0", "thresholds: object contains unknown field `lost`"),
+        ("[thresholds]\njoin_p99_ms = 0", "thresholds.join_p99_ms: "),
+        ("[viewers", "mine.toml: "),
+    ],
+)  # fmt: skip
+def test_errors_name_the_member(added: str, said: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse((GOOD + added).encode(), "mine.toml")
+    if said != "invalid":
+        assert str(caught.value).startswith("mine.toml: ")
+        assert said in str(caught.value)
+
+
+def test_other_errors_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"nowhere: .*ready scenarios are drop, quiet"):
+        load("nowhere")
+    with pytest.raises(ScenarioError, match="title"):
+        parse(b"duration_s = 3", "mine.toml")
+    with pytest.raises(ScenarioError, match=r"mine\.toml: 'utf-8'"):
+        parse(b"\xff", "mine.toml")
+    large = tmp_path / "large.toml"
+    large.write_text("#" * 100_000)
+    with pytest.raises(ScenarioError, match="larger than"):
+        load(str(large))
+
+
+def test_sizes_can_be_set() -> None:
+    drop = load("drop")
+    assert drop.drop is not None
+    small = resized(drop, viewers=40, shoppers=0, duration_s=drop.duration_s / 2)
+    assert (small.viewers.count, small.shoppers.count) == (40, 0)
+    assert small.viewers.ramp_s == drop.viewers.ramp_s / 2
+    assert small.drop is not None
+    assert small.drop.at_s == drop.drop.at_s / 2
+    assert resized(drop) == drop
+    assert resized(drop, duration_s=drop.duration_s * 2).viewers.ramp_s == drop.viewers.ramp_s
+    with pytest.raises(ScenarioError, match=r"sizes: viewers\.count"):
+        resized(drop, viewers=0)
+    with pytest.raises(ScenarioError, match=r"sizes: chat\.rate_per_s"):
+        resized(drop, viewers=3)
+
+
+def test_every_threshold_can_break() -> None:
+    from tests.loadtests.samples import sample_run
+
+    run = sample_run()
+    limits = {name: 1e-9 if name.endswith(("_ms", "_percent", "_kb")) else 0 for name in Thresholds.__struct_fields__}
+    broken = judge(run, msgspec.convert(limits, Thresholds))
+    assert {one.name for one in broken} == set(Thresholds.__struct_fields__)
+    assert not any(one.ok for one in broken)
+    kept = judge(run, msgspec.convert(dict.fromkeys(limits, 500_000), Thresholds))
+    assert all(one.ok for one in kept)
