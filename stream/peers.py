@@ -25,7 +25,7 @@ from aiortc.rtcdtlstransport import (
     SRTPProtectionProfile,
 )
 
-from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, HANDSHAKE_TIMEOUT_S
+from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, EARLY_DATAGRAMS_MAX, HANDSHAKE_TIMEOUT_S
 from stream.ice import Address, IcePort
 from stream.rtp import is_rtcp
 
@@ -126,6 +126,7 @@ class Peer:
         self._unprotect: Callable[[bytes], bytes] | None = None
         self._unprotect_rtcp: Callable[[bytes], bytes] = _unsecured
         self._task: asyncio.Task[None] | None = None
+        self._early: list[bytes] = []
         self._closed = False
         port.add(self)
 
@@ -166,7 +167,15 @@ class Peer:
                 self._wire.datagrams.put_nowait(datagram)
             except asyncio.QueueFull:
                 self.counts["dtls_flood"] += 1
-        elif 128 <= first <= 191 and len(datagram) >= 2 and self._unprotect is not None:
+        elif not 128 <= first <= 191 or len(datagram) < 2:
+            self.counts["unexpected"] += 1
+        elif self._unprotect is None:
+            # The far end had its keys first: its first packets overtake our own last step of the handshake.
+            if self._task is not None and len(self._early) < EARLY_DATAGRAMS_MAX:
+                self._early.append(datagram)
+            else:
+                self.counts["early"] += 1
+        else:
             control = is_rtcp(datagram)
             try:
                 packet = self._unprotect_rtcp(datagram) if control else self._unprotect(datagram)
@@ -177,8 +186,6 @@ class Peer:
                 self._owner.peer_rtcp(packet)
             else:
                 self._owner.peer_rtp(packet)
-        else:
-            self.counts["unexpected"] += 1
 
     def send_rtp(self, packet: bytes) -> bool:
         """Protect and send one RTP packet; False, counted, when that is not possible."""
@@ -216,6 +223,9 @@ class Peer:
         self._unprotect, self._unprotect_rtcp = incoming.unprotect, incoming.unprotect_rtcp
         self.protect, self._protect_rtcp = outgoing.protect, outgoing.protect_rtcp
         self._owner.peer_secured()
+        early, self._early = self._early, []
+        for datagram in early:
+            self.received(datagram)
 
     def _state_changed(self) -> None:
         if self._dtls.state == "closed":

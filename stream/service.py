@@ -83,8 +83,8 @@ class Media:
         self._on_publisher = on_publisher
         self._on_statistics = on_statistics
         self._pump = Pump()
-        self._stages: dict[str, Stage] = {}
-        self._connections: dict[str, Connection] = {}
+        self.stages: dict[str, Stage] = {}
+        self.sessions: dict[str, Connection] = {}
         self._announcements: dict[str, None] = {}
         self._announced: set[str] = set()
         self._announce = asyncio.Event()
@@ -108,7 +108,7 @@ class Media:
 
     async def stop(self) -> None:
         """End every session, tell everybody, free the port; stopping twice does no harm."""
-        for connection in tuple(self._connections.values()):
+        for connection in tuple(self.sessions.values()):
             self.end(connection, Reason.shutdown)
         if self._closing:
             await asyncio.wait(self._closing, timeout=_STOP_TIMEOUT_S)
@@ -154,7 +154,7 @@ class Media:
     def subscribe(self, show: str, offer_text: str) -> Created:
         """A WHEP POST: a viewer joins. Raises `Problem` not_live, overloaded, or for what the offer lacks."""
         offer = sdp.parse_offer(offer_text)
-        stage = self._stages.get(show)
+        stage = self.stages.get(show)
         if stage is None or stage.publication is None:
             raise Problem(Kind.not_live, retry_after_s=NOT_LIVE_RETRY_S)
         codecs = sdp.subscribed(offer, stage.relay.codecs)
@@ -166,7 +166,7 @@ class Media:
 
     def _created(self, connection: Connection, tracks: dict[str, sdp.Track]) -> Created:
         session = connection.session
-        self._connections[session.id] = connection
+        self.sessions[session.id] = connection
         connection.stage.connections[session.id] = connection
         local = sdp.Local(*connection.peer.credentials, self.certificate.fingerprint, self.addresses)
         answer = sdp.write_answer(connection.offer, local, tracks, stream=session.show, version=self._clock.now_ms())
@@ -204,32 +204,32 @@ class Media:
         session.ended(reason)
         self.ended[session.role.value, reason.value] += 1
         connection.left()
-        self._connections.pop(session.id, None)
+        self.sessions.pop(session.id, None)
         stage = connection.stage
         stage.connections.pop(session.id, None)
         if not stage.connections:
             stage.relay.close()
-            self._stages.pop(session.show, None)
+            self.stages.pop(session.show, None)
         task = asyncio.get_running_loop().create_task(connection.peer.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     def _connection(self, show: str, role: Role, session_id: str) -> Connection:
-        connection = self._connections.get(session_id)
+        connection = self.sessions.get(session_id)
         if connection is None or connection.session.show != show or connection.role is not role:
             raise Problem(Kind.unknown_session)
         return connection
 
     def _stage(self, show: str) -> Stage:
-        stage = self._stages.get(show)
+        stage = self.stages.get(show)
         if stage is None:
             relay = Relay(show, self.port, self._pump, self.counts, self.now)
-            stage = self._stages[show] = Stage(show, relay)
+            stage = self.stages[show] = Stage(show, relay)
         return stage
 
     def _make_room(self, role: Role, limit: int) -> None:
         """Raise `Problem` overloaded when the worker is full, unless somebody has asked and never come."""
-        same = [connection for connection in self._connections.values() if connection.role is role]
+        same = [connection for connection in self.sessions.values() if connection.role is role]
         if len(same) < limit:
             return
         idle = next((connection for connection in same if connection.session.state is State.waiting), None)
@@ -241,7 +241,7 @@ class Media:
 
     def on_air(self, show: str) -> bool:
         """Whether somebody publishes to `show` through this worker."""
-        stage = self._stages.get(show)
+        stage = self.stages.get(show)
         return stage is not None and stage.publication is not None
 
     def announce(self, show: str) -> None:
@@ -272,7 +272,7 @@ class Media:
     async def _tick(self) -> None:
         swept = self.now()
         while True:
-            publications = [stage.publication for stage in self._stages.values() if stage.publication is not None]
+            publications = [stage.publication for stage in self.stages.values() if stage.publication is not None]
             await asyncio.sleep(MEDIA_TICK_S if publications else PEER_SWEEP_INTERVAL_S)
             now = self.now()
             for publication in publications:
@@ -284,7 +284,7 @@ class Media:
 
     def sweep(self, now: float) -> None:
         """End the sessions whose peers are dead; `now` is monotonic seconds."""
-        for connection in tuple(self._connections.values()):
+        for connection in tuple(self.sessions.values()):
             reason = connection.session.expired(now)
             if reason is not None:
                 self.end(connection, reason)
@@ -292,7 +292,7 @@ class Media:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(MEDIA_REPORT_INTERVAL_S)
-            for stage in tuple(self._stages.values()):
+            for stage in tuple(self.stages.values()):
                 if stage.publication is not None:
                     try:
                         await self._on_statistics(stage.show, self.statistics(stage))
@@ -308,6 +308,4 @@ class Media:
         return figures | {"rtt_ms": rtt_ms, "subscribers": len(subscribers)}
 
     def _figures(self) -> Counter[tuple[str, str]]:
-        return Counter(
-            (connection.role.value, connection.session.state.value) for connection in self._connections.values()
-        )
+        return Counter((connection.role.value, connection.session.state.value) for connection in self.sessions.values())

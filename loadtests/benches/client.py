@@ -1,0 +1,161 @@
+"""A WebRTC client that decodes nothing: for benches and tests that need many viewers, or exact packets.
+
+It makes an offer, finds the server with STUN binding requests, does the DTLS handshake and then hands over plain RTP
+and RTCP, or only counts. `stream.peers` is its engine in the DTLS client's role, so it proves nothing about foreign
+stacks; for those there are aiortc's own RTCPeerConnection, node-datachannel and Chromium in the tests.
+"""
+
+import asyncio
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+from aioice import stun
+
+from stream.ice import Address
+from stream.peers import Certificate, Peer
+
+_CODECS = {
+    "h264": ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+    "vp8": ("VP8/90000", ""),
+    "opus": ("opus/48000/2", "minptime=10;useinbandfec=1"),
+}
+PAYLOAD_TYPES = {"h264": 102, "vp8": 96, "opus": 111}
+_REQUEST_INTERVAL_S = 0.05
+
+
+class Client:
+    """One client on its own UDP socket. `on_rtp` and `on_rtcp` get plain packets."""
+
+    def __init__(
+        self,
+        certificate: Certificate | None = None,
+        *,
+        on_rtp: Callable[[bytes], None] | None = None,
+        on_rtcp: Callable[[bytes], None] | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        """`certificate` None: a fresh one; many clients of one process may share theirs."""
+        self.counts: Counter[str] = Counter()
+        self.connected = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.on_rtp = on_rtp or (lambda packet: None)
+        self.on_rtcp = on_rtcp or (lambda packet: None)
+        self.peer: Peer | None = None
+        self._certificate = certificate or Certificate.generateCertificate()
+        self._ufrag, self._password = secrets.token_hex(4), secrets.token_hex(16)
+        self._server: Address | None = None
+        self._remote = ("", "")
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
+        self.socket.bind((host, 0))
+        self._reading = False
+
+    def offer(self, direction: str, codecs: tuple[str, ...] = ("h264", "opus"), setup: str = "actpass") -> str:
+        """An offer with one section for the video codecs, as alternatives, and one for opus."""
+        sections = {"video": [name for name in codecs if name != "opus"], "audio": [n for n in codecs if n == "opus"]}
+        used = {kind: names for kind, names in sections.items() if names}
+        lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=group:BUNDLE " + " ".join(used)]
+        for kind, names in used.items():
+            numbers = " ".join(str(PAYLOAD_TYPES[name]) for name in names)
+            lines += [f"m={kind} 9 UDP/TLS/RTP/SAVPF {numbers}", "c=IN IP4 0.0.0.0", f"a=mid:{kind}", f"a={direction}"]
+            lines += ["a=rtcp-mux", f"a=ice-ufrag:{self._ufrag}", f"a=ice-pwd:{self._password}"]
+            lines += [f"a=fingerprint:sha-256 {self._certificate.fingerprint}", f"a=setup:{setup}"]
+            for name in names:
+                number, (rtpmap, fmtp) = PAYLOAD_TYPES[name], _CODECS[name]
+                lines.append(f"a=rtpmap:{number} {rtpmap}")
+                lines += [f"a=fmtp:{number} {fmtp}"] if fmtp else []
+                if kind == "video":
+                    lines += [f"a=rtcp-fb:{number} {item}" for item in ("nack", "nack pli", "goog-remb")]
+        return "\r\n".join(lines) + "\r\n"
+
+    async def connect(self, answer: str, timeout_s: float = 10.0) -> None:
+        """Find the server that gave `answer` and do the handshake. Raises `TimeoutError`."""
+        lines = answer.split("\r\n")
+        found = {line[2:].partition(":")[0]: line.partition(":")[2] for line in lines if line.startswith("a=")}
+        candidate = next(line for line in lines if line.startswith("a=candidate:")).split()
+        self._server = (candidate[4], int(candidate[5]))
+        self._remote = (found["ice-ufrag"], found["ice-pwd"])
+        algorithm, _, fingerprint = found["fingerprint"].partition(" ")
+        active = found["setup"] == "passive"
+        self.peer = Peer(self, self._certificate, ((algorithm, fingerprint),), self, active=active)  # type: ignore[arg-type]
+        asyncio.get_running_loop().add_reader(self.socket.fileno(), self._read)
+        self._reading = True
+        async with asyncio.timeout(timeout_s):
+            while not self.connected.is_set():
+                self.keep_alive()
+                try:
+                    async with asyncio.timeout(_REQUEST_INTERVAL_S):
+                        await self.connected.wait()
+                except TimeoutError:
+                    continue
+
+    def keep_alive(self, password: str | None = None) -> None:
+        """Send a binding request: it renews consent. `password` None: the right one."""
+        assert self._server is not None, "connect first"
+        request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+        request.attributes["USERNAME"] = f"{self._remote[0]}:{self._ufrag}"
+        request.attributes["PRIORITY"] = 1845501695
+        request.attributes["ICE-CONTROLLING"] = 1
+        request.attributes["USE-CANDIDATE"] = None
+        request.add_message_integrity((password or self._remote[1]).encode())
+        self.socket.sendto(bytes(request), self._server)
+
+    def stop_reading(self) -> socket.socket:
+        """Hand the socket over to somebody who only counts."""
+        asyncio.get_running_loop().remove_reader(self.socket.fileno())
+        self._reading = False
+        return self.socket
+
+    async def close(self) -> None:
+        """Say good-bye and free the socket."""
+        if self.peer is not None:
+            await self.peer.close()
+        if self._reading:
+            self.stop_reading()
+        self.socket.close()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                datagram, address = self.socket.recvfrom(2048)
+            except (BlockingIOError, ConnectionRefusedError):
+                return
+            assert self.peer is not None
+            if datagram[0] < 4:
+                self.counts["stun"] += 1
+                self.peer.bound(address, nominated=False)
+            else:
+                self.counts["received"] += 1
+                self.peer.received(datagram)
+            if not self._reading:
+                return
+
+    # What `Peer` asks of its port ...
+
+    def add(self, peer: Peer) -> None: ...
+
+    def remove(self, peer: Peer) -> None: ...
+
+    def send(self, datagram: bytes, address: Address) -> bool:
+        self.socket.sendto(datagram, address)
+        return True
+
+    # ... and of its owner.
+
+    def peer_bound(self) -> None: ...
+
+    def peer_secured(self) -> None:
+        self.connected.set()
+
+    def peer_closed(self, *, failed: bool) -> None:
+        self.counts["failed" if failed else "closed"] += 1
+        self.closed.set()
+
+    def peer_rtp(self, packet: bytes) -> None:
+        self.on_rtp(packet)
+
+    def peer_rtcp(self, packet: bytes) -> None:
+        self.on_rtcp(packet)
