@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 640, 240
+WIDTH, HEIGHT = 480, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 28
 POINTS_MAX = 240  # more are joined: the highest of neighbours is drawn
 LOG_FLOOR = 0.5
@@ -33,6 +33,8 @@ def chart(
         *(_hour(tick, end_s) for tick in time_ticks(end_s)),
     ]
     for at_s, word in marks:
+        if at_s > end_s:
+            continue
         x = _x(at_s, end_s)
         parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" />')
         parts.append(f'<text class="word" x="{x + 4:.1f}" y="{TOP + 9}">{escape(word)}</text>')
@@ -53,7 +55,7 @@ def legend(lines: Sequence[Line], unit: str) -> str:
     items = []
     for index, line in enumerate(lines):
         values = [value for _, value in line.points if value is not None]
-        peak = f" <b>{number(max(values))} {escape(unit)}</b>" if values else " –"
+        peak = f" <b>≤ {number(max(values))} {escape(unit)}</b>" if values else " –"
         items.append(f'<li><i class="l{index}"></i>{escape(line.name)}{peak}</li>')
     return f'<ul class="legend">{"".join(items)}</ul>'
 
@@ -75,8 +77,8 @@ def number(value: float) -> str:
 
 
 def time_ticks(end_s: float) -> list[float]:
-    """Round times, about eight of them."""
-    step = next((one for one in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600) if end_s / one <= 9), 7200)
+    """Round times, at most seven of them."""
+    step = next((one for one in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600) if end_s / one <= 6), 7200)
     return [step * index for index in range(int(end_s // step) + 1)]
 
 

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -87,7 +88,8 @@ def html(report: Report) -> str:
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
 <title>{escape(scenario.title)} – Showcart load test</title>
 <style>{STYLE.read_text(encoding="utf-8")}</style></head>
-<body><header><p class="over">Showcart load test · {escape(report.started_at)}</p><h1>{escape(scenario.title)}</h1>
+<body><header><p class="over">Showcart load test · {escape(_when(report.started_at))}</p>
+<h1>{escape(scenario.title)}</h1>
 <p class="verdict {"bad" if broken else "good"}">{word}</p>
 <p class="machine">{escape(_machine_line(report))}</p></header>
 <main>{doubts}<section class="tiles">{_tiles(report)}</section>
@@ -95,6 +97,10 @@ def html(report: Report) -> str:
 <section class="tables">{_tables(report)}</section></main>
 </body></html>
 """
+
+
+def _when(started_at: str) -> str:
+    return f"{datetime.fromisoformat(started_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _machine_line(report: Report) -> str:
@@ -241,7 +247,7 @@ def _tables(report: Report) -> str:
         ]),
     ]  # fmt: skip
     if shopping:
-        tables.append(_table("Shoppers", ("action", "by", "count", "failed", "p50 ms", "p99 ms", "max ms"), [
+        tables.append(_table("Shoppers, times in ms", ("action", "by", "count", "failed", "p50", "p99", "max"), [
             (one.name, one.method, number(one.count), number(one.failures), number(one.p50_ms), number(one.p99_ms),
              number(one.max_ms)) for one in shopping.actions
         ]))  # fmt: skip
@@ -277,7 +283,7 @@ def _members(value: dict[str, object], prefix: str = "") -> list[tuple[str, str]
     for name, member in value.items():
         if isinstance(member, dict):
             rows += _members(member, f"{prefix}{name}.")
-        elif member is not None:
+        elif member not in (None, ""):
             rows.append((f"{prefix}{name}", str(member)))
     return rows
 
