@@ -1,0 +1,81 @@
+"""What viewers may ask for by name: each command with the type of its data and the least role."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from live.core.auth import Principal, Role
+from live.core.codec import Malformed, convert, plain
+from live.core.errors import Kind, Problem
+from live.core.limits import IDEMPOTENCY_KEY_CHARS_MAX
+from live.realtime.protocol import Command, Refused, Reply, Viewer
+
+log = logging.getLogger(__name__)
+StructT = TypeVar("StructT", bound=Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who asks, and where. `key` makes the command idempotent; `become` gives the socket another principal."""
+
+    show: str
+    principal: Principal
+    key: str | None
+    viewer: Viewer
+    become: Callable[[Principal], None] = lambda principal: None
+
+
+CommandHandler = Callable[[Context, StructT], Awaitable[dict[str, Any] | Struct]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    type_: type[Struct]
+    handler: Callable[[Context, Any], Awaitable[dict[str, Any] | Struct]]
+    role: Role
+
+
+class Commands:
+    """The registry. A handler answers the reply's data, or raises `Problem`, and then nothing was changed."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+
+    def add(
+        self, name: str, type_: type[StructT], handler: CommandHandler[StructT], *, role: Role = Role.viewer
+    ) -> None:
+        """Let bearers of at least `role` call `handler` as `name` with data of `type_`."""
+        assert name not in self._entries, "a command has one owner"
+        self._entries[name] = _Entry(type_, handler, role)
+
+    async def run(self, context: Context, command: Command) -> Reply | Refused:
+        """Carry `command` out; never raises but when cancelled."""
+        try:
+            result = await self._run(context, command)
+        except Problem as problem:
+            return Refused(command.id, problem.body())
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # our own bug: it costs this one command, not the viewer's socket
+            log.exception("the command %s failed", command.name)
+            return Refused(command.id, Problem(Kind.internal).body())
+        return Reply(command.id, result)
+
+    async def _run(self, context: Context, command: Command) -> dict[str, Any]:
+        entry = self._entries.get(command.name)
+        if entry is None:
+            raise Problem(Kind.unknown_command, f"There is no command {command.name[:64]!r}.", field="name")
+        context.principal.require(entry.role, context.show)
+        if context.key is not None and not 0 < len(context.key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+            raise Problem(Kind.invalid_field, f"A key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters.", field="key")
+        try:
+            body = convert(command.data, entry.type_)
+        except Malformed as error:
+            field = f"data.{error.field}" if error.field else "data"
+            raise Problem(Kind.invalid_field, error.detail, field=field) from None
+        result: dict[str, Any] = plain(await entry.handler(context, body))
+        return result

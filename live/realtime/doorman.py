@@ -1,0 +1,91 @@
+"""Who may come in, and as whom: origins, tokens, guests and their names."""
+
+import base64
+import binascii
+import secrets
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
+from live.core.clock import Clock
+from live.core.errors import Kind, Problem
+from live.core.ids import uuid7
+from live.core.limits import GUEST_TOKEN_TTL_S, RETRY_AFTER_FULL_S
+from live.realtime.commands import Context
+from live.realtime.names import clean_name
+from live.realtime.protocol import Connect
+from live.realtime.protocol import Viewer as WireViewer
+
+
+class Admitted(NamedTuple):
+    """`token` is set when a guest was made; `expires_s` is on the clock's monotonic scale, None: never."""
+
+    principal: Principal
+    token: str | None
+    expires_s: float | None
+
+
+class Rename(msgspec.Struct, frozen=True):
+    """Data of the command `viewer.rename`."""
+
+    name: str
+
+
+class Doorman:
+    """Turns a `Connect` into a principal."""
+
+    def __init__(self, tokens: Tokens, clock: Clock) -> None:
+        self._tokens = tokens
+        self._clock = clock
+
+    def admit(self, show: str, connect: Connect) -> Admitted:
+        """Who connects; raises `Problem` token_invalid, token_expired, show_forbidden or invalid_field."""
+        if connect.token is None:
+            name = f"Guest {secrets.randbelow(10_000):04d}" if connect.name is None else clean_name(connect.name)
+            principal = Principal(subject=f"g{uuid7()}", role=Role.viewer, show=ALL_SHOWS, name=name)
+            token = self._tokens.sign(principal, GUEST_TOKEN_TTL_S)
+            return Admitted(principal, token, self._expires_s(token))
+        principal = self._tokens.verify(connect.token)
+        principal.require(Role.viewer, show)
+        return Admitted(principal, None, self._expires_s(connect.token))
+
+    async def rename(self, context: Context, body: Rename) -> dict[str, Any]:
+        """The command `viewer.rename`: a new name, and the token that carries it from now on."""
+        old = context.principal
+        if old.role is not Role.viewer:
+            raise Problem(Kind.role_forbidden, "The staff's names come with their tokens.")
+        principal = msgspec.structs.replace(old, name=clean_name(body.name))
+        token = self._tokens.sign(principal, GUEST_TOKEN_TTL_S)
+        context.become(principal)
+        viewer = WireViewer(id=principal.subject, name=principal.name, role=principal.role.value)
+        return {"viewer": msgspec.to_builtins(viewer), "token": token}
+
+    def _expires_s(self, token: str) -> float | None:
+        """When a verified token expires. Only its own claim is read here; the signature was checked before."""
+        try:
+            _, claims, _ = token.split(".")
+            expires = msgspec.json.decode(base64.urlsafe_b64decode(claims + "=="))["exp"]
+        except (ValueError, KeyError, binascii.Error):
+            return None  # the demo's well-known token
+        return self._clock.monotonic() + float(expires) - self._clock.now_ms() / 1000
+
+
+def refusal(scope: Mapping[str, Any], origins: frozenset[str], *, full: bool) -> Problem | None:
+    """Why this handshake must be refused.
+
+    Browsers always say which page connects (RFC 6455, section 10.2): only ours and the allowed ones may, or any
+    page could act with the visitor's address. Who sends no Origin is no browser.
+    """
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"origin", b"host")}
+    origin = headers.get(b"origin")
+    if origin is not None and origin not in origins:
+        try:
+            netloc = urlsplit(origin).netloc
+        except ValueError:
+            netloc = ""
+        if not netloc or netloc != headers.get(b"host"):
+            return Problem(Kind.origin_forbidden)
+    return Problem(Kind.overloaded, retry_after_s=RETRY_AFTER_FULL_S) if full else None

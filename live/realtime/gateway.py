@@ -1,0 +1,299 @@
+"""The WebSocket endpoint `/ws/{show}`: lets viewers in, answers them, and sees them out.
+
+One task per socket reads and does one command after the other, so a client that sends faster than it is served
+waits in its own TCP connection. Everything that goes to viewers goes through their `Viewer` and the hub's channel.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from starlette.routing import WebSocketRoute
+from starlette.types import Message, Receive, Scope, Send
+
+from live.core.auth import Principal, Tokens
+from live.core.clock import Clock
+from live.core.codec import Encoding, encode
+from live.core.errors import (
+    BAD_SUBPROTOCOL,
+    BUS_LOST,
+    GOING_AWAY,
+    TOKEN_EXPIRED,
+    TOKEN_REFUSED,
+    UNKNOWN_SHOW,
+    Close,
+    Kind,
+    Problem,
+)
+from live.core.limits import DRAIN_BATCH, DRAIN_WINDOW_S, WS_CLOSE_TIMEOUT_S, WS_CONNECTIONS_MAX
+from live.core.settings import Settings
+from live.realtime.channel import Channel, Viewer
+from live.realtime.commands import Commands, Context
+from live.realtime.doorman import Doorman, Rename, refusal
+from live.realtime.frames import frame
+from live.realtime.hub import Hub
+from live.realtime.protocol import SUBPROTOCOLS, Bye, Command, Connect, Recover, Refused, ServerMessage
+from live.realtime.protocol import Viewer as WireViewer
+from live.realtime.recovery import Recovery
+from live.realtime.session import Answer, Do, Join, Resume, Session, Shut
+from live.realtime.transport import EXTENSION, OrdinarySocket, Socket
+
+__all__ = ["Commands", "Context", "Gateway"]
+
+log = logging.getLogger(__name__)
+_EXPIRY_CHECK_S = 5.0
+_FINAL: dict[Kind, Close] = {
+    Kind.unknown_show: UNKNOWN_SHOW,
+    Kind.token_missing: TOKEN_REFUSED,
+    Kind.token_invalid: TOKEN_REFUSED,
+    Kind.token_expired: TOKEN_EXPIRED,
+    Kind.show_forbidden: TOKEN_REFUSED,
+    Kind.role_forbidden: TOKEN_REFUSED,
+}
+
+
+class _Connection:
+    """A socket between its handshake and its end. `viewer` is set once it has joined."""
+
+    __slots__ = ("session", "show", "socket", "viewer")
+
+    def __init__(self, socket: Socket, session: Session, show: str) -> None:
+        self.socket = socket
+        self.session = session
+        self.show = show
+        self.viewer: Viewer | None = None
+
+    def send(self, message: ServerMessage) -> None:
+        if self.socket.open:
+            self.socket.write(frame([message], self.session.encoding))
+
+    def shut(self, close: Close) -> None:
+        self.session.end()
+        if self.viewer is not None:
+            self.viewer.shut(close)
+        else:
+            self.socket.shut(close)
+
+
+class Gateway:
+    """See the module. `snapshot` builds what everybody sees of a show, or raises `Problem` unknown_show;
+    `personal` what one viewer sees besides.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        tokens: Tokens,
+        commands: Commands,
+        clock: Clock,
+        *,
+        snapshot: Callable[[str], Awaitable[dict[str, Any]]],
+        personal: Callable[[str, Principal], Awaitable[dict[str, Any]]],
+        settings: Settings,
+    ) -> None:
+        self._hub = hub
+        self._commands = commands
+        self._clock = clock
+        self._snapshot = snapshot
+        self._personal = personal
+        self._origins = frozenset(settings.origins)
+        self._doorman = Doorman(tokens, clock)
+        self._recovery = Recovery(hub, clock, snapshot)
+        self._connections: set[_Connection] = set()
+        self._arriving: set[_Connection] = set()  # not joined yet
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._draining = False
+        self._ticker: asyncio.Task[None] | None = None
+        self.route = WebSocketRoute("/ws/{show}", self, name="ws")
+        self.accepted = 0
+        self.closes: dict[int, int] = {}  # by code, closed by us
+        hub.refresh = self._refresh
+        commands.add("viewer.rename", Rename, self._doorman.rename)
+
+    @property
+    def connections(self) -> int:
+        """Sockets that are open here."""
+        return len(self._connections)
+
+    def start(self) -> None:
+        """Begin to look after patience and tokens."""
+        self._ticker = asyncio.create_task(self._tick_forever(), name="gateway")
+
+    async def close(self) -> None:
+        """Stop looking after the sockets; `drain` comes before."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        await self._recovery.close()
+
+    async def drain(self) -> None:
+        """Let nobody in, tell everybody to come back within a random time, close in batches, wait for the last.
+
+        To be called before the server stops: uvicorn would close all sockets at once, and all would be back at once.
+        """
+        self._draining = True
+        bye = Bye(GOING_AWAY.code, GOING_AWAY.reason, DRAIN_WINDOW_S)
+        everybody = list(self._connections)
+        for start in range(0, len(everybody), DRAIN_BATCH):
+            for connection in everybody[start : start + DRAIN_BATCH]:
+                connection.send(bye)
+                self._shut(connection, GOING_AWAY)
+            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WS_CLOSE_TIMEOUT_S):
+                await self._empty.wait()
+
+    # --- one socket
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "websocket"
+        await receive()  # websocket.connect
+        full = self._draining or len(self._connections) >= WS_CONNECTIONS_MAX
+        if problem := refusal(scope, self._origins, full=full):
+            await _reject(scope, send, problem)
+            return
+        subprotocol = next((name for name in scope["subprotocols"] if name in SUBPROTOCOLS), None)
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        if subprotocol is None:
+            # After the handshake, because a page cannot read the status of one that fails.
+            await send({"type": "websocket.close", "code": BAD_SUBPROTOCOL.code, "reason": BAD_SUBPROTOCOL.reason})
+            return
+        self.accepted += 1
+        await self._serve(scope, receive, send, SUBPROTOCOLS[subprotocol])
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, encoding: Encoding) -> None:
+        extension = scope["extensions"].get(EXTENSION) if scope.get("extensions") else None
+        socket: Socket = extension["socket"] if extension else OrdinarySocket(send)
+        session = Session(encoding, self._clock.monotonic())
+        connection = _Connection(socket, session, scope["path_params"]["show"])
+        socket.slim()
+        self._connections.add(connection)
+        self._empty.clear()
+        self._arriving.add(connection)
+        try:
+            while (message := await receive())["type"] != "websocket.disconnect":
+                await self._receive(connection, message)
+        finally:
+            session.end()
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+            self._arriving.discard(connection)
+            if connection.viewer is not None:
+                connection.viewer.lost()
+                self._hub.keep(connection.viewer.channel)
+            if isinstance(socket, OrdinarySocket):
+                await socket.aclose()
+
+    async def _receive(self, connection: _Connection, message: Message) -> None:
+        text = message.get("text")
+        payload = message["bytes"] if text is None else text
+        match connection.session.receive(payload, self._clock.monotonic(), self._clock.now_ms()):
+            case Do(command):
+                await self._do(connection, command)
+            case Answer(answer):
+                connection.send(answer)
+            case Join(connect):
+                await self._join(connection, connect)
+            case Resume(recover):
+                await self._resume(connection, recover)
+            case Shut(close):
+                self._shut(connection, close)
+
+    async def _do(self, connection: _Connection, command: Command) -> None:
+        viewer = connection.viewer
+        assert viewer is not None, "a live session has joined"
+
+        def become(principal: Principal) -> None:
+            viewer.principal = principal
+
+        shown = wire_viewer(viewer.principal)
+        context = Context(connection.show, viewer.principal, command.key, shown, become)
+        connection.send(await self._commands.run(context, command))
+
+    async def _join(self, connection: _Connection, connect: Connect) -> None:
+        show, session = connection.show, connection.session
+        try:
+            guest = self._doorman.admit(show, connect)
+            channel = await self._hub.channel(show, self._snapshot)
+            personal = await self._personal(show, guest.principal)
+            viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
+            connection.viewer = viewer
+            connection.socket.watcher = viewer
+            await self._recovery.place(viewer, connect.id, connect.position, personal=personal, token=guest.token)
+        except Problem as problem:
+            self._turn_away(connection, connect.id, problem)
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # our own bug, or a store's: the client comes back with backoff
+            log.exception("letting a viewer into %s failed", show)
+            self._turn_away(connection, connect.id, Problem(Kind.internal))
+            return
+        self._arriving.discard(connection)
+        if not self._hub.has(channel):
+            self._shut(connection, BUS_LOST)  # given up meanwhile, because letting in took so long
+        if connection.socket.open:
+            session.joined(guest.expires_s)
+
+    async def _resume(self, connection: _Connection, recover: Recover) -> None:
+        viewer = connection.viewer
+        assert viewer is not None, "a live session has joined"
+        viewer.channel.leave(viewer)  # written nothing until it is in step again
+        try:
+            personal = await self._personal(connection.show, viewer.principal)
+            await self._recovery.place(viewer, recover.id, recover.position, personal=personal)
+        except Problem as problem:
+            self._turn_away(connection, recover.id, problem)
+
+    def _turn_away(self, connection: _Connection, message_id: str, problem: Problem) -> None:
+        """Say why; bad input may be mended on the same socket, everything else closes it."""
+        connection.send(Refused(message_id, problem.body()))
+        if problem.kind is Kind.invalid_field and connection.viewer is None:
+            connection.session.turned_away()
+        else:
+            self._shut(connection, _FINAL.get(problem.kind, BUS_LOST))
+
+    def _shut(self, connection: _Connection, close: Close) -> None:
+        self.closes[close.code] = self.closes.get(close.code, 0) + 1
+        connection.shut(close)
+
+    # --- all sockets
+
+    def _refresh(self, channel: Channel, viewers: Iterable[Viewer]) -> None:
+        self._recovery.refresh(channel)
+
+    async def _tick_forever(self) -> None:
+        next_expiry_s = 0.0
+        while True:
+            await asyncio.sleep(1.0)
+            now_s = self._clock.monotonic()
+            self._tick(self._arriving, now_s)
+            if now_s >= next_expiry_s:
+                next_expiry_s = now_s + _EXPIRY_CHECK_S
+                self._tick(self._connections, now_s)
+
+    def _tick(self, connections: Iterable[_Connection], now_s: float) -> None:
+        for connection in [c for c in connections if c.session.overdue(now_s)]:
+            if close := connection.session.tick(now_s):
+                self._shut(connection, close)
+
+
+def wire_viewer(principal: Principal) -> WireViewer:
+    """How a principal is shown to clients."""
+    return WireViewer(id=principal.subject, name=principal.name, role=principal.role.value)
+
+
+async def _reject(scope: Scope, send: Send, problem: Problem) -> None:
+    """Refuse the handshake with problem+json; without the extension of ASGI for it, with a bare 403."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": GOING_AWAY.code})
+        return
+    headers = [(b"content-type", b"application/problem+json")]
+    if problem.retry_after_s is not None:
+        headers.append((b"retry-after", str(problem.retry_after_s).encode()))
+    await send({"type": "websocket.http.response.start", "status": problem.kind.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": encode(problem.body(), "json")})

@@ -1,0 +1,290 @@
+"""Who listens to what: a channel for each show that has viewers here, fed by one subscription on the bus.
+
+The hub keeps every channel without a gap: events come in the order of their offsets, one that was missed is read
+from the bus's history, and when that is not possible everybody takes a fresh snapshot. Once a second it looks
+after what takes time: people counts, viewers that do not drain, quiet shows, shows that nobody watches any more.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from live.core.bus import Bus, BusError, Message
+from live.core.codec import Malformed, decode
+from live.core.errors import TOO_SLOW
+from live.core.ids import secret_token
+from live.core.limits import (
+    BATCH_EVENTS_MAX,
+    BUS_RETRY_S_MAX,
+    BUS_RETRY_S_MIN,
+    CHANNEL_LINGER_S,
+    HISTORY_EVENTS_MAX,
+    PARTED_S,
+    POSITION_INTERVAL_S,
+    PRESENCE_INTERVAL_S,
+    PRESENCE_TTL_S,
+    VIEWER_STALL_S_MAX,
+)
+from live.core.position import Position
+from live.realtime.channel import Channel, Viewer
+from live.realtime.payloads import PublishedEvent, PublishedNotice, PublishedState
+from live.realtime.protocol import Event, Here, Notice, State
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+T = TypeVar("T")
+Refresh = Callable[[Channel, Iterable[Viewer]], None]
+
+
+@dataclass(slots=True)
+class _Feed:
+    """A channel with its subscription. `held`: messages that wait while a gap is being closed, None when none is."""
+
+    show: str
+    subscription: AsyncExitStack
+    channel: Channel | None = None
+    held: list[Message] | None = field(default_factory=list)
+    repair: asyncio.Task[None] | None = None
+    used_s: float = 0.0
+    told_s: float = 0.0  # when viewers last heard the position
+    counted_s: float = 0.0
+    count: int = -1
+    parted: dict[str, float] = field(default_factory=dict)  # viewer id → counted until
+    present: set[str] = field(default_factory=set)
+
+
+class Hub:
+    """See the module. `refresh` is set by the gateway: it gives viewers a fresh snapshot."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._worker = secret_token(9)
+        self._feeds: dict[str, _Feed] = {}
+        self._opening: dict[str, asyncio.Task[_Feed]] = {}
+        self._ticker: asyncio.Task[None] | None = None
+        self.refresh: Refresh = lambda channel, viewers: None
+        self.repairs = 0
+        self.closed_slow = 0
+
+    def start(self) -> None:
+        """Begin to look after the channels."""
+        self._ticker = asyncio.create_task(self._tick_forever(), name="hub")
+
+    async def close(self) -> None:
+        """Give up every channel; the sockets are the gateway's to close."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            for opening in self._opening.values():
+                opening.cancel()
+            await asyncio.gather(self._ticker, *self._opening.values(), return_exceptions=True)
+        for feed in list(self._feeds.values()):
+            await self._drop(feed)
+
+    async def channel(self, show: str, check: Callable[[str], Awaitable[object]]) -> Channel:
+        """The channel of `show`, subscribed and in place; raises `BusError`.
+
+        `check` raises when there is no such show, before anything is made for it.
+        """
+        feed = self._feeds.get(show)
+        if feed is None:
+            opening = self._opening.get(show)
+            if opening is None:
+                opening = asyncio.create_task(self._open(show, check), name=f"open channel {show}")
+                self._opening[show] = opening
+                opening.add_done_callback(lambda task: self._opened(show, task))
+            feed = await asyncio.shield(opening)
+        feed.used_s = asyncio.get_running_loop().time()
+        assert feed.channel is not None
+        return feed.channel
+
+    def keep(self, channel: Channel) -> None:
+        """A viewer has gone: the show lingers from now on."""
+        if feed := self._feeds.get(channel.show):
+            feed.used_s = asyncio.get_running_loop().time()
+
+    def has(self, channel: Channel) -> bool:
+        """Whether `channel` is still fed."""
+        feed = self._feeds.get(channel.show)
+        return feed is not None and feed.channel is channel
+
+    def channels(self) -> list[Channel]:
+        """Every channel that is open."""
+        return [feed.channel for feed in self._feeds.values() if feed.channel is not None]
+
+    def count(self, show: str) -> int:
+        """How many people watch `show` on all workers, as far as is known here."""
+        feed = self._feeds.get(show)
+        return max(0, feed.count) if feed is not None else 0
+
+    async def history(self, channel: Channel, since: Position, limit: int) -> list[Event] | None:
+        """The events after `since` from the bus, complete or None; raises `BusError`."""
+        entries = await self._bus.history(channel.show, since, limit)
+        if entries is None:
+            return None
+        events = []
+        for position, payload in entries:
+            published = _published(payload, channel.show)
+            events.append(Event(position.offset, published.at_ms, published.name, published.data))
+        return events
+
+    # --- feeds
+
+    def _opened(self, show: str, task: "asyncio.Task[_Feed]") -> None:
+        del self._opening[show]
+        if not task.cancelled():
+            task.exception()  # those who wait for it have heard; nobody may be left
+
+    async def _open(self, show: str, check: Callable[[str], Awaitable[object]]) -> _Feed:
+        await check(show)
+        async with AsyncExitStack() as stack:
+            feed = _Feed(show, AsyncExitStack())
+            # Subscribed first, asked second: what comes in between is held and sorted by offset.
+            await stack.enter_async_context(self._bus.subscribe(show, lambda message: self._receive(feed, message)))
+            position = await self._bus.position(show)
+            feed.channel = Channel(show, position, lambda channel, viewers: self.refresh(channel, viewers))
+            feed.subscription = stack.pop_all()
+        feed.used_s = feed.told_s = asyncio.get_running_loop().time()
+        self._feeds[show] = feed
+        self._release(feed)
+        return feed
+
+    async def _drop(self, feed: _Feed) -> None:
+        self._feeds.pop(feed.show, None)
+        if feed.repair is not None:
+            feed.repair.cancel()
+            await asyncio.gather(feed.repair, return_exceptions=True)
+        if feed.channel is not None:
+            feed.channel.close()
+        await feed.subscription.aclose()
+        with contextlib.suppress(BusError):
+            await self._bus.beat(feed.show, self._worker, 0, PRESENCE_TTL_S)
+
+    def _receive(self, feed: _Feed, message: Message) -> None:
+        if feed.held is not None:
+            if len(feed.held) >= BATCH_EVENTS_MAX:
+                feed.held = [Message("gone", None, b"")]  # more than can be kept: look again when this is closed
+            feed.held.append(message)
+            return
+        self._take(feed, message)
+
+    def _take(self, feed: _Feed, message: Message) -> None:
+        channel = feed.channel
+        assert channel is not None
+        if message.kind == "event":
+            assert message.position is not None
+            epoch, offset = message.position.epoch, message.position.offset
+            if epoch == channel.epoch and offset == channel.received + 1:
+                channel.event(offset, _published(message.payload, feed.show), len(message.payload))
+            elif epoch != channel.epoch or offset > channel.received:
+                self._mend(feed, message)
+        elif message.kind == "state":
+            if state := _parsed(message.payload, PublishedState, feed.show):
+                channel.state(State(state.name, state.data, state.key), state.staff)
+        elif message.kind == "direct":
+            if notice := _parsed(message.payload, PublishedNotice, feed.show):
+                channel.notice(notice.viewer, Notice(notice.name, notice.data))
+        else:
+            self._mend(feed, None)
+
+    def _mend(self, feed: _Feed, message: Message | None) -> None:
+        """Something may be missing: hold what comes and find out."""
+        self.repairs += 1
+        feed.held = [message] if message is not None else []
+        feed.repair = asyncio.create_task(self._repair(feed), name=f"repair channel {feed.show}")
+
+    async def _repair(self, feed: _Feed) -> None:
+        channel = feed.channel
+        assert channel is not None
+        retry_s = BUS_RETRY_S_MIN
+        while True:
+            try:
+                # Asked first, because asking begins a new epoch when the server is another one.
+                position = await self._bus.position(feed.show)
+                have = Position(channel.epoch, channel.received)
+                missed = await self._bus.history(feed.show, have, HISTORY_EVENTS_MAX)
+                break
+            except BusError:
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, BUS_RETRY_S_MAX)
+        if missed is None:
+            channel.restart(position)
+        else:
+            for at, payload in missed:
+                channel.event(at.offset, _published(payload, feed.show), len(payload))
+        feed.repair = None
+        self._release(feed)
+
+    def _release(self, feed: _Feed) -> None:
+        """Take what was held; a gap in it is mended in its turn."""
+        held, feed.held = feed.held or [], None
+        for message in held:
+            self._receive(feed, message)
+
+    # --- once a second
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for feed in list(self._feeds.values()):
+                try:
+                    await self._tick(feed)
+                except BusError as error:
+                    log.info("looking after the show %s: %s", feed.show, error)
+
+    async def _tick(self, feed: _Feed) -> None:
+        channel = feed.channel
+        assert channel is not None
+        now_s = asyncio.get_running_loop().time()
+        for viewer in [v for v in channel.slow if now_s - v.stalled_s > VIEWER_STALL_S_MAX]:
+            self.closed_slow += 1
+            viewer.shut(TOO_SLOW)
+        if channel.viewers:
+            feed.used_s = now_s
+        elif now_s - feed.used_s > CHANNEL_LINGER_S:
+            await self._drop(feed)
+            return
+        if now_s - feed.counted_s >= PRESENCE_INTERVAL_S:
+            feed.counted_s = now_s
+            await self._count(feed, channel, now_s)
+        if now_s - feed.told_s >= POSITION_INTERVAL_S:
+            feed.told_s = now_s
+            await self._check(feed, channel)
+
+    async def _count(self, feed: _Feed, channel: Channel, now_s: float) -> None:
+        present = channel.audience_ids()
+        for viewer_id in feed.present - present:
+            feed.parted[viewer_id] = now_s + PARTED_S
+        feed.present = present
+        feed.parted = {
+            viewer_id: until for viewer_id, until in feed.parted.items() if until > now_s and viewer_id not in present
+        }
+        count = await self._bus.beat(feed.show, self._worker, len(present) + len(feed.parted), PRESENCE_TTL_S)
+        if count != feed.count:
+            feed.count = count
+            channel.state(State("viewers", {"count": count}), staff=False)
+
+    async def _check(self, feed: _Feed, channel: Channel) -> None:
+        """Compare with the bus in case it lost a message without a sign, and let the clients compare."""
+        position = await self._bus.position(feed.show)
+        if position.epoch == channel.epoch and position.offset <= channel.received:
+            channel.tell([Here(channel.position)])
+        elif feed.held is None:
+            self._mend(feed, None)
+
+
+def _published(payload: bytes, show: str) -> PublishedEvent:
+    """An event that is not one keeps its number, so that nobody sees a gap."""
+    return _parsed(payload, PublishedEvent, show) or PublishedEvent(0, "invalid", {})
+
+
+def _parsed(payload: bytes, type_: type[T], show: str) -> T | None:
+    try:
+        return decode(payload, "msgpack", type_)
+    except Malformed as error:
+        log.error("a payload of %s on the bus is not ours: %s", show, error)
+        return None

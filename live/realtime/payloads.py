@@ -1,0 +1,30 @@
+"""What the outlet puts on the bus and the hub takes from it, as MessagePack maps."""
+
+from typing import Any
+
+import msgspec
+
+
+class PublishedEvent(msgspec.Struct, frozen=True):
+    """Something happened. `at_ms` is on the show's clock."""
+
+    at_ms: int
+    name: str
+    data: dict[str, Any]
+
+
+class PublishedState(msgspec.Struct, frozen=True):
+    """The newest value of `name` and `key`; `staff`: not for viewers."""
+
+    name: str
+    data: dict[str, Any]
+    key: str = ""
+    staff: bool = False
+
+
+class PublishedNotice(msgspec.Struct, frozen=True):
+    """For the sockets of one viewer id."""
+
+    viewer: str
+    name: str
+    data: dict[str, Any]

@@ -1,0 +1,241 @@
+"""Frames written straight to the transport: uvicorn's WebSocket protocol with an ASGI extension.
+
+An ASGI `websocket.send` per viewer costs five times a plain `socket.send` (a task switch, a dict, a frame built
+again). So the scope's extension `showcart.raw` hands the application a `Socket`, which takes ready frames. On other
+ASGI servers `OrdinarySocket` does the same through `websocket.send`, slower, with the same bounds.
+
+Both tell the watcher when the peer reads too slowly (`stalled`: more than VIEWER_BACKLOG_BYTES_MAX wait), when it
+has caught up (`drained`), and when it is gone (`lost`).
+"""
+
+import asyncio
+from asyncio import BaseTransport
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.http11 import Request
+from websockets.protocol import State as WireState
+
+from live.core.errors import MALFORMED_FRAME, SILENT, Close
+from live.core.limits import (
+    VIEWER_BACKLOG_BYTES_MAX,
+    VIEWER_RESUME_BYTES,
+    WS_CLOSE_TIMEOUT_S,
+    WS_FRAGMENTS_MAX,
+    WS_FRAME_BYTES_MAX,
+    WS_PING_INTERVAL_S,
+    WS_PING_TIMEOUT_S,
+)
+from live.realtime.frames import payload_of
+
+EXTENSION = "showcart.raw"
+
+
+class Watcher(Protocol):
+    """Who is told how the peer keeps up."""
+
+    def stalled(self) -> None: ...
+    def drained(self) -> None: ...
+    def lost(self) -> None: ...
+
+
+class Socket(Protocol):
+    """A connected viewer's socket. `write` takes a whole frame and must not be called after `shut` or `lost`."""
+
+    watcher: Watcher | None
+
+    @property
+    def write(self) -> Callable[[bytes], object]: ...
+    @property
+    def open(self) -> bool: ...
+    def shut(self, close: Close) -> None: ...
+    def backlog(self) -> int: ...
+    def slim(self) -> None: ...
+
+
+class RawProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, which is itself the `Socket`: an object less per viewer. For `uvicorn.Config(ws=…)`."""
+
+    watcher: Watcher | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=VIEWER_BACKLOG_BYTES_MAX, low=VIEWER_RESUME_BYTES)
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:  # the handshake was accepted; the application's task has not begun yet
+            cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = {"socket": self}
+
+    # --- Socket
+
+    @property
+    def write(self) -> Callable[[bytes], object]:
+        return self.transport.write
+
+    def backlog(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    @property
+    def open(self) -> bool:
+        return not (self.close_sent or self.disconnected or self.transport.is_closing())
+
+    def slim(self) -> None:
+        """Forget the handshake, which is needed no more: about 4 KB a viewer."""
+        forgotten: Any = None
+        self.request = self.response = forgotten
+        self.scope["headers"] = []
+
+    def shut(self, close: Close) -> None:
+        """Send a close frame, and cut the line when the peer does not answer in time."""
+        if not self.open or self.conn.state is not WireState.OPEN:
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.conn.send_close(close.code, close.reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.stop_keepalive()
+        if self.read_paused:  # else the peer's answer would never be read
+            self.read_paused = False
+            self.transport.resume_reading()
+        # abort, not close: closing waits until all is written, and a stuck peer never reads.
+        self.close_timer = self.loop.call_later(WS_CLOSE_TIMEOUT_S, self.transport.abort)
+
+    # --- how the peer keeps up
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.watcher is not None:
+            self.watcher.stalled()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.watcher is not None:
+            self.watcher.drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        watcher, self.watcher = self.watcher, None
+        super().connection_lost(exc)
+        if watcher is not None:
+            watcher.lost()
+
+    # --- what a hostile peer may try
+
+    def handle_ping(self) -> None:
+        """A peer that pings without reading must not fill our memory with pongs (RFC 6455, 5.5.3 lets us skip)."""
+        if self.backlog() > VIEWER_BACKLOG_BYTES_MAX:
+            self.conn.data_to_send()
+            return
+        super().handle_ping()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Endless empty fragments never reach the size limit."""
+        if len(self.frames) >= WS_FRAGMENTS_MAX:
+            self.frames = []
+            self.shut(MALFORMED_FRAME)
+            return
+        super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        """Text that is no UTF-8 closes the socket; uvicorn would log a traceback for each."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.shut(MALFORMED_FRAME)
+                return
+        super().send_receive_event_to_app()
+
+    def keepalive_timeout(self) -> None:
+        self.pong_timer = None
+        self.pending_ping_payload = None
+        self.shut(SILENT)
+
+
+def uvicorn_options() -> dict[str, Any]:
+    """What `uvicorn.Config` needs for our sockets.
+
+    No compression (64 KB a connection; batches gain more). uvicorn's own keep-alive sends the pings.
+    """
+    return {
+        "ws": RawProtocol,
+        "ws_max_size": WS_FRAME_BYTES_MAX,
+        "ws_per_message_deflate": False,
+        "ws_ping_interval": WS_PING_INTERVAL_S,
+        "ws_ping_timeout": WS_PING_TIMEOUT_S,
+    }
+
+
+class OrdinarySocket:
+    """A `Socket` over `websocket.send`, for ASGI servers without the extension."""
+
+    def __init__(self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
+        self.watcher: Watcher | None = None
+        self._send = send
+        self._waiting: deque[bytes | Close] = deque()
+        self._bytes = 0
+        self._over = False  # told `stalled`
+        self.open = True
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = asyncio.create_task(self._run(), name="ordinary socket")
+
+    def write(self, frame: bytes) -> None:
+        self._waiting.append(frame)
+        self._bytes += len(frame)
+        self._news.set()
+        if self._bytes > VIEWER_BACKLOG_BYTES_MAX and not self._over:
+            self._over = True
+            if self.watcher is not None:
+                self.watcher.stalled()
+
+    def backlog(self) -> int:
+        return self._bytes
+
+    def slim(self) -> None:
+        """Nothing is kept that could be forgotten."""
+
+    def shut(self, close: Close) -> None:
+        self.open = False
+        self._waiting.append(close)
+        self._news.set()
+
+    async def aclose(self) -> None:
+        """Stop writing; called when the connection is over."""
+        self.open = False
+        watcher, self.watcher = self.watcher, None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        if watcher is not None:
+            watcher.lost()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                while not self._waiting:
+                    self._news.clear()
+                    await self._news.wait()
+                item = self._waiting.popleft()
+                if isinstance(item, Close):
+                    await self._send({"type": "websocket.close", "code": item.code, "reason": item.reason})
+                    return
+                # JSON is text; a frame's first byte says which it is.
+                payload = payload_of(item)
+                text = item[0] == 0x81
+                await self._send(
+                    {"type": "websocket.send", "text": payload.decode()}
+                    if text
+                    else {"type": "websocket.send", "bytes": payload}
+                )
+                self._bytes -= len(item)
+                if self._over and self._bytes <= VIEWER_RESUME_BYTES:
+                    self._over = False
+                    if self.watcher is not None:
+                        self.watcher.drained()
+        except (OSError, RuntimeError):
+            return  # the peer is gone; the endpoint hears it from `receive`

@@ -1,0 +1,219 @@
+"""A whole realtime server in this process: real Valkey, real uvicorn on a free port, real WebSocket clients."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import uvicorn
+from msgspec import Struct
+from starlette.applications import Starlette
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from live.core.auth import Principal, Role, Tokens
+from live.core.bus import Bus
+from live.core.clock import SystemClock
+from live.core.errors import Kind, Problem
+from live.core.settings import Settings
+from live.core.valkey import EmbeddedValkey
+from live.realtime.commands import Commands, Context
+from live.realtime.gateway import Gateway
+from live.realtime.hub import Hub
+from live.realtime.outlet import Outlet
+from live.realtime.transport import uvicorn_options
+
+SECRET = "a secret of the tests"
+
+
+class Say(Struct, frozen=True):
+    text: str
+    wait_s: float = 0.0
+
+
+class Stage:
+    """The parts of a worker, and a feature so small that it shows everything: a list of words."""
+
+    def __init__(self, bus: Bus, settings: Settings, *, raw: bool = True) -> None:
+        self.clock = SystemClock()
+        self.bus = bus
+        self.hub = Hub(bus)
+        self.outlet = Outlet(bus)
+        self.tokens = Tokens(SECRET, self.clock, demo_show="demo")
+        self.commands = Commands()
+        self.words: dict[str, list[str]] = {"demo": [], "other": []}
+        self.builds = 0
+        self.broken: Exception | None = None
+        self.before_snapshot: Callable[[], Any] = lambda: asyncio.sleep(0)
+        self.commands.add("say", Say, self._say)
+        self.commands.add("moderate", Say, self._say, role=Role.moderator)
+        self.commands.add("fail", Say, self._fail)
+        self.gateway = Gateway(
+            self.hub, self.tokens, self.commands, self.clock,
+            snapshot=self._snapshot, personal=self._personal, settings=settings,
+        )  # fmt: skip
+        self._raw = raw
+        self.url = ""
+
+    async def say(self, word: str, show: str = "demo") -> None:
+        """What a feature does: keep it, then tell."""
+        self.words[show].append(word)
+        await self.outlet.event(show, 0, "word", {"index": len(self.words[show]) - 1, "text": word})
+
+    async def _say(self, context: Context, body: Say) -> dict[str, Any]:
+        await asyncio.sleep(body.wait_s)
+        await self.say(body.text, context.show)
+        return {"by": context.principal.name, "key": context.key}
+
+    async def _fail(self, context: Context, body: Say) -> dict[str, Any]:
+        raise RuntimeError("a bug of ours")
+
+    async def _snapshot(self, show: str) -> dict[str, Any]:
+        await self.before_snapshot()
+        if self.broken is not None:
+            raise self.broken
+        if show not in self.words:
+            raise Problem(Kind.unknown_show)
+        self.builds += 1
+        return {"words": list(self.words[show])}
+
+    async def _personal(self, show: str, principal: Principal) -> dict[str, Any]:
+        return {"cart": {"of": principal.subject}}
+
+    def token(self, role: Role = Role.viewer, *, subject: str = "v1", show: str = "demo", ttl_s: int = 600) -> str:
+        return self.tokens.sign(Principal(subject=subject, role=role, show=show, name=subject.title()), ttl_s)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Stage"]:
+        """Serve until the context ends."""
+        app = Starlette(routes=[self.gateway.route])
+        options = uvicorn_options()
+        if not self._raw:
+            options["ws"] = "websockets-sansio"
+        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", **options)
+        server = uvicorn.Server(config)
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self.hub.start()
+        self.gateway.start()
+        task = asyncio.create_task(server._serve())
+        try:
+            async with asyncio.timeout(10):
+                while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
+                    await asyncio.sleep(0.005)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            self.url = f"ws://127.0.0.1:{port}"
+            yield self
+        finally:
+            await self.gateway.drain()
+            server.should_exit = True
+            await task
+            await self.gateway.close()
+            await self.hub.close()
+            await self.outlet.close()
+
+
+class Client:
+    """A viewer's end of the wire that speaks one of the subprotocols."""
+
+    def __init__(self, socket: ClientConnection, encoding: str) -> None:
+        self.socket = socket
+        self.encoding = encoding
+        self._waiting: list[dict[str, Any]] = []
+
+    async def send(self, **message: Any) -> None:
+        payload: str | bytes = json.dumps(message) if self.encoding == "json" else msgpack.packb(message)
+        await self.socket.send(payload)
+
+    async def next(self) -> dict[str, Any]:
+        """The next message, whatever it is."""
+        while not self._waiting:
+            async with asyncio.timeout(10):
+                frame = await self.socket.recv()
+            assert isinstance(frame, str) == (self.encoding == "json")
+            messages = json.loads(frame) if isinstance(frame, str) else msgpack.unpackb(frame)
+            assert isinstance(messages, list)
+            self._waiting = messages
+        return self._waiting.pop(0)
+
+    async def until(self, type_: str, **members: Any) -> dict[str, Any]:
+        """The next message of a type with these members; others are passed over."""
+        while True:
+            message = await self.next()
+            if message["type"] == type_ and all(message[name] == value for name, value in members.items()):
+                return message
+
+    async def join(self, **members: Any) -> dict[str, Any]:
+        await self.send(type="connect", id="c", **members)
+        return await self.until("connected")
+
+    async def command(self, name: str, key: str | None = None, **data: Any) -> dict[str, Any]:
+        await self.send(type="command", id="x", name=name, data=data, key=key)
+        while True:
+            message = await self.next()
+            if message["type"] in ("reply", "refused"):
+                return message
+
+    async def closed(self) -> int:
+        """The code that the socket is closed with; what comes before is passed over."""
+        try:
+            while True:
+                async with asyncio.timeout(15):
+                    await self.socket.recv()
+        except ConnectionClosed as closed:
+            assert closed.rcvd is not None
+            return closed.rcvd.code
+
+
+class Audience:
+    """Makes clients and closes them at the end of the test."""
+
+    def __init__(self, stage: Stage, stack: AsyncExitStack) -> None:
+        self._stage = stage
+        self._stack = stack
+
+    async def __call__(self, encoding: str = "json", show: str = "demo", **options: Any) -> Client:
+        options.setdefault("subprotocols", [Subprotocol(f"showcart.{encoding}.v1")])
+        options.setdefault("max_size", None)
+        opening = connect(f"{self._stage.url}/ws/{show}", compression=None, **options)
+        return Client(await self._stack.enter_async_context(opening), encoding)
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
+    server = EmbeddedValkey(tmp_path)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def valkey_url(valkey: EmbeddedValkey) -> str:
+    return await valkey.start()
+
+
+@pytest.fixture
+async def own_bus(valkey_url: str) -> AsyncIterator[Bus]:
+    opened = await Bus.open(valkey_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, secret=SECRET, origins=("https://shop.example",))
+
+
+@pytest.fixture
+async def stage(own_bus: Bus, settings: Settings) -> AsyncIterator[Stage]:
+    async with Stage(own_bus, settings).running() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(stage: Stage) -> AsyncIterator[Audience]:
+    async with AsyncExitStack() as stack:
+        yield Audience(stage, stack)
