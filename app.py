@@ -1,0 +1,398 @@
+"""Composition root: settings → parts → Starlette app; and the command line.
+
+This is the only module that knows every part. Siblings (chat, cart, stream) never import each other: what one needs
+of another is passed here as a function.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+import cart.api
+import chat.api
+import live.api
+import live.pages
+import stream.api
+from cart import demo
+from cart.demo import DEMO_SHOW
+from cart.importer import ImportReport, import_products
+from cart.service import Shop
+from chat.messages import clean_name
+from chat.service import Chat
+from live.core import rest
+from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
+from live.core.bus import Bus
+from live.core.clock import SystemClock
+from live.core.codec import plain
+from live.core.command import run, settings_of, with_settings
+from live.core.database import Database, is_current, migrate
+from live.core.errors import Problem
+from live.core.ids import uuid7
+from live.core.limits import TOKEN_TTL_S
+from live.core.metrics import CONTENT_TYPE, Metrics
+from live.core.server import Server, listen
+from live.core.settings import Settings
+from live.core.valkey import EmbeddedValkey, FolderInUse
+from live.realtime.gateway import Commands, Gateway
+from live.realtime.hub import Hub
+from live.realtime.outlet import Outlet
+from live.realtime.transport import uvicorn_options
+from live.service import Shows
+from stream.service import Media
+
+VERSION = version("showcart")
+
+_log = structlog.get_logger("showcart")
+
+
+# --- the parts, opened in order and closed in reverse -----------------------------------------------------------
+
+
+class Parts(msgspec.Struct):
+    """What one worker is made of."""
+
+    metrics: Metrics
+    tokens: Tokens
+    bus: Bus
+    database: Database
+    shows: Shows
+    shop: Shop
+    chat: Chat
+    media: Media
+    gateway: Gateway
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """Open every part of a worker; closes them in reverse order."""
+    clock = SystemClock()
+    metrics = Metrics()
+    tokens = Tokens(settings.secret, clock, demo_show=DEMO_SHOW if settings.demo else None)
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(_open_bus(settings))
+        database = await Database.open(settings.effective_database_url, clock)
+        stack.push_async_callback(database.close)
+        outlet = Outlet(bus)
+        stack.push_async_callback(outlet.close)
+        shows = Shows(database, outlet, clock, tokens=tokens)
+        stack.push_async_callback(shows.close)
+        shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s)
+        shows.products = shop.products
+        chat_room = Chat(shows, database, bus.take)
+
+        async def show_exists(show: str) -> None:
+            await shows.get(show)
+
+        async def publisher_changed(show: str, present: bool) -> None:
+            await shows.publisher_changed(show, present)
+
+        async def video_figures(show: str, figures: dict[str, Any]) -> None:
+            await outlet.state(show, "video", figures, staff=True)
+
+        media = Media(
+            settings,
+            clock,
+            authorise_publisher=shows.authorise_publisher,
+            show_exists=show_exists,
+            on_publisher=publisher_changed,
+            on_statistics=video_figures,
+            registry=metrics.registry,
+        )
+        await shows.forget_publishers()
+        await media.start()
+        stack.push_async_callback(media.stop)
+        hub = Hub(bus)
+        hub.start()
+        stack.push_async_callback(hub.close)
+
+        async def snapshot(show: str) -> dict[str, Any]:
+            found = dict(await shows.snapshot(show))
+            return found | {
+                "chat": await chat_room.snapshot(show),
+                "viewers": hub.count(show),
+                "now_ms": clock.now_ms(),
+            }
+
+        async def personal(show: str, viewer: Principal) -> dict[str, Any]:
+            return {"cart": plain(await shop.cart(show, viewer)), "chat": await chat_room.personal(show, viewer)}
+
+        registry = Commands()
+        live.api.commands(registry, shows)
+        chat.api.commands(registry, chat_room)
+        cart.api.commands(registry, shop)
+        gateway = Gateway(hub, tokens, registry, clock, snapshot=snapshot, personal=personal, settings=settings)
+        gateway.start()
+        stack.push_async_callback(gateway.close)
+        for job in (metrics.watch_loop(), shop.keeper.run()):
+            await stack.enter_async_context(_running(job))
+        yield Parts(metrics, tokens, bus, database, shows, shop, chat_room, media, gateway)
+
+
+@asynccontextmanager
+async def _open_bus(settings: Settings, *, join: bool = False) -> AsyncIterator[Bus]:
+    """The bus of `SHOWCART_REDIS_URL`, or of a private Valkey; `join`: of a server that runs here already."""
+    async with AsyncExitStack() as stack:
+        url = settings.redis_url
+        if not url:
+            valkey = EmbeddedValkey(settings.data_dir)
+            try:
+                url = await valkey.start()
+                stack.push_async_callback(valkey.stop)
+            except FolderInUse as running:
+                if not join:
+                    raise
+                url = running.url
+        bus = await Bus.open(url)
+        stack.push_async_callback(bus.close)
+        yield bus
+
+
+@asynccontextmanager
+async def open_shows(settings: Settings) -> AsyncIterator[Shows]:
+    """Just enough to change shows and products from the command line, beside a running server or without one."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(_open_bus(settings, join=True))
+        database = await Database.open(settings.effective_database_url, clock)
+        stack.push_async_callback(database.close)
+        outlet = Outlet(bus)
+        stack.push_async_callback(outlet.close)
+        shows = Shows(database, outlet, clock)
+        stack.push_async_callback(shows.close)
+        shows.products = Shop(database, shows, clock).products
+        yield shows
+
+
+@asynccontextmanager
+async def _running(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """A background job that lives as long as the block."""
+    task = asyncio.create_task(job)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+# --- the application ---------------------------------------------------------------------------------------------
+
+
+def build(settings: Settings, parts: Parts) -> Starlette:
+    """The Starlette application over open parts."""
+    operations = [
+        *live.api.operations(parts.shows, parts.tokens, clean_name),
+        *chat.api.operations(parts.chat),
+        *cart.api.operations(parts.shop, parts.shows),
+    ]
+    document = rest.openapi(operations, VERSION)
+    missing = live.pages.Missing(settings)
+
+    async def openapi(_request: Request) -> Response:
+        return rest.respond(document)
+
+    async def healthz(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_request: Request) -> Response:
+        checks = {"database": parts.database.check, "bus": parts.bus.check, "media": parts.media.check}
+        found = {name: await _state_of(check) for name, check in checks.items()}
+        return rest.respond(found, 200 if set(found.values()) == {"ok"} else 503)
+
+    async def exposition(_request: Request) -> Response:
+        return Response(parts.metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        page = missing(request) if error.status_code == 404 else None
+        return page or await rest.on_http_exception(request, error)
+
+    return Starlette(
+        routes=[
+            *live.pages.routes(settings),
+            *stream.api.routes(parts.media),
+            parts.gateway.route,
+            *rest.routes(operations, parts.tokens),
+            Route("/openapi.json", openapi),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", exposition),
+        ],
+        exception_handlers={
+            Problem: rest.on_problem,
+            HTTPException: on_http_exception,
+            Exception: rest.on_crash,
+        },
+    )
+
+
+async def _state_of(check: Callable[[], Coroutine[Any, Any, None]]) -> str:
+    """ "ok", or in a word what is wrong; a store that hangs is as bad as one that refuses."""
+    try:
+        async with asyncio.timeout(2):
+            await check()
+    except TimeoutError:
+        return "no answer"
+    except Problem as problem:
+        return problem.kind.name
+    return "ok"
+
+
+async def serve(settings: Settings, ready: Callable[[Settings], None]) -> None:
+    """Run one worker until a signal ends it; `ready` is called, with the real ports, when it answers."""
+    with listen(settings) as listener:
+        settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
+        async with open_parts(settings) as parts:
+            if settings.demo:
+                await demo.stage(parts.shows)
+            app = build(settings, parts)
+            server = Server(app, ready=lambda: ready(settings), drain=parts.gateway.drain, **uvicorn_options())
+            await server.serve(sockets=[listener])
+
+
+# --- the demo ----------------------------------------------------------------------------------------------------
+
+
+def _print_links(settings: Settings) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"http://{host}:{settings.port}"
+    table = Table(title="Showcart is ready", title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="cyan", no_wrap=True, overflow="ignore")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_row("Studio", f"{base}/studio/{DEMO_SHOW}#token=demo", "go live here")
+    table.add_row("Watch", f"{base}/watch/{DEMO_SHOW}", "in a second browser")
+    table.add_row("Shop window", f"{base}/", "what is on, what is next")
+    table.add_row("Operations", f"{base}/ops", "charts of this worker")
+    table.add_row("API", f"{base}/openapi.json", "of the REST API")
+    table.add_row("OBS", f"{base}/whip/{DEMO_SHOW}", "WHIP; bearer token: demo")
+    console = Console()
+    console.print(table, soft_wrap=True)
+    console.print("Ctrl-C ends everything.", style="dim")
+
+
+# --- command line ------------------------------------------------------------------------------------------------
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="showcart")
+def main() -> None:
+    """Self-hosted live shopping. Every flag has an environment variable SHOWCART_<FLAG>."""
+
+
+@main.command("serve")
+@with_settings
+def serve_command(**flags: str | None) -> None:
+    """Run a server for your shows."""
+    settings = settings_of(flags)
+
+    async def job() -> None:
+        if not await is_current(settings.effective_database_url):
+            raise click.ClickException("The database has another version's schema; run `showcart migrate` first.")
+        await serve(settings, lambda at: _log.info("ready", host=at.host, port=at.port, media_port=at.udp_port))
+
+    run(job(), settings)
+
+
+@main.command("demo")
+@with_settings
+def demo_command(**flags: str | None) -> None:
+    """Run the demo: one show with products, on this machine only."""
+    settings = settings_of(flags | {"demo": "true"}, log_level="warning")
+
+    async def job() -> None:
+        await migrate(settings.effective_database_url)
+        await serve(settings, _print_links)
+
+    run(job(), settings)
+
+
+@main.command("migrate")
+@with_settings
+def migrate_command(**flags: str | None) -> None:
+    """Bring the database to this version's schema."""
+    settings = settings_of(flags)
+    run(migrate(settings.effective_database_url), settings)
+    click.echo("The database is up to date.")
+
+
+@main.command("token")
+@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.host.value, show_default=True)
+@click.option("--show", default=ALL_SHOWS, show_default="all shows", help="The show it is good for.")
+@click.option("--name", default="Host", show_default=True, help="Shown beside chat messages.")
+@click.option("--ttl-s", type=click.IntRange(min=1), default=TOKEN_TTL_S, show_default=True, help="Seconds it lasts.")
+@with_settings
+def token_command(role: str, show: str, name: str, ttl_s: int, **flags: str | None) -> None:
+    """Print a signed token."""
+    settings = settings_of(flags)
+    principal = Principal(subject=uuid7(), role=Role(role), show=show, name=clean_name(name))
+    click.echo(Tokens(settings.secret, SystemClock()).sign(principal, ttl_s))
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@with_settings
+def import_command(file: Path, dry_run: bool, **flags: str | None) -> None:
+    """Read products from a CSV or JSON file; good lines land, bad ones are named."""
+    settings = settings_of(flags, log_level="warning")
+
+    async def job() -> None:
+        async with open_shows(settings) as shows:
+            with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()) as progress:
+                task = progress.add_task(file.name, total=None)
+
+                def show(done: int, total: int) -> None:
+                    progress.update(task, completed=done, total=total)
+
+                report = await import_products(file, shows, dry_run=dry_run, progress=show)
+        _print_import(report)
+
+    try:
+        run(job(), settings)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _print_import(report: ImportReport) -> None:
+    """What came of the file, and for bad lines exit code 1."""
+    would = "would be " if report.dry_run else ""
+    click.echo(f"{report.created} {would}created, {report.changed} {would}changed, {report.unchanged} unchanged")
+    for error in report.errors:
+        click.echo(f"line {error.line}: {error.field + ': ' if error.field else ''}{error.detail}", err=True)
+    if report.refused > len(report.errors):
+        click.echo(f"… and {report.refused - len(report.errors)} more", err=True)
+    if report.refused:
+        raise SystemExit(1)
+
+
+@main.command("loadtest")
+@click.argument("scenario", default="quiet")
+@click.option("--host", "url", help="A running server, such as http://127.0.0.1:8000; else one is started.")
+def loadtest_command(scenario: str, url: str | None) -> None:
+    """Rehearse an event; ends with a non-zero code when a threshold breaks."""
+    try:
+        from loadtests.run import run as rehearse
+    except ImportError as error:
+        raise click.ClickException(f"{error}. Install the extra: pip install 'showcart[loadtest]'.") from None
+    sys.exit(rehearse(scenario, url))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""A real server in a process of its own, real Chromium, and a cable that can be pulled."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+# The README's pictures are made by these tests, but only when asked for: a test run must not change the checkout.
+UPDATE_IMAGES = bool(os.environ.get("SHOWCART_UPDATE_IMAGES"))
+_FLAGS = [
+    "--allow-loopback-in-peer-connection",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+class Server:
+    """`showcart demo` on ports that the system chose."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self.log = log
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGINT)
+        return await asyncio.wait_for(self.process.wait(), 20)
+
+
+async def start_demo(folder: Path) -> Server:
+    """Start the demo with its data under `folder`; returns when it has printed its links."""
+    log = folder / "server.log"
+    with log.open("w") as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "import app; app.main()", "demo",
+            env={**os.environ, "SHOWCART_PORT": "0", "SHOWCART_DATA_DIR": str(folder / "var"), "COLUMNS": "120"},
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
+        )  # fmt: skip
+    assert process.stdout is not None
+    printed = ""
+    async with asyncio.timeout(30):
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/studio/demo", printed)):
+            line = await process.stdout.readline()
+            assert line, f"the demo ended: {printed}{log.read_text()}"
+            printed += line.decode()
+    server = Server(process, int(found[1]), log)
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        assert (await client.get("/readyz")).status_code == 200
+    return server
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    server = await start_demo(tmp_path)
+    yield server
+    assert await server.stop() == 0, server.log.read_text()
+    log = server.log.read_text()
+    assert "Traceback" not in log, log
+
+
+def chromium_path() -> str:
+    """Where the system's Chromium is."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.fail("Chromium is not installed: run `make test`, or install your system's chromium package")
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium_path(), args=_FLAGS)
+        yield browser
+        await browser.close()
+
+
+class Screens:
+    """Opens pages as separate people, and fails the test when a page logged an error."""
+
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self._browser = browser
+        self._folder = folder
+        self.errors: list[str] = []
+
+    async def open(
+        self, url: str, *, width: int = 1440, height: int = 900, locale: str = "en-GB", touch: bool = False
+    ) -> Page:
+        """A page of a new person (own storage), already loaded."""
+        context = await self._browser.new_context(
+            viewport={"width": width, "height": height}, locale=locale, has_touch=touch, is_mobile=touch,
+            permissions=["camera", "microphone"],
+        )  # fmt: skip
+        page = await context.new_page()
+        page.on("pageerror", lambda error: self.errors.append(f"{page.url}: {error}"))
+        page.on(
+            "console",
+            lambda message: self.errors.append(f"{page.url}: {message.text}") if message.type == "error" else None,
+        )
+        page.set_default_timeout(15_000)
+        await page.goto(url)
+        return page
+
+    async def picture(self, page: Page, name: str) -> None:
+        """A screenshot under `name`, for a person to look at."""
+        await page.screenshot(path=self._folder / f"{name}.png")
+        if UPDATE_IMAGES:
+            IMAGES.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self._folder / f"{name}.png", IMAGES / f"{name}.png")
+
+
+@pytest.fixture
+async def screens(chromium: Browser, tmp_path: Path) -> AsyncIterator[Screens]:
+    screens = Screens(chromium, tmp_path)
+    yield screens
+    assert screens.errors == []
+
+
+class Cable:
+    """A TCP proxy between a viewer and the server: a network that can be cut and mended."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._pairs: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._whole = True
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._whole:
+            writer.transport.abort()
+            return
+        upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+        self._pairs |= {writer, upstream}
+        for source, sink in ((reader, upstream), (upstream_reader, writer)):
+            task = asyncio.create_task(self._pump(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while chunk := await source.read(65536):
+                sink.write(chunk)
+                await sink.drain()
+        sink.close()
+
+    def cut(self) -> None:
+        """Reset every connection and refuse new ones."""
+        self._whole = False
+        for writer in self._pairs:
+            writer.transport.abort()
+        self._pairs.clear()
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._whole = True
+
+    async def stop(self) -> None:
+        self.cut()
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def cable(server: Server) -> AsyncIterator[Cable]:
+    cable = Cable(server.port)
+    await cable.start()
+    yield cable
+    await cable.stop()
