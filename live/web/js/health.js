@@ -1,0 +1,41 @@
+/* What the figures of a stream mean, in words, and what to do about it. */
+
+export const FPS_MIN = 20;
+export const BITRATE_MIN = 500_000;
+export const LOSS_MAX = 0.05;
+export const RTT_MAX_S = 0.4;
+
+/** {grade: "good" | "fair" | "poor", alarms: [...]} of one second's figures; null: not sending. */
+export function judge(figures) {
+  if (!figures) return { grade: "off", alarms: [] };
+  const { fps, bitrate, loss, rtt, limited } = figures;
+  const alarms = [];
+  if (fps < FPS_MIN) alarms.push(limited === "cpu" ? "cpu" : "frames");
+  if (loss > LOSS_MAX) alarms.push("loss");
+  if (bitrate < BITRATE_MIN) alarms.push("bitrate");
+  const poor = fps < FPS_MIN / 2 || bitrate < BITRATE_MIN / 2 || loss > 2 * LOSS_MAX;
+  const fair = alarms.length > 0 || limited === "bandwidth" || rtt > RTT_MAX_S;
+  return { grade: poor ? "poor" : fair ? "fair" : "good", alarms };
+}
+
+/** Lets an alarm through when it has lasted; one bad second is no alarm, and one good second no all-clear. */
+export class Steady {
+  #counts = new Map();
+
+  constructor(seconds = 4) {
+    this.seconds = seconds;
+  }
+
+  update(alarms) {
+    for (const alarm of alarms) if (!this.#counts.has(alarm)) this.#counts.set(alarm, 0);
+    for (const [alarm, count] of this.#counts) {
+      const next = alarms.includes(alarm) ? Math.min(count + 1, this.seconds) : count - 1;
+      if (next < 0) this.#counts.delete(alarm);
+      else this.#counts.set(alarm, next);
+    }
+    this.raised = new Set([...this.#counts].filter(([alarm, count]) => count >= this.seconds || (this.raised.has(alarm) && count > 0)).map(([alarm]) => alarm));
+    return this.raised;
+  }
+
+  raised = new Set();
+}

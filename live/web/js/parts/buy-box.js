@@ -1,0 +1,96 @@
+/* <buy-box>: variant, price, stock and the one button, for the pinned card and for the list. */
+import { h, icon } from "../dom.js";
+import { clock, money, t } from "../i18n.js";
+import { available, lineOf } from "../store.js";
+
+const FEW = 10;
+
+customElements.define("buy-box", class extends HTMLElement {
+  /** `scope` makes test ids: "" on the pinned card, "-<product id>" in the list. */
+  connect({ store, buying, scope = "" }) {
+    Object.assign(this, { store, buying, scope });
+    this.facts = h("div", { class: "buy-facts" });
+    this.variants = h("div", { class: "variants", role: "group", "aria-label": t("buy.variant") });
+    this.stock = h("span", { class: "stock", "data-testid": `stock${scope}` });
+    this.price = h("span", { class: "buy-price" });
+    this.facts.append(this.price, this.stock);
+    this.main = h("button", { class: "button primary buy-main", type: "button", "data-testid": `add-to-cart${scope}`, onclick: () => this.#tap() });
+    this.out = h("p", { class: "sold-out", "data-testid": `sold-out${scope}`, hidden: true, text: t("buy.soldOut") });
+    this.count = h("output", { "data-testid": `quantity${scope}` });
+    this.fewer = h("button", { class: "button icon", type: "button", "aria-label": t("cart.fewer"), onclick: () => this.#step(-1) }, icon("minus"));
+    this.greater = h("button", { class: "button icon", type: "button", "aria-label": t("cart.greater"), onclick: () => this.#step(1) }, icon("plus"));
+    this.stepper = h("div", { class: "stepper", hidden: true, role: "group", "aria-label": t("cart.quantity") }, this.fewer, this.count, this.greater);
+    this.append(this.facts, this.variants, h("div", { class: "buy-action" }, this.main, this.out, this.stepper));
+    store.watch(["stock", "cart", "status"], () => this.update());
+    buying.addEventListener("change", () => this.update());
+    buying.addEventListener("tick", () => this.update());
+  }
+
+  set product(product) {
+    const same = this.item?.id === product.id;
+    this.item = product;
+    if (!same || !product.variants.some((variant) => variant.sku === this.sku)) {
+      const first = product.variants.find((variant) => available(this.store.state, product, variant.sku) > 0);
+      this.sku = (first ?? product.variants[0]).sku;
+    }
+    this.variants.hidden = product.variants.length < 2;
+    this.variants.replaceChildren(...product.variants.map((variant) => h("button", {
+      class: "variant", type: "button", text: variant.title, data: { sku: variant.sku },
+      onclick: () => { this.sku = variant.sku; this.update(); },
+    })));
+    this.update();
+  }
+
+  update() {
+    if (!this.item || !this.isConnected) return;
+    const { state } = this.store;
+    const variant = this.item.variants.find((other) => other.sku === this.sku);
+    const left = available(state, this.item, this.sku);
+    const line = lineOf(state, this.sku);
+    this.#price(variant);
+    for (const button of this.variants.children) {
+      const none = available(state, this.item, button.dataset.sku) === 0;
+      button.setAttribute("aria-pressed", String(button.dataset.sku === this.sku));
+      button.classList.toggle("none", none);
+    }
+    this.stock.dataset.available = left;
+    this.stock.textContent = left > 0 ? t("buy.left", { count: left }) : line ? t("buy.last") : t("buy.soldOut");
+    this.stock.className = `stock${left === 0 && !line ? " none" : left <= FEW ? " few" : ""}`;
+    const out = left === 0 && !line;
+    this.out.hidden = !out;
+    this.main.hidden = out;
+    this.stepper.hidden = !line;
+    this.main.classList.toggle("held", line !== null);
+    const busy = this.buying.busy(this.sku);
+    this.main.setAttribute("aria-disabled", String(busy && !line));
+    const label = line ? t("buy.inCart", { clock: clock(this.buying.left(line)) }) : t("buy.add");
+    if (this.main.textContent !== label) this.main.replaceChildren(...(line ? [icon("check"), h("span", { text: label })] : [label]));
+    this.main.dataset.state = line ? "held" : "add";
+    this.fewer.disabled = busy;
+    this.greater.disabled = busy || left === 0;
+    this.count.textContent = line?.quantity ?? 0;
+  }
+
+  #price({ price_minor: now, list_price_minor: was }) {
+    const { currency } = this.item;
+    const stamp = `${now} ${was} ${currency}`;
+    if (this.stamp === stamp) return;
+    this.stamp = stamp;
+    const parts = [h("strong", { class: "price", "data-testid": `price${this.scope}`, text: money(now, currency) })];
+    if (was && was > now) parts.push(" ", h("span", { class: "visually-hidden", text: t("buy.instead") }), h("s", { class: "price-was", text: money(was, currency) }));
+    this.price.replaceChildren(...parts);
+  }
+
+  #tap() {
+    if (lineOf(this.store.state, this.sku)) return this.dispatchEvent(new CustomEvent("opencart", { bubbles: true }));
+    const { price_minor: price } = this.item.variants.find((variant) => variant.sku === this.sku);
+    return this.buying.add(this.sku, { from: this.main, price });
+  }
+
+  async #step(by) {
+    const line = lineOf(this.store.state, this.sku);
+    if (!line) return;
+    await this.buying.change(this.sku, line.quantity + by);
+    if (this.stepper.hidden) this.main.focus(); // the pressed button is gone
+  }
+});

@@ -1,0 +1,148 @@
+/*
+ * <cart-drawer>: a bottom sheet on a phone, a side sheet on a wide screen; the video plays on.
+ * It comes after the first paint and brings its style sheet; resolves `connect` when that has arrived.
+ */
+import { h, icon } from "../dom.js";
+import { clock, money, t } from "../i18n.js";
+import { available } from "../store.js";
+import { CheckoutForm, confirmation } from "./checkout-form.js";
+
+const SOON_MS = 60_000;
+
+customElements.define("cart-drawer", class extends HTMLElement {
+  #lines = new Map();
+
+  async connect({ store, buying }) {
+    Object.assign(this, { store, buying });
+    await new Promise((resolve) => document.head.append(h("link", { rel: "stylesheet", href: "/static/css/cart.css", onload: resolve, onerror: resolve })));
+    this.heading = h("h2", { id: "cart-title", text: t("cart.title") });
+    this.back = h("button", { class: "button icon quiet", type: "button", hidden: true, "aria-label": t("cart.back"), onclick: () => this.#step("cart") }, icon("close"));
+    this.body = h("div", { class: "sheet-body" });
+    this.dialog = h("dialog", { class: "sheet", "aria-labelledby": "cart-title", "data-testid": "cart-drawer" },
+      h("header", { class: "sheet-head" }, this.heading, h("button", { class: "button icon quiet push", type: "button", "aria-label": t("cart.close"), "data-testid": "cart-close", onclick: () => this.dialog.close() }, icon("close"))),
+      this.body);
+    this.dialog.addEventListener("click", (event) => { if (event.target === this.dialog) this.dialog.close(); });
+    this.dialog.addEventListener("close", () => this.#closed());
+    this.append(this.dialog);
+    this.#buildCart();
+    this.form = new CheckoutForm({ buying, onOrder: (order) => this.#ordered(order), onBack: () => this.#step("cart") });
+    this.#step("cart");
+    store.watch(["cart", "expired", "stock"], () => this.#render());
+    buying.addEventListener("change", () => this.#render());
+    buying.addEventListener("tick", () => this.#countdowns());
+  }
+
+  open() {
+    if (this.dialog.open) return;
+    document.body.classList.add("sheet-open");
+    this.dialog.showModal();
+  }
+
+  #closed() {
+    document.body.classList.remove("sheet-open");
+    if (this.step === "done") this.#step("cart");
+  }
+
+  #buildCart() {
+    this.list = h("ul", { class: "cart-lines" });
+    this.expired = h("ul", { class: "cart-expired" });
+    this.empty = h("div", { class: "cart-empty" }, icon("cart"), h("p", { text: t("cart.empty") }), h("p", { class: "small muted", text: t("cart.empty.more") }));
+    this.total = h("strong", { class: "price", "data-testid": "cart-total" });
+    this.toCheckout = h("button", { class: "button primary wide", type: "button", text: t("cart.toCheckout"), "data-testid": "to-checkout", onclick: () => this.#step("checkout") });
+    this.foot = h("footer", { class: "sheet-foot" },
+      h("p", { class: "small muted", text: t("cart.holdNote") }),
+      h("div", { class: "row" }, h("span", { text: t("cart.total") }), h("span", { class: "tiny muted", text: t("cart.tax") }), h("span", { class: "push" }, this.total)),
+      this.toCheckout);
+    this.cart = h("div", { class: "sheet-step" }, h("div", { class: "sheet-scroll" }, this.expired, this.empty, this.list), this.foot);
+  }
+
+  #step(step) {
+    this.step = step;
+    this.heading.textContent = t(step === "cart" ? "cart.title" : step === "checkout" ? "checkout.title" : "order.title");
+    if (step === "cart") this.body.replaceChildren(this.cart);
+    else if (step === "checkout") {
+      this.body.replaceChildren(this.form.element);
+      this.form.show(this.store.state.cart);
+    }
+  }
+
+  #ordered(order) {
+    this.#step("done");
+    this.body.replaceChildren(confirmation(order, () => this.dialog.close()));
+    this.body.querySelector("[data-testid=order-number]").parentElement.focus();
+  }
+
+  #render() {
+    const { cart, expired } = this.store.state;
+    const known = new Set(cart.lines.map((line) => line.sku));
+    for (const [sku, { row }] of this.#lines) if (!known.has(sku)) this.#drop(sku, row);
+    for (const line of cart.lines) (this.#lines.get(line.sku) ?? this.#line(line)).fill(line);
+    this.empty.hidden = cart.lines.length + expired.length > 0;
+    this.foot.hidden = cart.lines.length === 0;
+    this.total.textContent = cart.lines.length ? money(cart.total_minor, cart.currency) : "";
+    this.expired.replaceChildren(...expired.map((line) => this.#gone(line)));
+    if (this.step === "checkout") {
+      if (cart.lines.length || this.form.sending) this.form.show(cart);
+      else this.#step("cart");
+    }
+    this.#countdowns();
+  }
+
+  #drop(sku, row) {
+    const focused = row.contains(document.activeElement);
+    row.remove();
+    this.#lines.delete(sku);
+    if (focused) (this.list.querySelector("button") ?? this.dialog.querySelector("button")).focus();
+  }
+
+  #line(first) {
+    const { sku } = first;
+    let line = first;
+    const name = h("h3");
+    const variant = h("p", { class: "small muted" });
+    const price = h("strong", { class: "price" });
+    const left = h("span", { class: "cart-left tiny", "data-testid": `hold-${sku}` });
+    const count = h("output");
+    const fewer = h("button", { class: "button icon", type: "button", onclick: () => this.buying.change(sku, line.quantity - 1) }, icon("minus"));
+    const greater = h("button", { class: "button icon", type: "button", onclick: () => this.buying.change(sku, line.quantity + 1) }, icon("plus"));
+    const remove = h("button", { class: "button icon quiet", type: "button", "data-testid": `remove-${sku}`, onclick: () => this.buying.remove(sku) }, icon("trash"));
+    const row = h("li", { class: "cart-line", data: { sku } }, h("img", { class: "thumb", src: first.picture, alt: "", width: 64, height: 64 }),
+      h("div", { class: "grow" }, h("div", { class: "row cart-line-head" }, h("div", { class: "grow" }, name, variant), price),
+        h("div", { class: "row" }, h("div", { class: "stepper", role: "group", "aria-label": t("cart.quantity") }, fewer, count, greater), remove, h("span", { class: "push" }, left))));
+    const entry = { row, left };
+    entry.fill = (next) => {
+      line = entry.line = next;
+      name.textContent = next.title;
+      variant.textContent = next.variant;
+      variant.hidden = !next.variant;
+      price.textContent = money(next.line_minor, this.store.state.cart.currency);
+      count.textContent = next.quantity;
+      const product = this.store.state.lineup.find((other) => other.id === next.product_id);
+      const busy = this.buying.busy(sku);
+      fewer.disabled = busy;
+      greater.disabled = busy || (product ? available(this.store.state, product, sku) === 0 : false);
+      fewer.setAttribute("aria-label", t("cart.fewerOf", { title: next.title }));
+      greater.setAttribute("aria-label", t("cart.greaterOf", { title: next.title }));
+      remove.setAttribute("aria-label", t("cart.removeOf", { title: next.title }));
+    };
+    this.#lines.set(sku, entry);
+    this.list.append(row);
+    return entry;
+  }
+
+  #gone(line) {
+    const product = this.store.state.lineup.find((other) => other.id === line.product_id);
+    const out = product ? available(this.store.state, product, line.sku) === 0 : false;
+    return h("li", { class: "notice", "data-testid": `expired-${line.sku}` }, icon("clock"),
+      h("div", { class: "grow" }, h("strong", { text: line.title }), h("p", { text: t(out ? "cart.goneOut" : "cart.gone") })),
+      out ? null : h("button", { class: "button outline", type: "button", text: t("cart.again"), onclick: () => this.buying.add(line.sku) }));
+  }
+
+  #countdowns() {
+    for (const { line, left } of this.#lines.values()) {
+      const ms = this.buying.left(line);
+      left.textContent = ms > 0 ? t("cart.held", { clock: clock(ms) }) : t("cart.ending");
+      left.classList.toggle("soon", ms < SOON_MS);
+    }
+  }
+});

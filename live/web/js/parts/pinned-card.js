@@ -1,0 +1,44 @@
+/* <pinned-card>: the product on screen now, with one big button. */
+import { announce, h } from "../dom.js";
+import { money, t } from "../i18n.js";
+import "./buy-box.js";
+
+customElements.define("pinned-card", class extends HTMLElement {
+  connect({ store, buying }) {
+    this.store = store;
+    this.setAttribute("data-testid", "pinned-card");
+    this.setAttribute("role", "region");
+    this.setAttribute("aria-label", t("pin.now"));
+    this.hidden = true;
+    this.picture = h("img", { class: "pin-picture", alt: "", width: 96, height: 96 });
+    this.name = h("h2", { class: "pin-title", "data-testid": "pinned-title" });
+    this.text = h("p", { class: "pin-text small muted" });
+    this.box = h("buy-box");
+    this.append(this.picture, h("div", { class: "pin-words" }, h("p", { class: "pin-eyebrow tiny", text: t("pin.now") }), this.name, this.text), this.box);
+    this.box.connect({ store, buying });
+    store.watch(["pin"], (state, before) => this.#show(state.pin, before.pin));
+    store.watch(["stock"], (state, before) => this.#soldOut(state, before));
+  }
+
+  #show(pin, before) {
+    this.hidden = pin === null;
+    if (!pin) return;
+    const { product } = pin;
+    this.dataset.product = product.id;
+    if (!this.picture.src.endsWith(product.picture)) this.picture.src = product.picture;
+    this.name.textContent = product.title;
+    this.text.textContent = product.description;
+    this.box.product = product;
+    if (before === pin || before?.pin_id === pin.pin_id) return;
+    this.classList.remove("arrived");
+    void this.offsetWidth; // lets the arrival play again for the next product
+    this.classList.add("arrived");
+    announce(t("pin.announced", { title: product.title, price: money(product.variants[0].price_minor, product.currency) }));
+  }
+
+  #soldOut({ pin, stock }, before) {
+    for (const variant of pin?.product.variants ?? []) {
+      if (stock[variant.sku] === 0 && before.stock[variant.sku] > 0) announce(t("pin.soldOut", { title: pin.product.title }));
+    }
+  }
+});

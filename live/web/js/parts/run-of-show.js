@@ -1,0 +1,82 @@
+/* <run-of-show>: the lineup as large rows; one tap or one digit pins. */
+import { h, icon, toast } from "../dom.js";
+import { money, problemText, t } from "../i18n.js";
+import { available } from "../store.js";
+
+const FEW = 5;
+
+customElements.define("run-of-show", class extends HTMLElement {
+  #rows = new Map();
+
+  connect({ store, socket }) {
+    Object.assign(this, { store, socket });
+    this.list = h("ol", { class: "run", "data-testid": "lineup" });
+    this.empty = h("p", { class: "muted run-empty", text: t("run.empty") });
+    this.append(this.empty, this.list);
+    store.watch(["lineup", "pin", "stock"], () => this.#render());
+    document.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #render() {
+    const { lineup, pin } = this.store.state;
+    this.empty.hidden = lineup.length > 0;
+    const known = new Set(lineup.map((product) => product.id));
+    for (const [id, { row }] of this.#rows) if (!known.has(id)) (row.remove(), this.#rows.delete(id));
+    lineup.forEach((product, index) => {
+      const entry = this.#rows.get(product.id) ?? this.#row(product);
+      if (this.list.children[index] !== entry.row) this.list.insertBefore(entry.row, this.list.children[index] ?? null);
+      this.#fill(entry, product, index, pin?.product.id === product.id);
+    });
+  }
+
+  #row(product) {
+    const digit = h("kbd", { class: "run-digit" });
+    const name = h("h3");
+    const price = h("p", { class: "run-price" });
+    const stock = h("p", { class: "stock", "data-testid": `stock-${product.id}` });
+    const picture = h("img", { class: "thumb", alt: "", width: 64, height: 64 });
+    const pin = h("button", { class: "button pin", type: "button", "data-testid": `pin-${product.id}`, onclick: () => this.#toggle(product.id) });
+    const row = h("li", { class: "run-row", data: { product: product.id } }, digit, picture, name, price, stock, pin);
+    const entry = { row, digit, name, price, stock, picture, pin };
+    this.#rows.set(product.id, entry);
+    this.list.append(row);
+    return entry;
+  }
+
+  #fill(entry, product, index, pinned) {
+    const { state } = this.store;
+    const left = available(state, product);
+    entry.digit.textContent = index < 9 ? String(index + 1) : "";
+    entry.name.textContent = product.title;
+    if (!entry.picture.src.endsWith(product.picture)) entry.picture.src = product.picture;
+    const { price_minor: now, list_price_minor: was } = product.variants[0];
+    entry.price.replaceChildren(h("strong", { text: money(now, product.currency) }), ...(was > now ? [" ", h("s", { class: "price-was", text: money(was, product.currency) })] : []));
+    entry.stock.className = `stock${left === 0 ? " none" : left <= FEW ? " few" : ""}`;
+    const parts = product.variants.length > 1 ? product.variants.map((variant) => `${variant.title} ${available(state, product, variant.sku)}`) : [];
+    entry.stock.replaceChildren(h("span", { text: left ? t("buy.left", { count: left }) : t("buy.soldOut") }), parts.length ? h("span", { class: "tiny muted run-variants", text: parts.join(" · ") }) : "");
+    entry.row.classList.toggle("pinned", pinned);
+    entry.pin.setAttribute("aria-pressed", String(pinned));
+    entry.pin.setAttribute("aria-label", t(pinned ? "run.unpinOf" : "run.pinOf", { title: product.title }));
+    entry.pin.classList.toggle("primary", pinned);
+    if (entry.pin.dataset.pinned !== String(pinned)) entry.pin.replaceChildren(icon("pin"), h("span", { text: t(pinned ? "run.pinned" : "run.pin") }));
+    entry.pin.dataset.pinned = pinned;
+  }
+
+  async #toggle(id) {
+    const pinned = this.store.state.pin?.product.id === id;
+    try {
+      if (pinned) await this.socket.command("show.unpin", {});
+      else await this.socket.command("show.pin", { product_id: id });
+    } catch (problem) {
+      toast(problemText(problem));
+    }
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector("dialog[open]")) return;
+    if (event.target.closest?.("input:not([readonly]), textarea, select, [contenteditable]")) return;
+    const product = /^[1-9]$/.test(event.key) ? this.store.state.lineup[Number(event.key) - 1] : null;
+    if (product && this.store.state.pin?.product.id !== product.id) this.#toggle(product.id);
+    else if (event.key === "0" && this.store.state.pin) this.#toggle(this.store.state.pin.product.id);
+  }
+});

@@ -1,0 +1,43 @@
+/* <studio-ingest>: how to send with OBS instead of this browser. */
+import { h, icon, toast } from "../dom.js";
+import { problemText, t } from "../i18n.js";
+
+customElements.define("studio-ingest", class extends HTMLElement {
+  connect({ show, token }) {
+    Object.assign(this, { show, token });
+    this.key = h("div", { class: "stack" });
+    this.create = h("button", { class: "button outline", type: "button", text: t("obs.create"), "data-testid": "stream-key-create", onclick: () => this.#create() });
+    this.append(h("details", { class: "card obs", "data-testid": "obs" },
+      h("summary", { text: t("obs.title") }),
+      h("div", { class: "stack obs-body" },
+        h("p", { class: "small muted", text: t("obs.more") }),
+        copyable("obs-url", t("obs.url"), `${location.origin}/whip/${show}`),
+        this.key, this.create)));
+  }
+
+  async #create() {
+    this.create.disabled = true;
+    try {
+      const answer = await fetch(`/api/shows/${encodeURIComponent(this.show)}/stream-keys`, {
+        method: "POST", headers: { Authorization: `Bearer ${this.token()}`, "Content-Type": "application/json" }, body: JSON.stringify({ label: "OBS" }),
+      });
+      const body = await answer.json();
+      if (!answer.ok) throw body;
+      this.key.replaceChildren(copyable("obs-key", t("obs.key"), body.key), h("p", { class: "notice" }, icon("warn"), h("span", { text: t("obs.once") })));
+    } catch (problem) {
+      toast(problemText(problem));
+    } finally {
+      this.create.disabled = false;
+    }
+  }
+});
+
+function copyable(id, label, value) {
+  const input = h("input", { class: "input mono", id, readonly: true, value, "data-testid": id, onfocus: () => input.select() });
+  const copy = h("button", { class: "button icon", type: "button", "aria-label": t("obs.copy", { what: label }), onclick: async () => {
+    input.select();
+    await navigator.clipboard?.writeText(value).catch(() => document.execCommand("copy")); // refused without focus or https
+    toast(t("copied"));
+  } }, icon("copy"));
+  return h("div", { class: "field" }, h("label", { for: id, text: label }), h("div", { class: "row" }, input, copy));
+}

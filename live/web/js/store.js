@@ -1,0 +1,152 @@
+/*
+ * What the page knows: a pure reducer over the server's messages, and a holder that tells who watches.
+ * EVENTS mirrors live/timeline.py; stock is kept per SKU, because states of stock and events of products cross.
+ */
+
+const CHAT_KEPT = 200;
+
+export function initial() {
+  return {
+    status: "connecting", reason: "", skewMs: 0, viewer: null, show: null, lineup: [], pin: null,
+    chat: { messages: [], slow_s: 0 }, viewers: null, stock: {}, cart: { lines: [], total_minor: 0, currency: "EUR" },
+    expired: [], mute: null, figures: null, video: null,
+  };
+}
+
+/** The state after `message` (a message of the server, or {type: "status"}); never changes `state` itself. */
+export function reduce(state, message) {
+  switch (message.type) {
+    case "status": return { ...state, status: message.status, reason: message.reason };
+    case "connected": return connected(state, message);
+    case "event": return EVENTS[message.name]?.(state, message.data) ?? state;
+    case "state": return STATES[message.name]?.(state, message.data) ?? state;
+    case "notice": return NOTICES[message.name]?.(state, message.data) ?? state;
+    case "cart": return withCart(state, message.cart, "changed");
+    case "forgive": return { ...state, expired: state.expired.filter((line) => line.sku !== message.sku) };
+    case "viewer": return { ...state, viewer: message.viewer };
+    default: return state;
+  }
+}
+
+function connected(state, message) {
+  const next = { ...state, viewer: message.viewer };
+  if (message.time_ms) next.skewMs = message.time_ms - Date.now();
+  const { snapshot, personal } = message;
+  if (snapshot) {
+    next.show = snapshot.show;
+    next.lineup = snapshot.lineup;
+    next.pin = snapshot.pin;
+    next.chat = { messages: snapshot.chat.messages.slice(-CHAT_KEPT), slow_s: snapshot.chat.slow_s };
+    next.viewers = snapshot.viewers;
+    next.stock = stockOf([...snapshot.lineup, ...(snapshot.pin ? [snapshot.pin.product] : [])]);
+  }
+  if (personal && "muted" in personal) next.mute = personal.muted;
+  return personal?.cart ? withCart(next, personal.cart, state.cart.lines.length ? "hold_expired" : "changed") : next;
+}
+
+function stockOf(products, before = {}) {
+  const stock = { ...before };
+  for (const product of products) for (const variant of product.variants) stock[variant.sku] = variant.available;
+  return stock;
+}
+
+/** Lines that a hold's expiry took away are remembered, so that one tap can put them back. */
+function withCart(state, cart, reason) {
+  const kept = new Set(cart.lines.map((line) => line.sku));
+  const now = Date.now() + state.skewMs;
+  const gone = reason === "hold_expired" ? state.cart.lines.filter((line) => !kept.has(line.sku) && line.expires_at_ms <= now + 2000) : [];
+  const expired = [...state.expired, ...gone].filter((line, index, all) => !kept.has(line.sku) && all.findIndex((other) => other.sku === line.sku) === index);
+  return { ...state, cart, expired: reason === "ordered" ? [] : expired };
+}
+
+const setStock = (state, sku, available) => (state.stock[sku] === available ? state : { ...state, stock: { ...state.stock, [sku]: available } });
+const withMessages = (state, messages) => ({ ...state, chat: { ...state.chat, messages } });
+
+
+/** `product` wherever the product of this id stands. */
+function withProduct(state, product) {
+  return {
+    ...state,
+    lineup: state.lineup.map((other) => (other.id === product.id ? product : other)),
+    pin: state.pin?.product.id === product.id ? { ...state.pin, product } : state.pin,
+    stock: stockOf([product], state.stock),
+  };
+}
+
+const EVENTS = {
+  "show.state": (state, data) => ({ ...state, show: { ...state.show, ...data } }),
+  "show.lineup": (state, { lineup }) => lineup.reduce(withProduct, { ...state, lineup }),
+  "product.pinned": (state, pin) => withProduct({ ...state, pin }, pin.product),
+  "product.unpinned": (state, { pin_id }) => (state.pin?.pin_id === pin_id ? { ...state, pin: null } : state),
+  "product.changed": (state, { product }) => withProduct(state, product),
+  "product.sold_out": (state, { sku }) => setStock(state, sku, 0),
+  "product.restocked": (state, { sku, available }) => setStock(state, sku, available),
+  "chat.message": (state, message) => {
+    const others = state.chat.messages.filter((other) => other.id !== message.id);
+    // Ids are ordered by time: two messages that crossed on their way stand in the order of the log.
+    return withMessages(state, [...others, message].sort((a, b) => (a.id < b.id ? -1 : 1)).slice(-CHAT_KEPT));
+  },
+  "chat.deleted": (state, { id }) => withMessages(state, state.chat.messages.filter((message) => message.id !== id)),
+  "chat.cleared": (state, { viewer_id }) => withMessages(state, state.chat.messages.filter((message) => message.viewer.id !== viewer_id)),
+  "chat.mode": (state, { slow_s }) => ({ ...state, chat: { ...state.chat, slow_s } }),
+};
+
+const STATES = {
+  viewers: (state, { count }) => ({ ...state, viewers: count }),
+  stock: (state, { sku, available }) => setStock(state, sku, available),
+  figures: (state, figures) => ({ ...state, figures }),
+  video: (state, video) => ({ ...state, video }),
+};
+
+const NOTICES = {
+  "cart.changed": (state, { cart, reason }) => withCart(state, cart, reason),
+  "chat.muted": (state, mute) => ({ ...state, mute }),
+};
+
+/** Units of `product` that anyone may still take, over all its variants or of one. */
+export function available(state, product, sku = null) {
+  return product.variants.filter((variant) => sku === null || variant.sku === sku)
+    .reduce((sum, variant) => sum + (state.stock[variant.sku] ?? variant.available), 0);
+}
+
+export const lineOf = (state, sku) => state.cart.lines.find((line) => line.sku === sku) ?? null;
+export const cartCount = (state) => state.cart.lines.reduce((sum, line) => sum + line.quantity, 0);
+
+/** What the watch page shows instead of the video; null: the video. */
+export function cover(state) {
+  if (state.status === "closed") return state.reason === "unknown_show" ? "unknown" : "refused";
+  if (!state.show) return state.reason === "full" ? "full" : "connecting";
+  switch (state.show.state) {
+    case "draft": case "scheduled": return "before";
+    case "lobby": return "waiting";
+    case "live": return state.show.publishing ? null : "away";
+    case "paused": return "paused";
+    default: return "ended";
+  }
+}
+
+export class Store {
+  #watchers = new Set();
+  state = initial();
+
+  dispatch(message) {
+    const before = this.state;
+    this.state = reduce(before, message);
+    if (this.state !== before) for (const watcher of [...this.#watchers]) watcher(this.state, before, message);
+  }
+
+  /** Calls `run(state, before, message)` now and whenever one of the named members changed; returns how to stop. */
+  watch(members, run) {
+    const watcher = (state, before, message) => {
+      if (members.some((member) => state[member] !== before[member])) run(state, before, message);
+    };
+    this.#watchers.add(watcher);
+    run(this.state, this.state, null);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  /** The server's clock. */
+  now() {
+    return Date.now() + this.state.skewMs;
+  }
+}

@@ -1,0 +1,144 @@
+/* The watch page: wires the socket, the picture and the parts together. */
+import { h, icon } from "./dom.js";
+import { compact, loadTexts, number, t } from "./i18n.js";
+import { ShowSocket, guestTokens, socketUrl } from "./socket.js";
+import { Store, cartCount, cover } from "./store.js";
+import { Watcher } from "./whep.js";
+import { Buying } from "./parts/buying.js";
+import "./parts/show-video.js";
+import "./parts/show-cover.js";
+import "./parts/show-chat.js";
+import "./parts/pinned-card.js";
+
+const LATER_MS = 800;
+const show = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+const wide = matchMedia("(min-width: 900px), (orientation: landscape) and (min-width: 640px)");
+const id = (name) => document.getElementById(name);
+const all = (selector) => document.querySelectorAll(selector);
+const store = new Store();
+
+function socketOf() {
+  const onStatus = async (status, reason) => {
+    store.dispatch({ type: "status", status, reason });
+    if (reason !== "unreachable" || store.state.show) return;
+    const { status: code } = await fetch(`/api/shows/${encodeURIComponent(show)}`).catch(() => ({ status: 0 }));
+    if (code === 404) socket.stop();
+    if (code === 404) store.dispatch({ type: "status", status: "closed", reason: "unknown_show" });
+    else if (code === 503) store.dispatch({ type: "status", status: "reconnecting", reason: "full" });
+  };
+  const socket = new ShowSocket({ url: socketUrl(show), tokens: guestTokens, onMessage: (message) => store.dispatch(message), onStatus });
+  return socket;
+}
+
+function picture() {
+  const video = document.querySelector("show-video");
+  const watcher = new Watcher({
+    show,
+    onStream: (stream) => video.attach(stream),
+    onQuality: (quality) => { id("chip-poor").hidden = quality !== "poor"; },
+  });
+  store.watch(["show", "status"], ({ show: known }) => {
+    const on = known && known.publishing && (known.state === "live" || known.state === "paused");
+    if (on) watcher.start();
+    else if (known) watcher.stop(), id("chip-poor").hidden = true;
+  });
+  const button = id("sound");
+  const draw = (muted, blocked) => {
+    button.replaceChildren(icon(muted ? "muted" : "sound"));
+    button.setAttribute("aria-pressed", String(!muted));
+    id("sound-on").hidden = !blocked || cover(store.state) !== null;
+  };
+  video.addEventListener("sound", ({ detail }) => draw(detail.muted, detail.blocked));
+  store.watch(["show"], () => draw(video.muted, video.blocked && video.muted));
+  button.addEventListener("click", () => video.setMuted(!video.muted));
+  id("sound-on").addEventListener("click", () => { video.setMuted(false); button.focus(); });
+}
+
+function bar() {
+  store.watch(["show", "viewers", "status"], ({ show: known, viewers, status }) => {
+    id("live").hidden = known?.state !== "live" || !known.publishing;
+    id("viewers").hidden = viewers === null || !known;
+    if (viewers !== null) {
+      id("viewer-count").textContent = compact(viewers);
+      id("viewer-words").textContent = t("watch.viewers", { count: viewers });
+      id("viewers").title = t("watch.viewers", { count: viewers });
+    }
+    id("chip-reconnecting").hidden = status !== "reconnecting" || !known;
+    if (!known) return;
+    id("title").textContent = known.title;
+    document.title = `${known.title} · Showcart`;
+  });
+}
+
+function tabs() {
+  const [chat, products] = [id("tab-chat"), id("tab-products")];
+  const choose = (tab, focus = false) => {
+    for (const other of [chat, products]) {
+      other.setAttribute("aria-selected", String(other === tab));
+      other.tabIndex = other === tab ? 0 : -1;
+      id(other.getAttribute("aria-controls")).hidden = other !== tab;
+    }
+    document.body.classList.toggle("products-open", tab === products);
+    if (focus) tab.focus();
+  };
+  for (const tab of [chat, products]) {
+    tab.addEventListener("click", () => choose(tab));
+    tab.addEventListener("keydown", ({ key }) => {
+      if (key === "ArrowLeft" || key === "ArrowRight") choose(tab === chat ? products : chat, true);
+    });
+  }
+  const close = () => { choose(chat); id("products-open").focus(); };
+  id("products-close").addEventListener("click", close);
+  id("pane-products").addEventListener("keydown", ({ key }) => { if (key === "Escape" && !wide.matches) close(); });
+  store.watch(["lineup"], ({ lineup }) => { id("product-count").textContent = lineup.length ? number(lineup.length) : ""; });
+  return () => { choose(products); id("products-close").focus(); };
+}
+
+/** On a phone the tools stand beside the message line, and the pinned card above it. */
+function place(chat, openProducts) {
+  chat.tools.append(
+    h("button", { class: "button icon veil", type: "button", id: "products-open", "aria-label": t("products.title"), "data-testid": "products-open", onclick: openProducts }, icon("tag")),
+    h("button", { class: "button icon veil cart-button", type: "button", "aria-label": t("cart.title"), "data-cart": true, "data-testid": "cart-open-phone" }, icon("cart"), h("span", { class: "count", "data-cart-count": true, hidden: true })));
+  const below = id("below");
+  const arrange = () => (wide.matches ? document.querySelector(".stage").after(below) : chat.form.before(below));
+  wide.addEventListener("change", arrange);
+  arrange();
+}
+
+/** Drawer and list are not part of the first paint: their code comes once the page stands, or with the first tap. */
+function later(buying) {
+  const drawer = document.querySelector("cart-drawer");
+  let ready = null;
+  const load = () => (ready ??= Promise.all([
+    import("./parts/cart-drawer.js").then(() => drawer.connect({ store, buying })),
+    import("./parts/product-list.js").then(() => document.querySelector("product-list").connect({ store, buying })),
+  ]));
+  const open = () => load().then(() => drawer.open());
+  setTimeout(load, LATER_MS);
+  id("tab-products").addEventListener("click", load);
+  id("products-open").addEventListener("click", load);
+  for (const button of all("[data-cart]")) button.addEventListener("click", open);
+  document.addEventListener("opencart", open);
+  store.watch(["cart"], (state) => {
+    const count = cartCount(state);
+    for (const badge of all("[data-cart-count]")) {
+      badge.hidden = count === 0;
+      badge.textContent = number(count);
+    }
+    for (const button of all("[data-cart]")) button.setAttribute("aria-label", t("cart.open", { count }));
+  });
+}
+
+await loadTexts();
+const socket = socketOf();
+const buying = new Buying(store, socket);
+const chat = document.querySelector("show-chat");
+document.querySelector("show-cover").connect(store);
+chat.connect({ store, socket, tokens: guestTokens });
+document.querySelector("pinned-card").connect({ store, buying });
+bar();
+picture();
+place(chat, tabs());
+later(buying);
+document.body.classList.add("ready");
+socket.start();
