@@ -58,6 +58,7 @@ from stream.service import Media
 
 VERSION = version("showcart")
 
+_BAR = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
 _log = structlog.get_logger("showcart")
 
 
@@ -355,7 +356,7 @@ def import_command(file: Path, dry_run: bool, **flags: str | None) -> None:
 
     async def job() -> None:
         async with open_shows(settings) as shows:
-            with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()) as progress:
+            with Progress(*_BAR, transient=True) as progress:
                 task = progress.add_task(file.name, total=None)
 
                 def show(done: int, total: int) -> None:

@@ -110,7 +110,7 @@ async def test_products_are_imported_beside_a_running_server(showcart: Run, tmp_
 async def test_a_broken_file_is_named_line_by_line(showcart: Run, tmp_path: Path, name: str) -> None:
     await _output(await showcart("migrate"))
     file = tmp_path / name
-    file.write_text("product_id,title,sku,price_minor,currency,stock\na,A,A-1,100,EUR,5\nb,B,B-1,-1,EUR,5\n")
+    file.write_text("product_id,title,sku,price,currency,stock\na,A,A-1,1.00,EUR,5\nb,B,B-1,-1,EUR,5\n")
     code, out, errors = await _output(await showcart("import", str(file)))
     assert code == 1
     assert "Traceback" not in errors
