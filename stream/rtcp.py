@@ -16,7 +16,6 @@ from stream.rtp import PacketError
 
 _SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, 201, 202, 203, 205, 206
 _NACK, _PLI, _FIR, _APPLICATION = 1, 1, 4, 15
-_NTP_UNIX_OFFSET_S = 2_208_988_800
 _SENDER = struct.Struct("!IQIII")
 _BLOCK = struct.Struct("!IB3sIIII")
 _FEEDBACK = struct.Struct("!II")
@@ -100,11 +99,6 @@ class Bye:
 
 
 Packet: TypeAlias = SenderReport | ReceiverReport | Description | Nack | Pli | Fir | Remb | Bye
-
-
-def ntp_of_ms(unix_ms: int) -> int:
-    """The 64-bit NTP time of unix milliseconds."""
-    return ((unix_ms // 1000 + _NTP_UNIX_OFFSET_S) << 32) | ((unix_ms % 1000 << 32) // 1000)
 
 
 def middle(ntp: int) -> int:
@@ -250,7 +244,8 @@ def _encode(packet: Packet) -> bytes:
             head = b"REMB" + struct.pack("!BBH", len(ssrcs), exponent << 2 | high, low)
             targets = struct.pack(f"!{len(ssrcs)}I", *ssrcs)
             return _frame(_PSFB, _APPLICATION, _FEEDBACK.pack(sender, 0) + head + targets)
-        case Bye(ssrcs):
+        case _:
+            ssrcs = packet.ssrcs
             return _frame(_BYE, len(ssrcs), struct.pack(f"!{len(ssrcs)}I", *ssrcs))
 
 

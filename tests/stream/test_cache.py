@@ -1,0 +1,93 @@
+"""The packet cache: what NACKs find, where joining viewers begin, and its bounds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from live.core.limits import GOP_AGE_S_MAX, GOP_BYTES_MAX, GOP_PACKETS_MAX
+from stream.cache import PacketCache
+
+
+def put(cache: PacketCache, sequence: int, *, timestamp: int = 0, key: bool = False, now: float = 0.0) -> bool:
+    return cache.put(sequence, timestamp, b"%d" % sequence, opens_keyframe=key, now=now)
+
+
+def test_a_packet_is_found_by_its_extended_and_by_its_short_number() -> None:
+    cache = PacketCache()
+    put(cache, 65530)
+    put(cache, 65540)
+    assert cache.get(65530) == b"65530"
+    assert cache.get(65531) is None
+    assert cache.find(65540 & 0xFFFF) == (65540, b"65540")
+    assert cache.find(65530) == (65530, b"65530")
+    assert cache.find(100) is None
+
+
+def test_old_packets_give_way_and_do_not_come_back() -> None:
+    cache = PacketCache()
+    put(cache, 10)
+    put(cache, 10 + GOP_PACKETS_MAX)
+    assert cache.get(10) is None
+    assert not put(cache, 10, key=True)
+    assert cache.get(10 + GOP_PACKETS_MAX) is not None
+    assert cache.head == 11 + GOP_PACKETS_MAX
+
+
+def test_a_group_begins_with_the_first_packet_of_a_keyframe() -> None:
+    cache = PacketCache()
+    assert cache.gop(0.0) is None
+    assert cache.gop_age(0.0) == float("inf")
+    assert put(cache, 100, timestamp=1, key=True, now=5.0)
+    assert not put(cache, 101, timestamp=1, key=True, now=5.0)
+    assert cache.gop(5.0) == 100
+    assert cache.gop_age(7.0) == 2.0
+    assert put(cache, 110, timestamp=2, key=True, now=6.0)
+    assert cache.gop(6.0) == 110
+
+
+def test_parameter_sets_that_come_late_belong_to_their_picture() -> None:
+    cache = PacketCache()
+    put(cache, 101, timestamp=1, key=True)
+    assert not put(cache, 100, timestamp=1, key=True)
+    assert cache.gop(0.0) == 100
+
+
+def test_an_old_keyframe_that_comes_late_is_not_the_newest() -> None:
+    cache = PacketCache()
+    put(cache, 110, timestamp=2, key=True)
+    assert not put(cache, 100, timestamp=1, key=True)
+    assert cache.gop(0.0) == 110
+
+
+@pytest.mark.parametrize("bound", ["age", "packets", "bytes"])
+def test_a_group_out_of_bounds_is_played_to_nobody(bound: str) -> None:
+    cache = PacketCache()
+    put(cache, 1, timestamp=1, key=True)
+    if bound == "packets":
+        put(cache, GOP_PACKETS_MAX)
+        assert cache.gop(0.0) == 1
+        put(cache, GOP_PACKETS_MAX + 1)
+    elif bound == "bytes":
+        cache.put(2, 1, bytes(GOP_BYTES_MAX), opens_keyframe=False, now=0.0)
+    assert cache.gop(GOP_AGE_S_MAX + 0.1 if bound == "age" else 0.0) is None
+
+
+def test_after_a_change_of_source_nothing_is_played_until_its_keyframe() -> None:
+    cache = PacketCache()
+    put(cache, 1, timestamp=1, key=True)
+    cache.forget_gop()
+    assert cache.gop(0.0) is None
+    assert not put(cache, 3, timestamp=1, key=True)  # the rest of the old picture
+    assert put(cache, 5, timestamp=9, key=True)
+    assert cache.gop(0.0) == 5
+
+
+@given(st.lists(st.integers(0, 3 * GOP_PACKETS_MAX), max_size=60))
+def test_what_is_found_is_what_was_put(sequences: list[int]) -> None:
+    cache = PacketCache()
+    for sequence in sequences:
+        put(cache, sequence)
+    for sequence in sequences:
+        assert cache.get(sequence) in (b"%d" % sequence, None)
+    if sequences:
+        assert cache.get(max(sequences)) == b"%d" % max(sequences)

@@ -1,0 +1,178 @@
+"""Statistics, NACKs, PLI throttle, REMB and the splice of successive publishers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from live.core.limits import (
+    NACK_ATTEMPTS_MAX,
+    NACK_PENDING_MAX,
+    PLI_INTERVAL_S,
+    REMB_BITS_PER_S_MAX,
+    REMB_BITS_PER_S_MIN,
+    REMB_BITS_PER_S_START,
+    REORDER_WINDOW_PACKETS,
+)
+from stream.reception import KeyframeRequests, LossTracker, RateControl, Reception, Splice
+
+
+class TestReception:
+    def test_a_stream_without_loss(self) -> None:
+        reception = Reception(7, 90_000)
+        assert reception.expected == 0
+        assert reception.report(0.0).fraction_lost == 0
+        for index in range(10):
+            reception.received(100 + index, 3000 * index, 50, frame_end=index % 2 == 1, now=index / 30)
+        block = reception.report(1.0)
+        assert (block.ssrc, block.fraction_lost, block.lost, block.highest, block.jitter) == (7, 0, 0, 109, 0)
+        assert (reception.packets, reception.octets, reception.frames) == (10, 500, 5)
+
+    def test_loss_is_counted_since_the_last_report(self) -> None:
+        reception = Reception(7, 90_000)
+        for sequence in (1, 2, 4):
+            reception.received(sequence, 0, 1, frame_end=False, now=0.0)
+        first = reception.report(0.0)
+        assert (first.fraction_lost, first.lost) == (64, 1)
+        reception.received(3, 0, 1, frame_end=False, now=0.0)
+        reception.received(5, 0, 1, frame_end=False, now=0.0)
+        second = reception.report(0.0)
+        assert (second.fraction_lost, second.lost) == (0, 0)
+
+    def test_a_total_loss_is_255(self) -> None:
+        reception = Reception(7, 90_000)
+        reception.received(1, 0, 1, frame_end=False, now=0.0)
+        reception.report(0.0)
+        reception.received(1001, 0, 1, frame_end=False, now=0.0)
+        assert reception.report(0.0).fraction_lost == 255
+
+    def test_jitter_grows_with_uneven_arrival_and_survives_the_wrap_of_the_timestamp(self) -> None:
+        reception = Reception(7, 90_000)
+        for index, (timestamp, now) in enumerate([((1 << 32) - 3000, 0.0), (0, 1 / 30), (3000, 3 / 30)]):
+            reception.received(index, timestamp, 1, frame_end=False, now=now)
+        assert reception.report(0.0).jitter == round(3000 / 16)
+
+    def test_the_last_sender_report_is_quoted(self) -> None:
+        reception = Reception(7, 90_000)
+        reception.sender_report(0x0123456789ABCDEF, 10.0)
+        block = reception.report(10.5)
+        assert (block.last_report, block.delay) == (0x456789AB, 32768)
+
+
+class TestLossTracker:
+    def test_a_gap_is_asked_for_until_it_is_filled(self) -> None:
+        losses = LossTracker()
+        assert losses.received(10, 0.0)
+        assert losses.received(13, 0.0)
+        assert losses.pending == 2
+        assert losses.due(0.0) == ([11, 12], False)
+        assert losses.due(0.01) == ([], False)
+        losses.received(11, 0.02)
+        assert losses.due(0.1) == ([12], False)
+        losses.received(12, 0.1)
+        assert losses.due(9.9) == ([], False)
+
+    def test_it_gives_up_and_says_so(self) -> None:
+        losses = LossTracker()
+        losses.received(1, 0.0)
+        losses.received(3, 0.0)
+        asked = [losses.due(float(second)) for second in range(NACK_ATTEMPTS_MAX + 2)]
+        assert asked == [([2], False)] * NACK_ATTEMPTS_MAX + [([], True), ([], False)]
+
+    def test_what_is_out_of_the_window_is_given_up(self) -> None:
+        losses = LossTracker()
+        losses.received(1, 0.0)
+        for sequence in range(3, REORDER_WINDOW_PACKETS + 10):
+            losses.received(sequence, 0.0)
+        assert losses.due(0.0) == ([], True)
+
+    def test_a_hole_too_big_needs_a_keyframe(self) -> None:
+        losses = LossTracker()
+        losses.received(1, 0.0)
+        assert not losses.received(3 + NACK_PENDING_MAX, 0.0)
+        assert losses.due(0.0) == ([], False)
+        assert losses.received(4 + NACK_PENDING_MAX, 0.0)
+
+    def test_nothing_is_due_before_the_first_packet(self) -> None:
+        assert LossTracker().due(0.0) == ([], False)
+
+    @given(st.permutations(range(40)))
+    def test_any_order_leaves_nothing_missing(self, order: list[int]) -> None:
+        losses = LossTracker()
+        losses.received(-1, 0.0)
+        for sequence in order:
+            losses.received(sequence, 0.0)
+        assert losses.pending == 0
+
+
+def test_many_wishes_are_one_pli_per_interval_until_the_keyframe_comes() -> None:
+    keyframes = KeyframeRequests()
+    assert not keyframes.due(0.0)
+    keyframes.want()
+    keyframes.want()
+    assert keyframes.due(0.0)
+    keyframes.want()
+    assert not keyframes.due(PLI_INTERVAL_S - 0.01)
+    assert keyframes.due(PLI_INTERVAL_S)
+    keyframes.arrived()
+    assert not keyframes.due(9.0)
+
+
+class TestRateControl:
+    def test_it_rises_without_loss_up_to_the_maximum(self) -> None:
+        rate = RateControl()
+        assert rate.update(0.0, 1e6) > REMB_BITS_PER_S_START
+        for _ in range(50):
+            rate.update(0.0, 1e6)
+        assert rate.bits_per_s == REMB_BITS_PER_S_MAX
+
+    def test_it_holds_with_a_little_loss(self) -> None:
+        assert RateControl().update(0.05, 1e6) == REMB_BITS_PER_S_START
+
+    def test_it_falls_with_loss_towards_what_arrives_and_never_below_the_minimum(self) -> None:
+        rate = RateControl()
+        assert rate.update(0.2, 1_000_000) == 1_350_000
+        for _ in range(50):
+            rate.update(0.5, 0.0)
+        assert rate.bits_per_s == REMB_BITS_PER_S_MIN
+
+
+class TestSplice:
+    def test_the_first_source_begins_where_it_is_told(self) -> None:
+        splice = Splice(500, 1000, 90_000)
+        assert splice.timestamp(7) is None
+        assert splice.map(70_000, 42, 0.0) == (500, 1000)
+        assert splice.map(70_002, 42 + 3000, 0.1) == (502, 4000)
+        assert splice.map(70_001, 42 + 3000, 0.1) == (501, 4000)
+        assert splice.timestamp(42) == 1000
+
+    def test_what_preceded_the_first_packet_is_dropped(self) -> None:
+        splice = Splice(500, 1000, 90_000)
+        splice.map(10, 0, 0.0)
+        assert splice.map(9, 0, 0.0) is None
+
+    def test_a_new_source_goes_on_in_number_and_in_time(self) -> None:
+        splice = Splice(500, 1000, 90_000)
+        splice.map(10, 0, 0.0)
+        splice.map(11, 9000, 0.1)
+        splice.begin()
+        assert splice.map(60_000, 77, 2.1) == (502, 10_000 + 180_000)
+
+    def test_a_new_source_at_once_still_moves_the_time(self) -> None:
+        splice = Splice(500, 1000, 90_000)
+        splice.map(10, 0, 0.0)
+        splice.begin()
+        assert splice.map(0, 0, 0.0) == (501, 1001)
+
+    @pytest.mark.parametrize("start", [0, (1 << 32) - 100])
+    @given(sources=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, (1 << 32) - 1)), max_size=5))
+    def test_viewers_see_one_stream_without_gaps(self, start: int, sources: list[tuple[int, int]]) -> None:
+        splice = Splice(1, start, 90_000)
+        expected, now, last = 1, 0.0, start
+        for sequence, timestamp in sources:
+            splice.begin()
+            for index in range(3):
+                mapped = splice.map(sequence + index, (timestamp + 3000 * index) & 0xFFFFFFFF, now)
+                assert mapped is not None
+                assert mapped[0] == expected
+                assert (mapped[1] - last) & 0xFFFFFFFF <= 3001
+                expected, now, last = expected + 1, now + 1 / 30, mapped[1]
