@@ -170,8 +170,8 @@ class Swarm:
         if retry_s is not None:
             self._spawn(self._connect(viewer, retry_s))
 
-    def delivered(self, probe: Probe | None, at_us: int) -> None:
-        self._tally.deliver(probe, at_us)
+    def delivered(self, viewer: Viewer, probe: Probe | None, at_us: int) -> None:
+        self._tally.deliver(probe, at_us, viewer.due_us)
 
     def answered(self, command: str, error: str | None, at_us: int) -> None:
         self._tally.answer(int(command) if command.isdecimal() else None, error, at_us)

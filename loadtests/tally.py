@@ -44,12 +44,16 @@ class Tally:
         self.closes[code] += 1
         self.open -= was_open
 
-    def deliver(self, probe: tuple[int, int] | None, at_us: int) -> None:
-        """An event reached a screen; `probe` is its number and when it was due."""
+    def deliver(self, probe: tuple[int, int] | None, at_us: int, came_us: int) -> None:
+        """An event reached the screen of a viewer who came at `came_us`; `probe` is its number and when it was due.
+
+        What was due before the viewer came is history that an older snapshot left out; its age is no latency.
+        """
         self.deliveries += 1
         if probe is not None:
-            self._delivery_now.record(at_us - probe[1])
             self.seen.add(probe[0])
+            if probe[1] >= came_us:
+                self._delivery_now.record(at_us - probe[1])
 
     def send(self, number: int, due_us: int, at_us: int) -> None:
         """A probe was sent."""

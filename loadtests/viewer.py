@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 from live.core.codec import Encoding, Malformed, encode
 from live.core.position import Position
@@ -67,7 +67,7 @@ class Audience(Protocol):
     def probe(self, event: Event) -> Probe | None:
         """The probe that an event carries."""
 
-    def delivered(self, probe: Probe | None, at_us: int) -> None:
+    def delivered(self, viewer: "Viewer", probe: Probe | None, at_us: int) -> None:
         """An event was applied."""
 
     def answered(self, command: str, error: str | None, at_us: int) -> None:
@@ -101,12 +101,11 @@ class Viewer(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._head = b""
         self._code = None
         self._reader = FrameReader()
-        transport.write(self._audience.handshake)
+        self._transport.write(self._audience.handshake)
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None:
@@ -171,7 +170,7 @@ class Viewer(asyncio.Protocol):
                 offset, probe = item
                 verdict = self.sequence.event(offset)
                 if verdict is Verdict.applied:
-                    self._audience.delivered(probe, at_us)
+                    self._audience.delivered(self, probe, at_us)
                 elif verdict is Verdict.gap:
                     self._recover()
             else:
@@ -196,7 +195,7 @@ class Viewer(asyncio.Protocol):
             self.sequence.restored(position.epoch, position.offset, [event.offset for event in message.events])
             for event in message.events:
                 if event.offset > before:
-                    self._audience.delivered(self._audience.probe(event), at_us)
+                    self._audience.delivered(self, self._audience.probe(event), at_us)
         else:
             self.sequence.connected(position.epoch, position.offset)
         if message.token:

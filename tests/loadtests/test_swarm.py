@@ -1,11 +1,12 @@
 """A small audience against a scripted show that loses, repeats and closes on purpose."""
 
+import asyncio
 from typing import Literal
 
 import pytest
 
 from loadtests.measures import Line, Second, Totals
-from loadtests.swarm import Plan, Swarm, Target
+from loadtests.swarm import Plan, Swarm, Target, run
 from tests.loadtests.scripted import ScriptedShow
 
 
@@ -32,7 +33,7 @@ async def test_a_good_show_is_found_good(encoding: Literal["json", "msgpack"]) -
     assert (totals.lost, totals.gaps, totals.duplicates, totals.replaced) == (0, 0, 0, 0)
     assert (totals.closes, totals.refused) == ({}, {})
     assert totals.deliveries == sum(second.deliveries for second in seconds)
-    assert totals.deliveries == totals.histogram("delivery").count > 20 * show.offset * 0.5
+    assert totals.deliveries >= totals.histogram("delivery").count > 20 * show.offset * 0.5
     assert totals.histogram("join").count == 20
     assert totals.histogram("late").count == totals.sent
     assert seconds[-1].open == 20
@@ -92,6 +93,18 @@ async def test_refusals_are_counted_by_name() -> None:
         totals, _ = await watch(show)
     assert totals.refused == {"slow_mode": totals.sent}
     assert totals.acknowledged == 0
+
+
+async def test_it_runs_on_uvloop() -> None:
+    lines: list[Line] = []
+    async with ScriptedShow().on_air() as show:
+        plan = Plan(
+            url=show.url, show="demo", viewers=3, ramp_s=0.1, duration_s=0.5, drain_s=2.0, encoding="msgpack",
+            chat_per_s=5.0,
+        )  # fmt: skip
+        totals = await asyncio.to_thread(run, plan, lines.append)
+    assert totals.joined == 3
+    assert totals.acknowledged == totals.sent > 0
 
 
 async def test_nobody_joins_a_server_that_is_not_there() -> None:
