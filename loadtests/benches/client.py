@@ -53,6 +53,11 @@ class Client:
         self.socket.bind((host, 0))
         self._reading = False
 
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """Our ICE ufrag and password, as in the offer."""
+        return self._ufrag, self._password
+
     def offer(self, direction: str, codecs: tuple[str, ...] = ("h264", "opus"), setup: str = "actpass") -> str:
         """An offer with one section for the video codecs, as alternatives, and one for opus."""
         sections = {"video": [name for name in codecs if name != "opus"], "audio": [n for n in codecs if n == "opus"]}

@@ -131,6 +131,12 @@ def test_vp8(payload: str, opens: bool) -> None:
     assert opens_vp8_keyframe(b"head" + found, 4, 4 + len(found)) is opens
 
 
+def test_a_rewritten_header_is_plain() -> None:
+    sent = packet(b"abc\x00\x00\x03", first=0xA0, csrc=(1, 2), extension=b"12345678")
+    rewritten = rewrite(sent, parse(sent), sequence=65536 + 9, timestamp=(1 << 32) + 8, ssrc=7)
+    assert rewritten == struct.pack("!BBHII", 0xA0, 0x80 | 102, 9, 8, 7) + b"abc\x00\x00\x03"
+
+
 def test_a_viewers_payload_type_keeps_the_marker() -> None:
     changed = with_payload_type(packet(), 45)
     assert changed[1] == 0x80 | 45

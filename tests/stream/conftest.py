@@ -1,0 +1,120 @@
+"""A media part behind a real HTTP server on loopback, and clients of two kinds."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+from live.core.clock import SystemClock
+from live.core.errors import Kind, Problem
+from live.core.settings import Settings
+from loadtests.benches.client import Client
+from stream.api import SDP, routes
+from stream.service import Media
+
+KEY = "key"
+BEARER = {"authorization": f"Bearer {KEY}"}
+
+
+class ShiftedClock(SystemClock):
+    """The real clock, `shift_s` ahead: tests of deadlines need not wait for them."""
+
+    shift_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.shift_s
+
+
+class House:
+    """The running media part and what it told the rest of the product."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.clock = ShiftedClock()
+        self.registry = CollectorRegistry()
+        self.told: list[tuple[str, bool]] = []
+        self.figures: list[dict[str, Any]] = []
+        self.failures = 0  # how often telling fails before it works
+        self.media = Media(
+            Settings(host=host, port=0, secret="only for this test"),
+            self.clock,
+            authorise_publisher=self._authorise,
+            show_exists=self._exists,
+            on_publisher=self._on_publisher,
+            on_statistics=self._on_statistics,
+            registry=self.registry,
+        )
+        self.http: httpx.AsyncClient
+
+    async def _authorise(self, show: str, bearer: str) -> None:
+        if bearer != KEY:
+            raise Problem(Kind.token_invalid)
+
+    async def _exists(self, show: str) -> None:
+        if show not in ("demo", "other"):
+            raise Problem(Kind.unknown_show)
+
+    async def _on_publisher(self, show: str, present: bool) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("the store is away")
+        self.told.append((show, present))
+
+    async def _on_statistics(self, show: str, figures: dict[str, Any]) -> None:
+        self.figures.append(figures)
+        if self.failures:
+            raise RuntimeError("the bus is away")
+
+    async def post(self, way: str, offer: str, show: str = "demo", **headers: str) -> httpx.Response:
+        """POST an offer to "whip" or "whep"."""
+        return await self.http.post(f"/{way}/{show}", content=offer, headers={"content-type": SDP} | BEARER | headers)
+
+    async def enter(self, client: Client, way: str, codecs: tuple[str, ...] = ("h264", "opus"), **kw: Any) -> str:
+        """Connect a light client; returns its session's address."""
+        answer = await self.post(way, client.offer("sendonly" if way == "whip" else "recvonly", codecs, **kw))
+        assert answer.status_code == 201, answer.text
+        await client.connect(answer.text)
+        return answer.headers["location"]
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Wait for something that another party does; there is no event to wait for."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    made = House()
+    await made.media.start()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        app = Starlette(routes=list(routes(made.media)))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        serving = asyncio.create_task(server.serve([listener]))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, timeout=10) as made.http:
+            yield made
+        server.should_exit = True
+        await serving
+    await made.media.stop()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Callable[..., Client]]:
+    """Makes light clients and closes them at the end."""
+    made: list[Client] = []
+
+    def make(**options: Any) -> Client:
+        made.append(Client(**options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.close()

@@ -1,0 +1,235 @@
+"""The UDP port: who is let in, who is never answered, and how much is read at once. Real sockets throughout."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from aioice import stun
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from live.core.limits import PEER_ADDRESSES_MAX, UDP_DATAGRAM_BYTES_MAX, UDP_READ_BURST
+from stream.ice import Address, IcePort, resolved
+from tests.stream.conftest import until
+
+
+class Session:
+    """An endpoint that remembers."""
+
+    ufrag = "server"
+    password = b"password"
+
+    def __init__(self) -> None:
+        self.bindings: list[tuple[Address, bool]] = []
+        self.datagrams: list[bytes] = []
+
+    def bound(self, address: Address, *, nominated: bool) -> None:
+        self.bindings.append((address, nominated))
+
+    def received(self, datagram: bytes) -> None:
+        if datagram == b"\xffbug":
+            raise RuntimeError("our own bug")
+        self.datagrams.append(datagram)
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+async def port(request: pytest.FixtureRequest) -> AsyncIterator[IcePort]:
+    opened = IcePort()
+    opened.open(request.param, 0)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def far(port: IcePort) -> Iterator[Callable[[], socket.socket]]:
+    """Makes far ends: sockets connected to the port."""
+    made: list[socket.socket] = []
+
+    def make() -> socket.socket:
+        each = socket.socket(port.raw.family, socket.SOCK_DGRAM)
+        each.connect(port.raw.getsockname())
+        each.setblocking(False)
+        made.append(each)
+        return each
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def binding(
+    *, user: str = "server:client", password: bytes = b"password", nominate: bool = False,
+    kind: stun.Class = stun.Class.REQUEST,
+) -> bytes:  # fmt: skip
+    message = stun.Message(stun.Method.BINDING, kind)
+    message.attributes["USERNAME"] = user
+    message.attributes["PRIORITY"] = 1
+    message.attributes["ICE-CONTROLLING"] = 1
+    if nominate:
+        message.attributes["USE-CANDIDATE"] = None
+    message.add_message_integrity(password)
+    return bytes(message)
+
+
+async def answer(client: socket.socket) -> bytes:
+    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 2048), 5)
+
+
+def unanswered(client: socket.socket) -> bool:
+    try:
+        client.recv(2048)
+    except BlockingIOError:
+        return True
+    return False
+
+
+Far = Callable[[], socket.socket]
+
+
+async def test_a_signed_request_is_answered_and_proves_its_address(port: IcePort, far: Far) -> None:
+    session, client = Session(), far()
+    port.add(session)
+    request = binding(nominate=True)
+    client.send(request)
+    datagram = await answer(client)
+    reply = stun.parse_message(datagram)
+    assert reply.message_class is stun.Class.RESPONSE
+    assert reply.transaction_id == stun.parse_message(request).transaction_id
+    assert reply.attributes["XOR-MAPPED-ADDRESS"] == client.getsockname()[:2]
+    assert reply.check_message_integrity(b"password")
+    assert len(datagram) <= len(request)
+    assert [(address[:2], nominated) for address, nominated in session.bindings] == [(client.getsockname()[:2], True)]
+    client.send(b"\x80media")
+    await until(lambda: session.datagrams == [b"\x80media"])
+
+
+@pytest.mark.parametrize(
+    ("datagram", "counted"),
+    [
+        (binding(password=b"wrong"), "stun_wrong_password"),
+        (binding(user="nobody:client"), "stun_unknown_user"),
+        (binding(user=""), "stun_unknown_user"),
+        (binding(kind=stun.Class.INDICATION), "stun_unexpected"),
+        (binding()[:-8], "stun_malformed"),
+        (binding()[:40], "stun_malformed"),
+        (bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": "server:x"})),
+         "stun_wrong_password"),
+        (b"\x00", "stun_malformed"),
+        (b"", "wrong_size"),
+        (b"\x16" * (UDP_DATAGRAM_BYTES_MAX + 1), "wrong_size"),
+        (b"\x80" * 65000, "wrong_size"),
+        (b"\x80" * UDP_DATAGRAM_BYTES_MAX, "unknown_address"),
+        (b"\x16\xfe\xfd", "unknown_address"),
+        (b"GET / HTTP/1.1", "unknown_address"),
+    ],
+)  # fmt: skip
+async def test_everything_else_is_counted_and_never_answered(
+    port: IcePort, far: Far, datagram: bytes, counted: str
+) -> None:
+    session, client = Session(), far()
+    port.add(session)
+    client.send(datagram)
+    await until(lambda: port.counts[counted] == 1)
+    assert dict(port.counts) == {counted: 1}
+    assert unanswered(client)
+    assert not session.bindings
+    assert not session.datagrams
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.binary(max_size=80), st.binary(max_size=80).map(lambda tail: binding()[:24] + tail)))
+async def test_garbage_never_gets_through(port: IcePort, garbage: bytes) -> None:
+    port._route(garbage, ("192.0.2.1", 9))
+    assert not port.counts["crashed"]
+
+
+async def test_the_newest_session_of_an_address_gets_its_packets(port: IcePort, far: Far) -> None:
+    old, new, client = Session(), Session(), far()
+    new.ufrag = "newer"
+    port.add(old)
+    port.add(new)
+    client.send(binding())
+    await answer(client)
+    client.send(binding(user="newer:client"))
+    await answer(client)
+    client.send(b"\x80")
+    await until(lambda: new.datagrams)
+    port.remove(old)
+    client.send(b"\x80")
+    await until(lambda: len(new.datagrams) == 2)
+    port.remove(new)
+    port.remove(new)
+    client.send(b"\x80")
+    await until(lambda: port.counts["unknown_address"] == 1)
+    assert not old.datagrams
+
+
+async def test_a_session_keeps_only_its_newest_addresses(port: IcePort, far: Far) -> None:
+    session = Session()
+    port.add(session)
+    clients = [far() for _ in range(PEER_ADDRESSES_MAX + 1)]
+    for client in clients:
+        client.send(binding())
+        await answer(client)
+    clients[0].send(b"\x80")
+    await until(lambda: port.counts["unknown_address"] == 1)
+    clients[1].send(b"\x80")
+    await until(lambda: session.datagrams)
+
+
+async def test_a_long_queue_is_read_in_bursts(port: IcePort, far: Far) -> None:
+    session, client = Session(), far()
+    port.add(session)
+    client.send(binding())
+    await answer(client)
+    for _ in range(UDP_READ_BURST + 1):
+        client.send(b"\x80")
+    port._read()
+    assert len(session.datagrams) == UDP_READ_BURST
+    await until(lambda: len(session.datagrams) == UDP_READ_BURST + 1)
+
+
+async def test_a_bug_in_one_packet_is_logged_and_the_rest_goes_on(
+    port: IcePort, far: Far, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, client = Session(), far()
+    port.add(session)
+    client.send(binding())
+    await answer(client)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(5):
+            client.send(b"\xffbug")
+        client.send(b"\x80fine")
+        await until(lambda: session.datagrams == [b"\x80fine"])
+    assert port.counts["crashed"] == 5
+    assert len(caplog.records) == 3  # the first, the second, the fourth
+
+
+async def test_sending_what_the_kernel_refuses_is_counted(port: IcePort) -> None:
+    assert not port.send(b"x" * 70_000, port.raw.getsockname())
+    assert port.counts["send_failed"] == 1
+
+
+async def test_opening_and_closing() -> None:
+    port = IcePort()
+    before = port.number
+    assert before is None
+    assert not port.send(b"x", ("127.0.0.1", 9))
+    port.open("localhost", 0)
+    taken = port.number
+    assert taken
+    other = IcePort()
+    with pytest.raises(OSError, match="in use"):
+        other.open("127.0.0.1", taken)
+    port.close()
+    port.close()
+    assert port.number is None
+
+
+def test_the_address_to_announce() -> None:
+    assert resolved("localhost") == "127.0.0.1"
+    assert resolved("192.0.2.7") == "192.0.2.7"
+    assert resolved("0.0.0.0") not in ("", "0.0.0.0")
+    assert resolved("::") not in ("", "::")

@@ -1,0 +1,196 @@
+"""The far end: handshake, keys, and the contract with aiortc's private names."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+
+import aiortc
+import pylibsrtp
+import pytest
+from aiortc import rtcdtlstransport
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
+
+from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, EARLY_DATAGRAMS_MAX
+from loadtests.benches.client import Client
+from loadtests.benches.stage import Source
+from stream import rtcp
+from stream.connections import Publication
+from stream.ice import IcePort
+from stream.peers import Certificate, Peer
+from tests.stream.conftest import House, until
+
+Make = Callable[..., Client]
+
+
+class TestContract:
+    """What `stream/peers.py` relies on. When this fails, aiortc has changed: read its diff before touching the pin."""
+
+    def test_the_version_is_the_pinned_one(self) -> None:
+        assert aiortc.__version__ == "1.16.0"
+
+    def test_names_and_signatures(self) -> None:
+        transport = RTCDtlsTransport
+        assert list(inspect.signature(transport.__init__).parameters) == ["self", "transport", "certificates"]
+        assert list(inspect.signature(transport._set_role).parameters) == ["self", "role"]
+        assert inspect.iscoroutinefunction(transport.start)
+        assert inspect.iscoroutinefunction(transport.stop)
+        context = inspect.signature(RTCCertificate._create_ssl_context)
+        assert list(context.parameters) == ["self", "srtp_profiles"]
+        assert {profile.openssl_profile for profile in rtcdtlstransport.SRTP_PROFILES} == {
+            b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80",
+        }  # fmt: skip
+
+    async def test_fields(self) -> None:
+        fresh = RTCDtlsTransport(None, [RTCCertificate.generateCertificate()])  # type: ignore[arg-type]
+        assert all(getattr(fresh, name) is None for name in ("_rx_srtp", "_tx_srtp", "_ssl", "_task"))
+        assert fresh._srtp_profiles is rtcdtlstransport.SRTP_PROFILES
+        assert fresh.state == "new"
+
+    def test_the_wire_is_read_and_written_as_ours_is(self) -> None:
+        source = inspect.getsource(rtcdtlstransport)
+        assert "await self.transport._recv()" in source
+        assert "await self.transport._send(data)" in source
+
+
+async def test_one_tls_context_serves_all_sessions() -> None:
+    certificate = Certificate.generateCertificate()
+    profiles = rtcdtlstransport.SRTP_PROFILES
+    assert certificate._create_ssl_context(profiles) is certificate._create_ssl_context(profiles)
+    assert certificate.fingerprint.count(":") == 31
+
+
+@pytest.mark.parametrize("setup", ["actpass", "active", "passive"])
+async def test_either_end_may_begin_the_handshake_and_the_fast_cipher_is_chosen(
+    house: House, client: Make, setup: str
+) -> None:
+    publisher = client()
+    await house.enter(publisher, "whip", setup=setup)
+    await until(lambda: house.media.on_air("demo"))
+    connection = house.media.stages["demo"].publication
+    assert connection is not None
+    assert connection.peer.profile == "SRTP_AEAD_AES_128_GCM"
+    assert publisher.peer is not None
+    source = Source()
+    for packet in source.frame():
+        publisher.peer.send_rtp(packet)
+    await until(lambda: connection.ingest.statistics()["fps"] > 0)
+
+
+async def test_another_certificate_than_the_offered_is_refused(house: House, client: Make) -> None:
+    impostor = client()
+    offer = impostor.offer("sendonly")
+    true = Certificate.generateCertificate().fingerprint
+    mine = offer.partition("a=fingerprint:sha-256 ")[2].partition("\r\n")[0]
+    answer = await house.post("whip", offer.replace(mine, true))
+    await impostor.connect(answer.text)  # its own half of the handshake succeeds
+    await until(lambda: house.media.ended["publisher", "handshake_failed"] == 1)
+    assert not house.media.sessions
+
+
+async def test_replayed_truncated_and_forged_packets_are_counted_and_harm_nobody(house: House, client: Make) -> None:
+    publisher = client()
+    await house.enter(publisher, "whip")
+    assert publisher.peer is not None
+    counts, source = house.media.counts, Source()
+    good = [publisher.peer.protect(packet) for packet in source.frame()]
+    connection = house.media.stages["demo"].publication
+    assert isinstance(connection, Publication)
+    bad = [good[0], good[0][:20], good[0][:13], b"\x80\x66", b"\x80\xc8", b"\x80\xc8" + bytes(50), b"\x80\x66" * 30]
+    for datagram in good + bad:
+        publisher.socket.sendto(datagram, connection.peer._port.raw.getsockname())
+    await until(lambda: counts["srtp_refused"] == len(bad))
+    for datagram in (b"\x90", b"\x40\x40", b"\xff"):
+        publisher.socket.sendto(datagram, connection.peer._port.raw.getsockname())
+    await until(lambda: counts["unexpected"] == 3)
+    for packet in source.frame():
+        publisher.peer.send_rtp(packet)
+    await until(lambda: connection.ingest._tracks[102].reception.packets == 12)
+
+
+async def test_dtls_garbage_after_the_handshake_is_survived_and_a_flood_is_bounded(house: House, client: Make) -> None:
+    publisher = client()
+    await house.enter(publisher, "whip")
+    connection = house.media.stages["demo"].publication
+    assert connection is not None
+    connection.peer.received(b"\x16garbage")
+    connection.peer.received(b"\x17\xfe\xfd" + bytes(60))
+    for _ in range(DTLS_QUEUE_DATAGRAMS_MAX + 5):
+        connection.peer.received(b"\x16flood")
+    assert house.media.counts["dtls_flood"] >= 5
+    await until(lambda: connection.peer._wire.datagrams.empty())
+    assert house.media.on_air("demo")
+
+
+class _Nobody:
+    """An owner that only counts."""
+
+    def __init__(self) -> None:
+        self.closed: list[bool] = []
+
+    def peer_bound(self) -> None: ...
+
+    def peer_secured(self) -> None: ...
+
+    def peer_closed(self, *, failed: bool) -> None:
+        self.closed.append(failed)
+
+    def peer_rtp(self, packet: bytes) -> None: ...
+
+    def peer_rtcp(self, packet: bytes) -> None: ...
+
+
+@pytest.fixture
+async def lonely() -> tuple[Peer, _Nobody]:
+    owner = _Nobody()
+    return Peer(IcePort(), Certificate.generateCertificate(), (("sha-256", "AB"),), owner, active=False), owner
+
+
+async def test_packets_before_the_handshake_are_kept_in_bounds(lonely: tuple[Peer, _Nobody]) -> None:
+    peer, _ = lonely
+    peer.received(b"\x80before any binding")
+    assert peer.counts["early"] == 1
+    peer.bound(("127.0.0.1", 9), nominated=False)
+    for _ in range(EARLY_DATAGRAMS_MAX + 2):
+        peer.received(b"\x80early")
+    assert peer.counts["early"] == 3
+    await peer.close()
+
+
+async def test_without_keys_nothing_is_sent(lonely: tuple[Peer, _Nobody]) -> None:
+    peer, _ = lonely
+    assert not peer.send_rtp(b"x")
+    assert not peer.send_rtcp(rtcp.build([rtcp.ReceiverReport(1)]))
+    assert peer.counts["protect_refused"] == 2
+    with pytest.raises(pylibsrtp.Error):
+        peer.protect(b"x")
+    assert peer.profile == ""
+    await peer.close()
+
+
+async def test_closing_in_the_middle_of_the_handshake_tells_nobody(lonely: tuple[Peer, _Nobody]) -> None:
+    peer, owner = lonely
+    peer.bound(("127.0.0.1", 9), nominated=True)
+    await asyncio.sleep(0)
+    await peer.close()
+    await peer.close()
+    peer.bound(("127.0.0.1", 10), nominated=True)
+    assert peer.address == ("127.0.0.1", 9)
+    assert owner.closed == []
+
+
+async def test_the_first_and_every_nominated_address_is_sent_to(lonely: tuple[Peer, _Nobody]) -> None:
+    peer, _ = lonely
+    for number, nominated, expected in ((1, False, 1), (2, False, 1), (3, True, 3), (4, False, 3)):
+        peer.bound(("127.0.0.1", number), nominated=nominated)
+        assert peer.address == ("127.0.0.1", expected)
+    await peer.close()
+
+
+async def test_a_handshake_with_nonsense_fails_and_says_so(lonely: tuple[Peer, _Nobody]) -> None:
+    peer, owner = lonely
+    peer._dtls._ssl = None
+    peer._remote.fingerprints.clear()  # aiortc asserts that there are some
+    peer.bound(("127.0.0.1", 9), nominated=True)
+    await until(lambda: owner.closed == [True])
+    assert peer.counts["handshake_failed"] == 1
+    await peer.close()
