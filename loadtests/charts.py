@@ -72,7 +72,7 @@ def thin(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, floa
 def number(value: float) -> str:
     """A number for people: 3 digits where it is small, thousands apart where it is large."""
     if value >= 100 or value == int(value):
-        return f"{value:,.0f}".replace(",", "\u2009")
+        return f"{value:,.0f}".replace(",", "\u202f")
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}".rstrip("0").rstrip(".")
 
 

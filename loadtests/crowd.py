@@ -24,7 +24,7 @@ def command(host: str, scenario: Scenario, folder: Path) -> list[str]:
         sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary",
         "--host", host, "--users", str(shoppers.count), "--spawn-rate", f"{rate:g}",
         "--run-time", f"{scenario.duration_s:g}s", "--stop-timeout", "5",
-        "--csv", str(folder / "shoppers"), "--exit-code-on-error", "0",
+        "--csv", str(folder / "shoppers"), "--csv-full-history", "--exit-code-on-error", "0",
     ]  # fmt: skip
 
 

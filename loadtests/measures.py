@@ -66,11 +66,14 @@ class Totals(msgspec.Struct, tag="totals"):
 Line = Second | Totals
 
 
+OTHERS = "other programs"  # of this machine, together; their memory is not read
+
+
 class Usage(msgspec.Struct):
     """What one group of processes used in a second."""
 
     at_s: float
-    process: str  # "server", "valkey", "swarm", "shoppers"
+    process: str  # "server", "valkey", "swarm", "shoppers" or `OTHERS`
     cpu_percent: float  # 100 is one core
     memory_mb: float
 

@@ -30,7 +30,8 @@ def panel(
     grid.add_row("to screen", f"p50 {_ms(delivery.percentile_ms(50))}   p99 {_ms(delivery.percentile_ms(99))}")
     latest = {one.process: one for one in usage}
     for name, one in latest.items():
-        grid.add_row(name, f"{one.cpu_percent:.0f} % of a core, {one.memory_mb:.0f} MB")
+        memory = f", {one.memory_mb:.0f} MB" if one.memory_mb else ""
+        grid.add_row(name, f"{one.cpu_percent:.0f} % of a core{memory}")
     return Group(Text(words, style="bold"), ProgressBar(scenario.duration_s, share, width=60), grid)
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from loadtests.charts import Line, chart, legend, number
 from loadtests.histogram import Histogram
-from loadtests.measures import Second
+from loadtests.measures import OTHERS, Second
 from loadtests.scenario import Scenario
 from loadtests.verdict import Judged, Run, memory_per_viewer_kb
 
@@ -195,8 +195,9 @@ def _counts(seconds: Sequence[Second], name: str) -> Line:
 
 
 def _usage(run: Run, name: str) -> list[Line]:
-    groups = list(dict.fromkeys(one.process for one in run.usage))
-    skipped = 1 if name == "cpu_percent" else 0  # the first reading has no CPU
+    cpu = name == "cpu_percent"
+    groups = dict.fromkeys(one.process for one in run.usage if cpu or one.process != OTHERS)
+    skipped = 1 if cpu else 0  # the first reading has no CPU
     return [
         Line(group, [(one.at_s, getattr(one, name)) for one in run.usage if one.process == group][skipped:])
         for group in groups
@@ -289,4 +290,6 @@ def _members(value: dict[str, object], prefix: str = "") -> list[tuple[str, str]
 
 
 def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{number(value)} ms"
+    if value is None:
+        return "–"
+    return f"{number(value / 1000)} s" if value >= 10_000 else f"{number(value)} ms"

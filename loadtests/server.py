@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from loadtests.measures import Usage
+from loadtests.measures import OTHERS, Usage
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -122,6 +122,9 @@ class Meter:
                     continue  # it ended just now
                 before = sums.get(name, (0.0, 0.0))
                 sums[name] = (before[0] + cpu, before[1] + memory)
+        ours = sum(cpu for cpu, _ in sums.values())
+        all_percent = psutil.cpu_percent() * (psutil.cpu_count() or 1)
+        sums[OTHERS] = (max(0.0, all_percent - ours), 0.0)
         return [Usage(at_s, name, round(cpu, 1), round(memory, 1)) for name, (cpu, memory) in sums.items()]
 
     def _family(self, pid: int) -> list[psutil.Process]:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from loadtests.measures import Second, Shopping, Totals, Usage
+from loadtests.measures import OTHERS, Second, Shopping, Totals, Usage
 from loadtests.scenario import Thresholds
 
 GENERATOR_LATE_MS_MAX = 50.0  # a probe sent later than this measures the generator
 GENERATOR_LAG_MS_MAX = 100.0
 GENERATOR_CPU_PERCENT_MAX = 90.0
+OTHERS_CPU_PERCENT_MAX = 25.0
 
 
 class Run(msgspec.Struct):
@@ -92,7 +93,7 @@ def doubts(run: Run) -> list[str]:
     for group in ("swarm", "shoppers"):
         cpu = _mean(cpu_percents(run.usage, group)) or 0.0
         if cpu > GENERATOR_CPU_PERCENT_MAX:
-            found.append(
-                f"The process group “{group}” used {cpu:.0f} % of a core: use fewer people or another machine."
-            )
+            found.append(f"The {group} used {cpu:.0f} % of a core: use fewer people or another machine.")
+    if (cpu := _mean(cpu_percents(run.usage, OTHERS)) or 0.0) > OTHERS_CPU_PERCENT_MAX:
+        found.append(f"Other programs used {cpu:.0f} % of a core meanwhile: the machine was not free for the test.")
     return found

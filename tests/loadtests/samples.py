@@ -1,7 +1,7 @@
 """A run that was never made, with something of everything."""
 
 from loadtests.histogram import Histogram
-from loadtests.measures import Action, Second, ShopperSecond, Shopping, Totals, Usage
+from loadtests.measures import OTHERS, Action, Second, ShopperSecond, Shopping, Totals, Usage
 from loadtests.verdict import Run
 
 
@@ -24,7 +24,8 @@ def sample_run() -> Run:
         received_bytes=135_000, duplicates=2, gaps=3, replaced=4, lost=5, closes={"4001": 2, "http 503": 1},
         refused={"slow_mode": 1}, join=quick, delivery=quick, acknowledge=quick, late=quick, lag_max_ms=1.5,
     )  # fmt: skip
-    usage = [Usage(float(at), name, 12.5 * at, 100.0 + at) for at in range(6) for name in ("server", "valkey", "swarm")]
+    names = ("server", "valkey", "swarm", OTHERS)
+    usage = [Usage(float(at), name, 5.0 * at, 100.0 + at) for at in range(6) for name in names]
     shopping = Shopping(
         actions=[
             Action("add", "WS", 20, 1, 2.0, 9.0, 12.0),

@@ -57,6 +57,6 @@ async def test_shoppers_act(tmp_path: Path) -> None:
     assert shopping.failures == {}
     counts = {one.name: one.count for one in shopping.actions}
     assert counts["join"] >= 4
-    assert counts["chat"] >= 4
+    assert counts["chat"] >= 1
     assert shopping.seconds
     assert shopping.p99_ms is not None
