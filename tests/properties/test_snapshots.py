@@ -106,15 +106,16 @@ class Stage:
         await self.shows.restage(self.show_id)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(STEPS, max_size=25), joined=st.integers(0, 25), overlap=st.integers(0, 5))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=12, max_size=24), joined=st.integers(0, 8), overlap=st.integers(0, 5))
 async def test_a_snapshot_and_the_events_since_are_a_fresh_snapshot(
     database: Database, clock: ManualClock, steps: list[tuple[str, Any]], joined: int, overlap: int
 ) -> None:
     """The viewer joins after `joined` steps; `overlap` events before that come again, as after a recovery."""
     stage = Stage(database, clock)
     await stage.shows.create(stage.show_id, "Demo", auto_live=True, scheduled_at_ms=1)
-    await stage.shows.set_lineup(stage.show_id, ["a", "b"])
+    for verb, value in [("lineup", ["a", "b"]), ("pin", "a"), ("post", "ann"), ("post", "bob")]:
+        await stage.do(verb, value)
     for verb, value in steps[:joined]:
         await stage.do(verb, value)
     screen = await stage.snapshot()
