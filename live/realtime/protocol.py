@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from live.core.codec import Encoding
-from live.core.position import Position
+from live.core.position import Position as Position
 
 SUBPROTOCOLS: dict[str, Encoding] = {"showcart.json.v1": "json", "showcart.msgpack.v1": "msgpack"}
 

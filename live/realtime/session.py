@@ -161,8 +161,7 @@ class Session:
                 return Do(message)
             case Recover():
                 return Resume(message)
-            case Ping():
-                return Answer(Pong(time_ms=now_ms))
+        return Answer(Pong(time_ms=now_ms))
 
     def joined(self, expires_s: float | None) -> None:
         """The viewer is in; its token expires at `expires_s` on the sessions' clock, None: never."""

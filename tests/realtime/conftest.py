@@ -103,7 +103,7 @@ class Stage:
         task = asyncio.create_task(server._serve())
         try:
             async with asyncio.timeout(10):
-                while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
+                while not server.started:
                     await asyncio.sleep(0.005)
             port = server.servers[0].sockets[0].getsockname()[1]
             self.url = f"ws://127.0.0.1:{port}"
@@ -151,7 +151,7 @@ class Client:
         await self.send(type="connect", id="c", **members)
         return await self.until("connected")
 
-    async def command(self, name: str, key: str | None = None, **data: Any) -> dict[str, Any]:
+    async def command(self, name: str, /, key: str | None = None, **data: Any) -> dict[str, Any]:
         await self.send(type="command", id="x", name=name, data=data, key=key)
         while True:
             message = await self.next()
@@ -179,6 +179,7 @@ class Audience:
     async def __call__(self, encoding: str = "json", show: str = "demo", **options: Any) -> Client:
         options.setdefault("subprotocols", [Subprotocol(f"showcart.{encoding}.v1")])
         options.setdefault("max_size", None)
+        options.setdefault("close_timeout", 0.5)
         opening = connect(f"{self._stage.url}/ws/{show}", compression=None, **options)
         return Client(await self._stack.enter_async_context(opening), encoding)
 

@@ -1,0 +1,473 @@
+"""Coming back: complete or not at all, whatever happened meanwhile to the viewer, the bus or the worker."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from live.core.bus import Bus, Position
+from live.core.errors import UNKNOWN_SHOW, Kind, Problem
+from live.core.limits import RECOVERY_EVENTS_MAX
+from live.core.settings import Settings
+from live.core.valkey import EmbeddedValkey
+from tests.realtime.conftest import SECRET, Audience, Client, Stage
+
+pytestmark = pytest.mark.timeout(110)
+both = pytest.mark.parametrize("encoding", ["json", "msgpack"])
+
+
+class Page:
+    """What a browser keeps: the words, and the position of the newest event that it applied."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.words: list[str] = []
+        self.position: dict[str, Any] | None = None
+        self.snapshots = 0
+        self.recoveries = 0
+
+    def apply(self, message: dict[str, Any]) -> None:
+        if message["type"] == "connected":
+            if message["recovered"]:
+                self.recoveries += 1
+                for event in message["events"]:
+                    self._event(event)
+                assert self.position == message["position"]
+            else:
+                self.snapshots += 1
+                self.words = list(message["snapshot"]["words"])
+                self.position = message["position"]
+        elif message["type"] == "event":
+            self._event(message)
+
+    def _event(self, event: dict[str, Any]) -> None:
+        assert self.position is not None
+        assert event["offset"] == self.position["offset"] + 1, "a gap, or an event twice"
+        self.position = {**self.position, "offset": event["offset"]}
+        index = event["data"]["index"]
+        assert index <= len(self.words), "the snapshot lacked something"
+        self.words[index : index + 1] = [event["data"]["text"]]
+
+    async def join(self) -> dict[str, Any]:
+        await self.client.send(type="connect", id="c", position=self.position)
+        connected = await self.client.until("connected", id="c")
+        self.apply(connected)
+        return connected
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            self.apply(await self.client.next())
+
+    async def shows(self, words: list[str]) -> None:
+        await self.until(lambda: self.words == words)
+
+
+async def lose(stage: Stage, word: str = "a") -> None:
+    """Say a word that the bus keeps but does not hand over: a lost message without a lost connection."""
+    lost = asyncio.Event()
+    listener = stage.bus._listener
+    hand_over = listener._hand_over
+
+    def drop(channel: bytes, frame: bytes) -> None:
+        if frame[:1] == b"e":
+            lost.set()
+            listener._hand_over = hand_over  # type: ignore[method-assign]
+
+    listener._hand_over = drop  # type: ignore[method-assign]
+    await stage.say(word)
+    async with asyncio.timeout(10):
+        await lost.wait()
+
+
+@both
+async def test_viewer_that_comes_back_gets_what_it_missed(stage: Stage, client: Audience, encoding: str) -> None:
+    page = Page(await client(encoding))
+    await page.join()
+    await stage.say("a")
+    await page.shows(["a"])
+    await page.client.socket.close()
+    for word in "bcd":
+        await stage.say(word)
+    page.client = await client(encoding)
+    connected = await page.join()
+    assert connected["recovered"] is True
+    assert connected["snapshot"] is None
+    await stage.say("e")
+    await page.shows(list("abcde"))
+
+
+async def test_from_the_history_when_the_worker_does_not_have_it(stage: Stage, client: Audience) -> None:
+    """As after a restart of the worker: the events were published before it listened."""
+    start = await stage.bus.position("demo")
+    for word in "abc":
+        await stage.say(word)
+    page = Page(await client())
+    page.position = {"epoch": start.epoch, "offset": 1}
+    page.words = ["a"]
+    assert (await page.join())["recovered"] is True
+    assert page.words == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        {"epoch": "unheard of", "offset": 1},
+        {"epoch": "", "offset": 0},
+        {"epoch": None, "offset": 10_000},
+        {"epoch": None, "offset": -5},
+    ],
+)
+async def test_position_that_means_nothing_gets_a_snapshot(
+    stage: Stage, client: Audience, position: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.realtime.recovery.REACH_TIMEOUT_S", 0.05)
+    await stage.say("a")
+    epoch = (await stage.bus.position("demo")).epoch
+    page = Page(await client())
+    page.position = {**position, "epoch": epoch if position["epoch"] is None else position["epoch"]}
+    connected = await page.join()
+    assert connected["recovered"] is False
+    assert page.words == ["a"]
+
+
+@pytest.mark.parametrize("missed", [RECOVERY_EVENTS_MAX, RECOVERY_EVENTS_MAX + 1])
+async def test_too_far_behind_is_a_snapshot(stage: Stage, client: Audience, missed: int) -> None:
+    page, other = Page(await client()), Page(await client())
+    await page.join()
+    start = (await other.join())["position"]["offset"]
+    await page.client.socket.close()
+    await asyncio.gather(*[stage.outlet.event("demo", 0, "noise", {"index": 0, "text": "x"}) for _ in range(missed)])
+    await other.until(lambda: other.position is not None and other.position["offset"] == start + missed)
+    page.client = await client()
+    connected = await page.join()
+    assert connected["recovered"] is (missed == RECOVERY_EVENTS_MAX)
+    assert len(connected["events"]) == (missed if connected["recovered"] else 0)
+
+
+async def test_recover_on_an_open_socket(stage: Stage, client: Audience) -> None:
+    viewer = await client()
+    start = (await viewer.join())["position"]
+    await stage.say("a")
+    await stage.say("b")
+    await viewer.until("event", offset=start["offset"] + 2)
+    await viewer.send(type="recover", id="r", position={**start, "offset": start["offset"] + 1})
+    again = await viewer.until("connected", id="r")
+    assert again["recovered"] is True
+    assert [event["data"]["text"] for event in again["events"]] == ["b"]
+    await stage.say("c")
+    assert (await viewer.next())["offset"] == start["offset"] + 3
+    await viewer.send(type="recover", id="s", position={"epoch": "x", "offset": 1})
+    page = Page(viewer)
+    page.apply(await viewer.until("connected", id="s"))
+    await page.shows(["a", "b", "c"])
+
+
+async def test_events_while_a_snapshot_is_built_are_not_lost(stage: Stage, client: Audience) -> None:
+    """The race of subscribing and reading: the snapshot is old before it is sent."""
+    other = Page(await client())
+    await other.join()  # the channel is open
+    await asyncio.sleep(1.1)  # and no snapshot is kept
+
+    async def interrupt() -> None:
+        stage.before_snapshot = lambda: asyncio.sleep(0)
+        await stage.say("meanwhile")
+        await other.shows(["meanwhile"])
+
+    stage.before_snapshot = interrupt
+    page = Page(await client())
+    await page.join()
+    await stage.say("after")
+    await page.shows(["meanwhile", "after"])
+
+
+async def test_events_while_history_is_read_are_not_lost(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = await stage.bus.position("demo")
+    await stage.say("a")
+    other = Page(await client())
+    await other.join()
+    read = stage.bus.history
+
+    async def slow(channel: str, since: Position, limit: int) -> Any:
+        found = await read(channel, since, limit)
+        await stage.say("b")
+        await other.shows(["a", "b"])
+        return found
+
+    monkeypatch.setattr(stage.bus, "history", slow)
+    page = Page(await client())
+    page.position = {"epoch": start.epoch, "offset": 0}
+    assert (await page.join())["recovered"] is True
+    await stage.say("c")
+    await page.shows(["a", "b", "c"])
+
+
+async def test_personal_is_part_of_every_answer(stage: Stage, client: Audience) -> None:
+    viewer = await client()
+    connected = await viewer.join()
+    await viewer.send(type="recover", id="r", position=connected["position"])
+    assert (await viewer.until("connected", id="r"))["personal"] == connected["personal"]
+
+
+async def test_snapshot_that_is_outdated_before_it_is_built(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await client()
+    await other.join()
+
+    async def too_much() -> None:
+        (channel,) = stage.hub.channels()
+        channel.restart(Position(channel.epoch + "x", channel.received))
+
+    stage.before_snapshot = too_much
+    await asyncio.sleep(1.1)
+    viewer = await client()
+    await viewer.send(type="connect", id="c")
+    assert (await viewer.until("refused"))["error"]["name"] == "overloaded"
+    stage.before_snapshot = lambda: asyncio.sleep(0)
+
+
+# --- the bus goes away ----------------------------------------------------------------------------------------
+
+
+def _kill(valkey: EmbeddedValkey) -> None:
+    assert valkey.pid is not None
+    os.kill(valkey.pid, signal.SIGKILL)
+
+
+@both
+async def test_restart_of_the_bus_costs_a_snapshot_and_nothing_else(
+    stage: Stage, client: Audience, valkey: EmbeddedValkey, encoding: str
+) -> None:
+    page = Page(await client(encoding))
+    await page.join()
+    await stage.say("a")
+    await page.shows(["a"])
+    _kill(valkey)
+    for word in "bc":
+        await stage.say(word)  # committed, though nobody can be told
+    await page.shows(["a", "b", "c"])
+    assert page.snapshots >= 2
+    await stage.say("d")
+    await page.shows(["a", "b", "c", "d"])
+
+
+async def test_restart_of_the_bus_while_nothing_happens(stage: Stage, client: Audience, valkey: EmbeddedValkey) -> None:
+    page = Page(await client())
+    await page.join()
+    _kill(valkey)
+    await page.until(lambda: page.snapshots == 2)
+    await stage.say("a")
+    await page.shows(["a"])
+
+
+async def test_event_too_large_for_the_bus_goes_by_snapshot(stage: Stage, client: Audience) -> None:
+    page = Page(await client())
+    await page.join()
+    await stage.say("x" * 100_000)
+    await page.shows(["x" * 100_000])
+    assert page.snapshots == 2
+    assert stage.outlet.lost_events == 1
+
+
+async def test_states_and_notices_too_large_or_without_a_bus_are_dropped(stage: Stage, valkey: EmbeddedValkey) -> None:
+    await stage.outlet.state("demo", "s", {"x": "x" * 100_000})
+    await valkey.stop()
+    await stage.outlet.state("demo", "s", {})
+    await stage.outlet.notice("demo", "v", "n", {})
+
+
+async def test_rotated_show_refreshes_everybody_even_if_the_first_try_fails(stage: Stage, client: Audience) -> None:
+    pages = [Page(await client(encoding)) for encoding in ("json", "msgpack")]
+    for page in pages:
+        await page.join()
+    stage.broken = RuntimeError("the database is away")
+    await stage.bus.rotate("demo")
+    await asyncio.sleep(0.2)
+    stage.broken = None
+    for page in pages:
+        await page.until(lambda page=page: page.snapshots == 2)  # type: ignore[misc]
+    await stage.say("a")
+    for page in pages:
+        await page.shows(["a"])
+
+
+async def test_show_that_is_gone_closes_its_viewers(stage: Stage, client: Audience) -> None:
+    viewer = await client()
+    await viewer.join()
+    stage.broken = Problem(Kind.unknown_show)
+    await stage.bus.rotate("demo")
+    assert await viewer.closed() == UNKNOWN_SHOW.code
+
+
+async def test_message_that_the_bus_lost_without_a_sign_is_found(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No next event that would show the gap: the position is compared now and then."""
+    page = Page(await client())
+    await page.join()
+    await lose(stage)
+    monkeypatch.setattr("live.realtime.hub.POSITION_INTERVAL_S", 0.0)
+    await page.shows(["a"])
+    assert page.snapshots == 1, "the history had it"
+    here = await page.client.until("position")
+    assert here["position"] == page.position
+
+
+async def test_gap_between_events_is_read_from_the_history(stage: Stage, client: Audience) -> None:
+    page = Page(await client())
+    await page.join()
+    await lose(stage)
+    await stage.say("b")
+    await page.shows(["a", "b"])
+    assert page.snapshots == 1
+    assert stage.hub.repairs == 1
+
+
+async def test_payloads_that_are_not_ours_keep_their_number(
+    stage: Stage, client: Audience, caplog: pytest.LogCaptureFixture
+) -> None:
+    viewer = await client()
+    start = (await viewer.join())["position"]
+    await stage.bus.publish("demo", b"\xc1 garbage")
+    await stage.bus.send("demo", b"\xc1 garbage", "state")
+    await stage.bus.send("demo", b"\xc1 garbage", "direct")
+    await stage.say("a")
+    events = [await viewer.until("event") for _ in range(2)]
+    assert [event["offset"] - start["offset"] for event in events] == [1, 2]
+    assert [event["name"] for event in events] == ["invalid", "word"]
+
+
+async def test_show_without_viewers_is_given_up(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = await client()
+    await viewer.join()
+    monkeypatch.setattr("live.realtime.hub.CHANNEL_LINGER_S", 0.0)
+    await viewer.socket.close()
+    async with asyncio.timeout(10):
+        while stage.hub.channels():
+            await asyncio.sleep(0.02)
+    await stage.say("a")
+    page = Page(await client())
+    await page.join()
+    assert page.words == ["a"]
+
+
+async def test_reconnect_is_silent_in_the_count(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.realtime.hub.PRESENCE_INTERVAL_S", 0.0)
+    host, viewer = await client(), await client()
+    await host.join(token="demo")
+    token = (await viewer.join())["token"]
+    await host.until("state", name="viewers", data={"count": 1})
+    await viewer.socket.close()
+    await asyncio.sleep(1.2)
+    await (await client()).join(token=token)
+    await (await client()).join()
+    assert (await host.until("state", name="viewers"))["data"] == {"count": 2}
+
+
+# --- two workers ----------------------------------------------------------------------------------------------
+
+
+async def test_viewers_of_two_workers_see_the_same_and_may_change_over(
+    stage: Stage, client: Audience, valkey_url: str, settings: Settings
+) -> None:
+
+    async with AsyncExitStack() as stack:
+        bus = await Bus.open(valkey_url)
+        stack.push_async_callback(bus.close)
+        second = await stack.enter_async_context(Stage(bus, settings).running())
+        second.words = stage.words
+        there = Audience(second, stack)
+        one, two = Page(await client()), Page(await there())
+        await one.join()
+        await two.join()
+        await stage.say("a")
+        await second.say("b")
+        for page in (one, two):
+            await page.shows(["a", "b"])
+        assert one.position == two.position
+        await one.client.socket.close()
+        await second.say("c")
+        await two.shows(["a", "b", "c"])
+        one.client = await there()
+        assert (await one.join())["recovered"] is True
+        assert one.words == ["a", "b", "c"]
+
+
+async def test_worker_that_lags_behind_the_client_waits_for_the_bus(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Page(await client())
+    start = await first.join()
+    page = Page(await client())
+    page.words = ["a"]
+    page.position = {**start["position"], "offset": start["position"]["offset"] + 1}  # seen on another worker
+    joining = asyncio.create_task(page.join())
+    await asyncio.sleep(0.1)
+    await stage.say("a")
+    assert (await joining)["recovered"] is True
+    await stage.say("b")
+    await page.shows(["a", "b"])
+
+
+# --- anything may happen --------------------------------------------------------------------------------------
+
+Step = Callable[[], Awaitable[None]]
+
+
+@given(
+    steps=st.lists(st.sampled_from(["say", "say", "burst", "drop", "abort", "rotate", "lose", "breathe"]), max_size=25),
+    encoding=st.sampled_from(["json", "msgpack"]),
+)
+@examples(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_never_a_gap_unnoticed_never_an_event_twice(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str], encoding: str
+) -> None:
+    asyncio.run(_anything(tmp_path_factory.mktemp("v"), steps, encoding))
+
+
+async def _anything(folder: Path, steps: list[str], encoding: str) -> None:
+    """A page keeps what the feature said, through drops of its socket, of messages, and of the epoch."""
+
+    async with AsyncExitStack() as stack:
+        valkey = EmbeddedValkey(folder)
+        url = await valkey.start()
+        stack.push_async_callback(valkey.stop)
+        bus = await Bus.open(url)
+        stack.push_async_callback(bus.close)
+        stage = await stack.enter_async_context(Stage(bus, Settings(data_dir=folder, secret=SECRET)).running())
+        client = Audience(stage, stack)
+        page = Page(await client(encoding))
+        await page.join()
+        said = 0
+        for step in steps:
+            if step in ("say", "lose", "burst"):
+                for _ in range(40 if step == "burst" else 1):
+                    said += 1
+                    await (lose(stage, str(said)) if step == "lose" else stage.say(str(said)))
+            elif step in ("drop", "abort"):
+                if step == "drop":
+                    await page.client.socket.close()
+                else:
+                    page.client.socket.transport.abort()
+                page.client = await client(encoding)
+                await page.join()
+            elif step == "rotate":
+                await bus.rotate("demo")
+            else:
+                await asyncio.sleep(0.03)
+        await stage.say("end")
+        await page.shows(stage.words["demo"])
