@@ -15,7 +15,8 @@ import httpx
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Response, async_playwright
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
+README = Path(__file__).parents[2] / "README.md"
+IMAGES = README.parent / "docs" / "images"
 # The README's pictures are made by these tests, but only when asked for: a test run must not change the checkout.
 UPDATE_IMAGES = bool(os.environ.get("SHOWCART_UPDATE_IMAGES"))
 _FLAGS = [
@@ -136,8 +137,8 @@ class Screens:
 
     async def picture(self, page: Page, name: str) -> None:
         """A screenshot under `name`, for a person to look at."""
-        await page.screenshot(path=self._folder / f"{name}.png")
-        if UPDATE_IMAGES:
+        await page.screenshot(path=self._folder / f"{name}.png", animations="disabled")
+        if UPDATE_IMAGES and f"images/{name}.png" in README.read_text():
             IMAGES.mkdir(parents=True, exist_ok=True)
             shutil.copy(self._folder / f"{name}.png", IMAGES / f"{name}.png")
 

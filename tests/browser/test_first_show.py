@@ -20,7 +20,7 @@ async def test_a_show_from_lobby_to_end(server: Server, screens: Screens) -> Non
     mia = await screens.open(watch, width=390, height=844, touch=True)
     tom = await screens.open(watch)
     studio = await screens.open(studio_url)
-    assert "demo" not in (await studio.evaluate("location.hash")), "the token leaves the address bar"
+    await studio.wait_for_function("!location.hash")  # the token leaves the address bar
 
     await people.go_live(studio)
     for viewer in (mia, tom):
@@ -31,11 +31,11 @@ async def test_a_show_from_lobby_to_end(server: Server, screens: Screens) -> Non
 
     await people.say(studio, "Welcome, everybody!")
     await people.say(mia, "Hello from the tram")
-    await people.say(tom, "Guten Abend aus Köln 👋🏽")
+    await people.say(tom, "Guten Abend aus Köln")
     for page in (studio, mia, tom):
         await people.reads(page, "Welcome, everybody!")
         await people.reads(page, "Hello from the tram")
-        await people.reads(page, "Guten Abend aus Köln 👋🏽")
+        await people.reads(page, "Guten Abend aus Köln")
 
     await people.pin(studio, "walnut-board")
     for page in (mia, tom):
