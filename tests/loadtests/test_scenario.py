@@ -99,3 +99,5 @@ def test_every_threshold_can_break() -> None:
     assert not any(one.ok for one in broken)
     kept = judge(run, msgspec.convert(dict.fromkeys(limits, 500_000), Thresholds))
     assert all(one.ok for one in kept)
+    alone = judge(msgspec.structs.replace(run, shopping=None), msgspec.convert(limits, Thresholds))
+    assert len(alone) == len(limits) - 2, "nobody was to shop, so nothing is said about shoppers"
