@@ -134,7 +134,8 @@ class Channel:
         self._speakers: Counter[Encoding] = Counter()  # sockets of each encoding
         self._staff: set[str] = set()
         self.tail: deque[Event] = deque(maxlen=RECOVERY_EVENTS_MAX)  # flushed events, oldest first
-        self.delivered = 0
+        self.delivered = 0  # frames with events
+        self.delivered_events = 0
         self.batches = 0
         self.skipped = 0
         self.kept: Snapshot | None = None  # serves all who join within a moment
@@ -336,7 +337,7 @@ class Channel:
         start_s = self._loop.time()
         targets, first, after = fanout.targets, fanout.first, fanout.after
         json, msgpack = fanout.frames.get("json", b""), fanout.frames.get("msgpack", b"")
-        at = fanout.at
+        at, sent = fanout.at, 0
         while at < len(targets):
             stop = at + _CHECK_EVERY
             if first:
@@ -344,7 +345,7 @@ class Channel:
                     if viewer.next == first:
                         viewer.next = after
                         viewer.write(json if viewer.encoding == "json" else msgpack)
-                        self.delivered += 1
+                        sent += 1
                     elif viewer.next < 0:
                         self.skipped += 1
             else:
@@ -354,6 +355,8 @@ class Channel:
             at = stop
             if self._loop.time() - start_s > FANOUT_SLICE_S and at < len(targets):
                 break
+        self.delivered += sent
+        self.delivered_events += sent * (after - first)
         fanout.at = at
         fanout.spent_s += self._loop.time() - start_s
         if at < len(targets):
