@@ -17,7 +17,7 @@ _LINEUP = (
 
 async def stage(shows: Shows) -> None:
     """Put the show `demo` into its lobby, with its lineup in stock again; does no harm to a show that waits."""
-    await import_products(PRODUCTS, shows)
+    await import_products(PRODUCTS, shows, stock_means="available")
     try:
         show = await shows.get(DEMO_SHOW)
     except Problem as problem:

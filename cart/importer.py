@@ -1,14 +1,16 @@
 """Brings product files into the catalogue, a batch of lines a transaction, while the shop is open.
 
 The good lines land, the others are reported with their numbers. A product or variant that the file does not name
-stays as it is. Screens hear at once: `product.changed` in the shows that have it in their lineup, stock as always.
+stays as it is. Stock means the units that are there, those in orders and carts included (`on_hand`), or those that
+can still be sold, as many shops' feeds have it (`available`). Screens hear at once: `product.changed` in the shows
+that have the product in their lineup, stock as always.
 """
 
 import asyncio
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 from msgspec import UNSET
@@ -23,6 +25,7 @@ from live.core.codec import plain
 from live.core.limits import IMPORT_BATCH, IMPORT_ERRORS_SHOWN
 from live.service import Shows
 
+StockMeans = Literal["on_hand", "available"]
 Progress = Callable[[int, int], None]  # bytes read, bytes in the file
 
 
@@ -65,6 +68,7 @@ async def import_products(
     *,
     format_: Format | None = None,
     dry_run: bool = False,
+    stock_means: StockMeans = "on_hand",
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import the file at `path`. `format_` None: by its name; `dry_run`: only say what would happen.
@@ -76,7 +80,9 @@ async def import_products(
     size_bytes = (await asyncio.to_thread(path.stat)).st_size
     source = await asyncio.to_thread(path.open, "rb")
     try:
-        return await import_stream(source, size_bytes, shows, format_, dry_run=dry_run, progress=progress)
+        return await import_stream(
+            source, size_bytes, shows, format_, dry_run=dry_run, stock_means=stock_means, progress=progress
+        )
     finally:
         await asyncio.to_thread(source.close)
 
@@ -88,6 +94,7 @@ async def import_stream(
     format_: Format,
     *,
     dry_run: bool = False,
+    stock_means: StockMeans = "on_hand",
     progress: Progress | None = None,
 ) -> ImportReport:
     """As `import_products`, from an open, seekable file."""
@@ -101,7 +108,7 @@ async def import_stream(
                 report.refuse(item)
         entries = [item for item in batch if isinstance(item, Entry)]
         if entries:
-            await _import_batch(shows, entries, report, made)
+            await _import_batch(shows, entries, report, made, stock_means)
         if progress is not None:
             progress(min(await asyncio.to_thread(source.tell), size_bytes), size_bytes)
     return report
@@ -111,10 +118,12 @@ class _DryRun(Exception):
     """Rolls a batch back."""
 
 
-async def _import_batch(shows: Shows, entries: list[Entry], report: ImportReport, made: dict[str, str]) -> None:
+async def _import_batch(
+    shows: Shows, entries: list[Entry], report: ImportReport, made: dict[str, str], stock_means: StockMeans
+) -> None:
     try:
         async with shows.transaction() as tx:
-            batch = _Batch(Moves(tx, shows), report, made)
+            batch = _Batch(Moves(tx, shows), report, made, stock_means)
             await batch.prepare(entries)
             for entry in entries:
                 await batch.apply(entry)
@@ -128,11 +137,12 @@ async def _import_batch(shows: Shows, entries: list[Entry], report: ImportReport
 class _Batch:
     """Some entries in one transaction. What stands in the store is read once, for all of them."""
 
-    def __init__(self, moves: Moves, report: ImportReport, made: dict[str, str]) -> None:
+    def __init__(self, moves: Moves, report: ImportReport, made: dict[str, str], stock_means: StockMeans) -> None:
         self._moves = moves
         self._conn = moves.tx.conn
         self._report = report
         self._made = made
+        self._stock_means = stock_means
         self._changed: dict[str, None] = {}  # products that screens may show, in the order of the file
         self._products: dict[str, Product] = {}
         self._owners: dict[str, str] = {}
@@ -195,7 +205,7 @@ class _Batch:
             if level is None or variant.stock is UNSET:
                 continue
             promised = level.allocated + level.held
-            if variant.stock < promised:
+            if self._stock_means == "on_hand" and variant.stock < promised:
                 detail = f"{variant.stock} is less than the {promised} units in carts and orders"
                 return LineError(line=entry.line, detail=detail, field="stock")
         return None
@@ -226,7 +236,8 @@ class _Batch:
         if variant.stock is UNSET:
             return False
         level = self._levels.get(variant.sku)
-        more = variant.stock - (0 if level is None else level.on_hand)
+        now = 0 if level is None else level.available if self._stock_means == "available" else level.on_hand
+        more = variant.stock - now
         if more == 0:
             return False
         moved = await self._moves.move(entry.id, variant.sku, Movement.counted, [Part(quantity=more)])

@@ -1,11 +1,9 @@
 """Commerce over HTTP, and the commands of the socket."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from starlette.applications import Starlette
 
@@ -13,9 +11,10 @@ from cart import api
 from cart.service import Shop
 from live.core.auth import Principal, Role, Tokens
 from live.core.clock import ManualClock
-from live.core.codec import convert
 from live.core.errors import Problem
 from live.core.rest import on_problem, openapi, routes
+from live.realtime.commands import Commands, Context
+from live.realtime.protocol import Command, Reply, Viewer
 from live.service import Shows
 from tests.cart.conftest import viewer
 
@@ -153,39 +152,22 @@ def test_the_document_describes_every_operation(shop: Shop, shows: Shows) -> Non
 # --- commands -------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Context:
-    """What a command's handler is told about its sender."""
-
-    show: str
-    principal: Principal
-    key: str | None = None
-
-
-class Registry:
-    """Keeps commands and runs them as the gateway does: the data becomes the struct."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[Any]]]] = {}
-
-    def add(self, name: str, type_: type[msgspec.Struct], handler: Any, *, role: Role = Role.viewer) -> None:
-        assert role is Role.viewer
-        self.found[name] = type_, handler
-
-    async def run(self, name: str, data: dict[str, Any], key: str | None = None) -> Any:
-        type_, handler = self.found[name]
-        return await handler(Context("demo", viewer("ada"), key), convert(data, type_))
-
-
 async def test_the_commands_of_the_socket(shop: Shop) -> None:
-    registry = Registry()
-    api.commands(registry, shop)  # type: ignore[arg-type]
-    assert set(registry.found) == {"cart.get", "cart.add", "cart.change", "cart.remove", "cart.checkout"}
-    added = await registry.run("cart.add", {"sku": "CUP"}, "k1")
-    assert await registry.run("cart.add", {"sku": "CUP"}, "k1") == added
-    assert (await registry.run("cart.change", {"sku": "CUP", "quantity": 2}))["cart"]["total_minor"] == 2000
-    await registry.run("cart.add", {"sku": "MUG-RED"})
-    removed = await registry.run("cart.remove", {"sku": "MUG-RED"})
-    assert removed == await registry.run("cart.get", {})
-    order = (await registry.run("cart.checkout", BUYER))["order"]
+    registry = Commands()
+    api.commands(registry, shop)
+
+    async def run(name: str, data: dict[str, Any], key: str | None = None) -> dict[str, Any]:
+        context = Context("demo", viewer("ada"), key, Viewer(id="ada", name="ada", role="viewer"))
+        answer = await registry.run(context, Command(id="1", name=name, data=data, key=key))
+        return answer.data if isinstance(answer, Reply) else answer.error
+
+    added = await run("cart.add", {"sku": "CUP"}, "k1")
+    assert await run("cart.add", {"sku": "CUP"}, "k1") == added
+    assert (await run("cart.add", {"sku": "CUP", "quantity": 0}))["name"] == "invalid_quantity"
+    assert (await run("cart.add", {"sku": "CUP", "quantity": "1"}))["field"] == "data.quantity"
+    assert (await run("cart.change", {"sku": "CUP", "quantity": 2}))["cart"]["total_minor"] == 2000
+    await run("cart.add", {"sku": "MUG-RED"})
+    removed = await run("cart.remove", {"sku": "MUG-RED"})
+    assert removed == await run("cart.get", {})
+    order = (await run("cart.checkout", BUYER))["order"]
     assert (order["total_minor"], order["state"]) == (2000, "placed")

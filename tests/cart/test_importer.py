@@ -77,6 +77,18 @@ async def test_stock_counts_what_is_there_and_never_less_than_is_promised(
     assert screens.of("product.restocked") == [{"sku": "MUG-BLUE", "available": 5}]
 
 
+async def test_stock_may_mean_what_can_still_be_sold(shows: Shows, shop: Shop, database: Database) -> None:
+    await shop.add("demo", viewer(), "MUG-BLUE", 2)
+    await shop.checkout("demo", viewer(), name="Ada", email="ada@example.com")
+    await shop.add("demo", viewer(), "MUG-BLUE", 3)
+    for stock in (1, 0, 5):
+        text = HEAD + f"mug,Mug,MUG-BLUE,15,EUR,{stock},Blue\nmug,,MUG-NEW,1,EUR,{stock},\n"
+        report = await run(shows, text, stock_means="available")
+        assert report.refused == 0
+        assert await level(database, "MUG-BLUE") == (stock + 5, 2, 3)
+        assert await level(database, "MUG-NEW") == (stock, 0, 0)
+
+
 async def test_screens_hear_of_another_price_at_once(shows: Shows, shop: Shop, screens: Screens) -> None:
     report = await run(shows, HEAD + "mug,Mug,MUG-BLUE,12.50,EUR,,Blue\nyen,Cup,YEN,500,JPY,,\n")
     assert (report.changed, report.unchanged) == (1, 1)
