@@ -1,7 +1,8 @@
 /* What the figures of a stream mean, in words, and what to do about it. */
 
-export const FPS_MIN = 20;
-export const BITRATE_MIN = 500_000;
+export const FPS_MIN = 15;
+export const BITRATE_MIN = 500_000; // when the line is what limits it; a still picture needs less
+export const BITRATE_BARE = 60_000;
 export const LOSS_MAX = 0.05;
 export const RTT_MAX_S = 0.4;
 
@@ -12,8 +13,9 @@ export function judge(figures) {
   const alarms = [];
   if (fps < FPS_MIN) alarms.push(limited === "cpu" ? "cpu" : "frames");
   if (loss > LOSS_MAX) alarms.push("loss");
-  if (bitrate < BITRATE_MIN) alarms.push("bitrate");
-  const poor = fps < FPS_MIN / 2 || bitrate < BITRATE_MIN / 2 || loss > 2 * LOSS_MAX;
+  const least = limited === "bandwidth" ? BITRATE_MIN : BITRATE_BARE;
+  if (bitrate < least) alarms.push("bitrate");
+  const poor = fps < FPS_MIN / 2 || bitrate < least / 2 || loss > 2 * LOSS_MAX;
   const fair = alarms.length > 0 || limited === "bandwidth" || rtt > RTT_MAX_S;
   return { grade: poor ? "poor" : fair ? "fair" : "good", alarms };
 }

@@ -6,18 +6,20 @@ import "./parts/line-chart.js";
 
 const SCRAPE_MS = 2000;
 const LAG_LIMIT_S = 0.05;
+const DROPPED = ["frame_dropped", "overload_dropped", "send_full", "send_failed", "protect_refused"];
+const plus = (a, b) => (a === null || b === null ? null : a + b);
 const rates = new Rates();
 const id = (name) => document.getElementById(name);
 const ms = (value) => t("ops.ms", { value: number(1000 * value, { maximumFractionDigits: value < 0.01 ? 1 : 0 }) });
 const perSecond = (value) => t("ops.perSecond", { value: number(value, { maximumFractionDigits: value < 10 ? 1 : 0, notation: value < 10_000 ? "standard" : "compact" }) });
 const megabytes = (value) => t("ops.mb", { value: number(value / 1e6, { maximumFractionDigits: 0 }) });
 
-/** Each line is a function of a scrape {samples, before, now, rate}; null leaves a hole. */
+/** Each line is a function of a scrape {samples, before, now, rate}; null leaves a hole. A counter that has not counted yet is missing: it starts at 0. */
 const CHARTS = [
   { key: "here", format: compact, floor: 10, lines: {
     sockets: ({ samples }) => sum(samples, "showcart_sockets"),
-    watching: ({ samples }) => sum(samples, "showcart_media_sessions", { role: "subscriber" }),
-    publishing: ({ samples }) => sum(samples, "showcart_media_sessions", { role: "publisher" }),
+    watching: ({ samples }) => sum(samples, "showcart_media_sessions", { role: "subscriber" }) ?? 0,
+    publishing: ({ samples }) => sum(samples, "showcart_media_sessions", { role: "publisher" }) ?? 0,
   } },
   { key: "fast", format: ms, floor: 0.02, limit: LAG_LIMIT_S, lines: {
     p99: ({ samples, before }) => quantile(samples, before, "showcart_loop_lag_seconds", 0.99),
@@ -28,16 +30,16 @@ const CHARTS = [
     received: ({ rate }) => rate("showcart_commands_total"),
   } },
   { key: "video", format: perSecond, floor: 100, lines: {
-    packets: ({ rate }) => rate("showcart_media_packets_total", { what: "sent" }),
+    packets: ({ rate }) => rate("showcart_media_packets_total", { what: "sent" }, 0),
   } },
   { key: "losing", format: perSecond, floor: 5, lines: {
-    dropped: ({ rate }) => rate("showcart_media_packets_total", { what: "dropped" }),
-    nacked: ({ rate }) => rate("showcart_media_packets_total", { what: "nacked" }),
+    dropped: ({ rate }) => DROPPED.map((what) => rate("showcart_media_packets_total", { what }, 0)).reduce(plus),
+    again: ({ rate }) => rate("showcart_media_packets_total", { what: "retransmitted" }, 0),
     skipped: ({ rate }) => rate("showcart_viewers_skipped_total"),
   } },
   { key: "closes", format: perSecond, floor: 1, lines: {
     closed: ({ rate }) => rate("showcart_closes_total"),
-    ended: ({ rate }) => rate("showcart_media_sessions_ended_total"),
+    ended: ({ rate }) => rate("showcart_media_sessions_ended_total", {}, 0),
   } },
   { key: "cpu", format: percent, floor: 1, limit: 0.7, lines: {
     cpu: ({ rate }) => rate("process_cpu_seconds_total"),
@@ -65,7 +67,7 @@ async function scrape(charts) {
     if (!answer.ok) throw new Error(answer.statusText);
     const samples = parse(await answer.text());
     const now = Date.now();
-    const rate = (name, labels = {}) => rates.of(name + JSON.stringify(labels), sum(samples, name, labels), now);
+    const rate = (name, labels = {}, start = null) => rates.of(name + JSON.stringify(labels), sum(samples, name, labels) ?? start, now);
     for (const { element, lines } of charts) element.add(now, Object.values(lines).map((line) => line({ samples, before, now, rate })));
     before = samples;
     fresh.textContent = t("ops.fresh");
@@ -79,13 +81,11 @@ async function scrape(charts) {
 async function ready() {
   let parts = {};
   try {
-    const body = await (await fetch("/readyz")).json();
-    parts = body.parts ?? body.checks ?? { server: body.status ?? "ok" };
+    parts = await (await fetch("/readyz")).json();
   } catch {
     parts = { server: "out" };
   }
-  const good = (state) => state === true || state === "ok" || state?.ok === true;
-  id("stores").replaceChildren(...Object.entries(parts).map(([name, state]) => h("li", { class: `badge ${good(state) ? "good" : "bad"}`, title: typeof state === "string" ? state : "", text: t(good(state) ? "ops.ok" : "ops.bad", { name }) })));
+  id("stores").replaceChildren(...Object.entries(parts).map(([name, state]) => h("li", { class: `badge ${state === "ok" ? "good" : "bad"}`, title: state, text: t(state === "ok" ? "ops.ok" : "ops.bad", { name }) })));
 }
 
 await loadTexts("staff");

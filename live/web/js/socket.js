@@ -37,7 +37,7 @@ export class ShowSocket {
   start() {
     if (typeof window !== "undefined") {
       addEventListener("online", () => this.#hurry());
-      addEventListener("offline", () => this.status === "open" && this.#beat());
+      addEventListener("offline", () => this.status === "open" && this.#lost(this.#socket, 1006, true));
       addEventListener("pagehide", (event) => event.persisted || this.stop());
       document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
     }

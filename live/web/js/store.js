@@ -40,7 +40,7 @@ function connected(state, message) {
     next.viewers = snapshot.viewers;
     next.stock = stockOf([...snapshot.lineup, ...(snapshot.pin ? [snapshot.pin.product] : [])]);
   }
-  if (personal && "muted" in personal) next.mute = personal.muted;
+  if (personal?.chat) next.mute = personal.chat.muted;
   return personal?.cart ? withCart(next, personal.cart, state.cart.lines.length ? "hold_expired" : "changed") : next;
 }
 

@@ -13,6 +13,7 @@ import "./parts/studio-ingest.js";
 const SLOW_S = [0, 5, 10, 30, 60];
 const FLOOD_PER_S = 5;
 const SILENT_S = 8;
+const ALARMS_MAX = 2; // more than a host can act on at a time
 const show = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const id = (name) => document.getElementById(name);
 const store = new Store();
@@ -124,7 +125,7 @@ function alarms() {
     while (times.length && times[0] < Date.now() - 5000) times.shift();
     if (times.length > 5 * FLOOD_PER_S && !chat.slow_s) now.push("flood");
     if (known.state === "live" && !known.publishing) now.push("away");
-    const raised = [...steady.update(now)];
+    const raised = [...steady.update(now)].slice(0, ALARMS_MAX);
     if (pin && available(store.state, pin.product) === 0) raised.push("out");
     const stamp = raised.join() + (pin?.product.id ?? "");
     if (stamp === shown) return;

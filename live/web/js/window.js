@@ -25,7 +25,7 @@ function card(show) {
     ? h("span", { class: show.publishing && show.state === "live" ? "badge live" : "badge", text: t(show.state === "paused" ? "window.paused" : show.publishing ? "watch.live" : "window.soon") })
     : h("span", { class: "badge", text: t(shelf === "past" ? "window.over" : show.state === "lobby" ? "window.lobby" : "window.announced") });
   const facts = shelf === "live" ? (pin ? t("window.now", { title: pin.product.title }) : t("window.products", { count: lineup.length }))
-    : shelf === "past" ? t("window.buyable") : show.scheduled_at_ms ? moment(show.scheduled_at_ms) : t("window.undated");
+    : shelf === "past" ? t("window.buyable") : show.scheduled_at_ms ? moment(show.scheduled_at_ms) : t(show.state === "lobby" ? "window.ready" : "window.undated");
   return h("li", {}, h("a", { class: `show ${shelf}`, href: `/watch/${encodeURIComponent(show.id)}`, "data-testid": `show-${show.id}` },
     h("div", { class: `poster n${pictures.length}` }, pictures.length ? pictures.map((product) => h("img", { src: product.picture, alt: "", loading: "lazy" })) : h("img", { src: "/static/pictures/slate.svg", alt: "" }), badge),
     h("div", { class: "show-words" }, h("h3", { text: show.title }), h("p", { class: "small muted", text: facts }),
@@ -38,6 +38,7 @@ function draw(shows) {
     const mine = shows.filter((show) => shelfOf(show) === shelf);
     if (shelf === "next") mine.sort((a, b) => (a.scheduled_at_ms ?? Infinity) - (b.scheduled_at_ms ?? Infinity));
     id(shelf).hidden = mine.length === 0;
+    if (shelf !== "past") id(`${shelf}-list`).classList.toggle("big", shelf === "live" || id("live").hidden);
     id(`${shelf}-list`).replaceChildren(...mine.map(card));
   }
   id("empty").hidden = shows.length > 0;

@@ -11,9 +11,11 @@ test("a stream's health in words", () => {
   assert.deepEqual(judge(null), { grade: "off", alarms: [] });
   assert.deepEqual(judge(good), { grade: "good", alarms: [] });
   assert.deepEqual(judge({ ...good, rtt: 0.5 }), { grade: "fair", alarms: [] });
-  assert.deepEqual(judge({ ...good, fps: 15 }), { grade: "fair", alarms: ["frames"] });
-  assert.deepEqual(judge({ ...good, fps: 15, limited: "cpu" }), { grade: "fair", alarms: ["cpu"] });
-  assert.deepEqual(judge({ ...good, loss: 0.2, bitrate: 1e5 }), { grade: "poor", alarms: ["loss", "bitrate"] });
+  assert.deepEqual(judge({ ...good, fps: 12 }), { grade: "fair", alarms: ["frames"] });
+  assert.deepEqual(judge({ ...good, fps: 12, limited: "cpu" }), { grade: "fair", alarms: ["cpu"] });
+  assert.deepEqual(judge({ ...good, bitrate: 1e5 }), { grade: "good", alarms: [] });
+  assert.deepEqual(judge({ ...good, bitrate: 3e5, limited: "bandwidth" }), { grade: "fair", alarms: ["bitrate"] });
+  assert.deepEqual(judge({ ...good, loss: 0.2, bitrate: 2e4 }), { grade: "poor", alarms: ["loss", "bitrate"] });
 });
 
 test("an alarm is raised when it lasts and stays until it is over", () => {

@@ -96,7 +96,7 @@ test("a cart that shrank while we were away is explained", () => {
 });
 
 test("a recovery keeps what is known", () => {
-  const state = reduce(after(EVENTS[2]), { type: "connected", viewer: { id: "v1", name: "Mia", role: "viewer" }, recovered: true, time_ms: Date.now(), snapshot: null, personal: { cart: cartOf(), muted: { until_ms: null, reason: "" } } });
+  const state = reduce(after(EVENTS[2]), { type: "connected", viewer: { id: "v1", name: "Mia", role: "viewer" }, recovered: true, time_ms: Date.now(), snapshot: null, personal: { cart: cartOf(), chat: { muted: { until_ms: null, reason: "" } } } });
   assert.equal(state.pin.pin_id, "p1");
   assert.deepEqual(state.mute, { until_ms: null, reason: "" });
 });

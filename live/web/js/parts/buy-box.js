@@ -58,6 +58,7 @@ customElements.define("buy-box", class extends HTMLElement {
     this.stock.className = `stock${left === 0 && !line ? " none" : left <= FEW ? " few" : ""}`;
     const out = left === 0 && !line;
     this.out.hidden = !out;
+    this.stock.hidden = out; // said once is enough
     this.main.hidden = out;
     this.stepper.hidden = !line;
     this.main.classList.toggle("held", line !== null);

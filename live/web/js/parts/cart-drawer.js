@@ -16,7 +16,6 @@ customElements.define("cart-drawer", class extends HTMLElement {
     Object.assign(this, { store, buying });
     await new Promise((resolve) => document.head.append(h("link", { rel: "stylesheet", href: "/static/css/cart.css", onload: resolve, onerror: resolve })));
     this.heading = h("h2", { id: "cart-title", text: t("cart.title") });
-    this.back = h("button", { class: "button icon quiet", type: "button", hidden: true, "aria-label": t("cart.back"), onclick: () => this.#step("cart") }, icon("close"));
     this.body = h("div", { class: "sheet-body" });
     this.dialog = h("dialog", { class: "sheet", "aria-labelledby": "cart-title", "data-testid": "cart-drawer" },
       h("header", { class: "sheet-head" }, this.heading, h("button", { class: "button icon quiet push", type: "button", "aria-label": t("cart.close"), "data-testid": "cart-close", onclick: () => this.dialog.close() }, icon("close"))),
@@ -25,7 +24,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.dialog.addEventListener("close", () => this.#closed());
     this.append(this.dialog);
     this.#buildCart();
-    this.form = new CheckoutForm({ buying, onOrder: (order) => this.#ordered(order), onBack: () => this.#step("cart") });
+    this.form = new CheckoutForm({ buying, onOrder: (order) => this.#ordered(order), onBack: () => { this.#step("cart"); this.toCheckout.focus(); } });
     this.#step("cart");
     store.watch(["cart", "expired", "stock"], () => this.#render());
     buying.addEventListener("change", () => this.#render());
@@ -48,7 +47,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.expired = h("ul", { class: "cart-expired" });
     this.empty = h("div", { class: "cart-empty" }, icon("cart"), h("p", { text: t("cart.empty") }), h("p", { class: "small muted", text: t("cart.empty.more") }));
     this.total = h("strong", { class: "price", "data-testid": "cart-total" });
-    this.toCheckout = h("button", { class: "button primary wide", type: "button", text: t("cart.toCheckout"), "data-testid": "to-checkout", onclick: () => this.#step("checkout") });
+    this.toCheckout = h("button", { class: "button primary wide", type: "button", text: t("cart.toCheckout"), "data-testid": "to-checkout", onclick: () => { this.#step("checkout"); this.form.name.input.focus(); } });
     this.foot = h("footer", { class: "sheet-foot" },
       h("p", { class: "small muted", text: t("cart.holdNote") }),
       h("div", { class: "row" }, h("span", { text: t("cart.total") }), h("span", { class: "tiny muted", text: t("cart.tax") }), h("span", { class: "push" }, this.total)),
@@ -83,7 +82,10 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.expired.replaceChildren(...expired.map((line) => this.#gone(line)));
     if (this.step === "checkout") {
       if (cart.lines.length || this.form.sending) this.form.show(cart);
-      else this.#step("cart");
+      else {
+        this.#step("cart");
+        this.dialog.querySelector("button").focus();
+      }
     }
     this.#countdowns();
   }

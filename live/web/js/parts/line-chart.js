@@ -1,6 +1,6 @@
 /* <line-chart>: one question, up to four lines, the last fifteen minutes, and a threshold when there is one. */
 import { h, s } from "../dom.js";
-import { t, timeOfDay } from "../i18n.js";
+import { clock, t } from "../i18n.js";
 import { WINDOW_MS } from "../prometheus.js";
 
 const SPAN_MS_MIN = 2 * 60_000; // a young page is not an empty chart
@@ -45,7 +45,7 @@ customElements.define("line-chart", class extends HTMLElement {
     }
     for (const share of [1, 2 / 3, 1 / 3, 0]) {
       const anchor = share === 1 ? "start" : share === 0 ? "end" : "middle";
-      parts.push(s("text", { class: "tick", x: x(now - share * span), y: HEIGHT - 6, "text-anchor": anchor }, share ? timeOfDay(now - share * span) : t("ops.now")));
+      parts.push(s("text", { class: "tick", x: x(now - share * span), y: HEIGHT - 6, "text-anchor": anchor }, share ? t("ops.ago", { clock: clock(share * span) }) : t("ops.now")));
     }
     if (this.limit !== null) parts.push(s("line", { class: "limit", x1: LEFT, x2: WIDTH - LEFT, y1: y(this.limit), y2: y(this.limit) }), s("text", { class: "tick limit-text", x: WIDTH - LEFT, y: y(this.limit) - 4, "text-anchor": "end" }, t("ops.limit", { value: this.format(this.limit) })));
     this.lines.forEach((line, index) => {
@@ -61,8 +61,9 @@ customElements.define("line-chart", class extends HTMLElement {
     this.plot.replaceChildren(...parts);
     const last = this.points.at(-1).values;
     const words = (value) => (value === null ? "–" : this.format(value));
-    this.big.textContent = words(last[0]);
-    this.big.classList.toggle("over", this.limit !== null && last[0] !== null && last[0] > this.limit);
+    const lead = last.find((value) => value !== null) ?? null;
+    this.big.textContent = words(lead);
+    this.big.classList.toggle("over", this.limit !== null && lead !== null && lead > this.limit);
     this.legend.replaceChildren(...(this.lines.length > 1 ? this.lines.map((line, index) => h("li", {}, h("span", { class: `key key-${index}` }), line.text, h("strong", { text: words(last[index]) }))) : []));
     this.plot.setAttribute("aria-label", `${this.heading}: ${this.lines.map((line, index) => `${line.text} ${words(last[index])}`).join(", ")}`);
   }

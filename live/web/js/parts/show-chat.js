@@ -135,7 +135,7 @@ customElements.define("show-chat", class extends HTMLElement {
     const closed = left > 0;
     this.input.disabled = closed || status === "closed" || !viewer;
     this.send.disabled = this.input.disabled;
-    this.note.textContent = left === Infinity ? t("chat.banned") : closed ? t("chat.mutedUntil", { time: timeOfDay(mute.until_ms) }) : chat.slow_s ? t("chat.slow", { count: chat.slow_s }) : "";
+    this.note.textContent = left === Infinity ? t("chat.banned") : closed ? t("chat.mutedUntil", { time: timeOfDay(mute.until_ms) }) : chat.slow_s && viewer?.role === "viewer" ? t("chat.slow", { count: chat.slow_s }) : "";
     this.note.classList.toggle("closed", closed);
     this.who.hidden = closed || !viewer;
     if (viewer) this.who.textContent = t("chat.as", { name: viewer.name });

@@ -32,8 +32,8 @@ customElements.define("show-cover", class extends HTMLElement {
     parts.push(h("h2", { text: t(planned ? "cover.before.planned" : `cover.${shown}`) }));
     if (planned) parts.push(...this.#countdown(show));
     else if (has(`cover.${shown}.more`)) parts.push(h("p", { text: t(`cover.${shown}.more`) }));
-    if (shown === "unknown" || shown === "refused") parts.push(h("a", { class: "button primary", href: "/", text: t("cover.home") }));
-    if (shown === "refused") parts.push(h("button", { class: "button", type: "button", text: t("cover.reload"), onclick: () => location.reload() }));
+    if (shown === "refused") parts.push(h("button", { class: "button primary", type: "button", text: t("cover.reload"), onclick: () => location.reload() }));
+    if (shown === "unknown" || shown === "refused") parts.push(h("a", { class: `button${shown === "unknown" ? " primary" : ""}`, href: "/", text: t("cover.home") }));
     this.replaceChildren(h("div", { class: "cover-box" }, parts));
   }
 

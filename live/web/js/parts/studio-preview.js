@@ -32,7 +32,7 @@ customElements.define("studio-preview", class extends HTMLElement {
     addEventListener("pointerdown", () => this.capture.resume());
     addEventListener("beforeunload", (event) => { if (this.publisher.active) event.preventDefault(); });
     setInterval(() => this.#meter(), METER_MS);
-    setInterval(() => this.onHealth({ judgement: judge(this.figures), figures: this.figures, level: this.capture.level() }), 1000);
+    setInterval(() => this.onHealth({ judgement: judge(this.#measured()), figures: this.#measured(), level: this.#peak() }), 1000);
     this.#open();
   }
 
@@ -124,8 +124,17 @@ customElements.define("studio-preview", class extends HTMLElement {
     }
   }
 
+  /** The loudest instant since it was last asked for: speech has pauses. */
+  #peak() {
+    const { peak } = this;
+    this.peak = this.capture.level();
+    return peak;
+  }
+
   #meter() {
-    const level = this.capture.level() ?? 0;
+    const heard = this.capture.level();
+    if (heard !== null) this.peak = Math.max(this.peak ?? 0, heard);
+    const level = heard ?? 0;
     this.meter.value = Math.max(level, this.meter.value - 0.03); // falls slowly, as a needle does
   }
 
@@ -155,12 +164,18 @@ customElements.define("studio-preview", class extends HTMLElement {
     this.#health();
   }
 
+  /** In a break nothing is sent on purpose; that is no alarm. */
+  #measured() {
+    return this.store.state.show?.state === "paused" ? null : this.figures;
+  }
+
   #health() {
-    const { grade } = judge(this.figures);
+    const { grade } = judge(this.#measured());
     const remote = this.store.state.video;
     const foreign = this.store.state.show?.publishing && !this.publisher.active && remote;
     this.health.className = `health small ${grade}`;
-    if (this.figures) {
+    if (this.store.state.show?.state === "paused") this.health.textContent = t("health.paused");
+    else if (this.figures) {
       const { bitrate, fps, loss, height, codec } = this.figures;
       this.health.textContent = t("health.line", { grade: t(`health.${grade}`), bitrate: number(bitrate / 1e6, { maximumFractionDigits: 1 }), fps: Math.round(fps), loss: percent(loss), height: String(height), codec });
     } else if (foreign) {
