@@ -5,7 +5,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 from rich.console import Console
 
