@@ -1,6 +1,6 @@
 """The chat over HTTP (`/api/shows/{show}/chat…`) and over WebSocket (`chat.*`)."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -12,9 +12,7 @@ from live.core.auth import Principal, Role
 from live.core.errors import Kind
 from live.core.limits import CHAT_HISTORY_SHOWN, MODERATION_LOG_LISTED_MAX
 from live.core.rest import Operation, idempotency_key, principal_of, respond
-
-if TYPE_CHECKING:
-    from live.realtime.gateway import Commands, Context
+from live.realtime.commands import Commands, Context
 
 _POST_ERRORS = (
     Kind.unknown_show, Kind.chat_empty, Kind.chat_too_long, Kind.unknown_message, Kind.rate_limited, Kind.slow_mode,
@@ -166,32 +164,32 @@ def operations(chat: Chat) -> list[Operation]:
     ]  # fmt: skip
 
 
-def commands(registry: "Commands", chat: Chat) -> None:
+def commands(registry: Commands, chat: Chat) -> None:
     """Add the commands `chat.*` of viewers and moderators."""
 
-    async def post(context: "Context", body: Post) -> dict[str, Any]:
+    async def post(context: Context, body: Post) -> dict[str, Any]:
         message, _ = await chat.post(
             context.show, context.principal, body.text, reply_to=body.reply_to, key=context.key
         )
         return {"message": message}
 
-    async def delete(context: "Context", body: Delete) -> dict[str, Any]:
+    async def delete(context: Context, body: Delete) -> dict[str, Any]:
         await chat.delete(context.show, context.principal, body.id)
         return {}
 
-    async def timeout(context: "Context", body: Timeout) -> dict[str, Any]:
+    async def timeout(context: Context, body: Timeout) -> dict[str, Any]:
         await chat.timeout(context.show, context.principal, body.viewer_id, body.seconds, body.reason)
         return {}
 
-    async def ban(context: "Context", body: Ban) -> dict[str, Any]:
+    async def ban(context: Context, body: Ban) -> dict[str, Any]:
         await chat.ban(context.show, context.principal, body.viewer_id, body.reason)
         return {}
 
-    async def unban(context: "Context", body: Unban) -> dict[str, Any]:
+    async def unban(context: Context, body: Unban) -> dict[str, Any]:
         await chat.unban(context.show, context.principal, body.viewer_id)
         return {}
 
-    async def slow(context: "Context", body: Slow) -> dict[str, Any]:
+    async def slow(context: Context, body: Slow) -> dict[str, Any]:
         await chat.set_slow_mode(context.show, context.principal, body.seconds)
         return {}
 

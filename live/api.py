@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -12,14 +12,12 @@ from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.core.limits import GUEST_TOKEN_TTL_S, SHOWS_LISTED_MAX, TIMELINE_EVENTS_LISTED_MAX
 from live.core.rest import Operation, idempotency_key, principal_of
+from live.realtime.commands import Commands, Context
 from live.realtime.protocol import Viewer
 from live.service import Shows
 from live.shows import Show, ShowState
 from live.store import StreamKey
 from live.timeline import Entry
-
-if TYPE_CHECKING:
-    from live.realtime.gateway import Commands, Context
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
@@ -279,20 +277,20 @@ def operations(shows: Shows, tokens: Tokens, clean_name: Callable[[str], str]) -
     ]  # fmt: skip
 
 
-def commands(registry: "Commands", shows: Shows) -> None:
+def commands(registry: Commands, shows: Shows) -> None:
     """Add the commands `show.*` of hosts."""
 
-    async def go(context: "Context", body: Go) -> dict[str, Any]:
+    async def go(context: Context, body: Go) -> dict[str, Any]:
         return {"show": await shows.transition(context.show, body.to)}
 
-    async def pin(context: "Context", body: PinProduct) -> dict[str, Any]:
+    async def pin(context: Context, body: PinProduct) -> dict[str, Any]:
         return {"pin": await shows.pin(context.show, body.product_id)}
 
-    async def unpin(context: "Context", _body: Nothing) -> dict[str, Any]:
+    async def unpin(context: Context, _body: Nothing) -> dict[str, Any]:
         await shows.unpin(context.show)
         return {}
 
-    async def lineup(context: "Context", body: Lineup) -> dict[str, Any]:
+    async def lineup(context: Context, body: Lineup) -> dict[str, Any]:
         return {"lineup": await shows.set_lineup(context.show, body.product_ids)}
 
     registry.add("show.go", Go, go, role=Role.host)
