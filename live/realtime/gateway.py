@@ -100,7 +100,7 @@ class Gateway:
         self._personal = personal
         self._origins = frozenset(settings.origins)
         self._doorman = Doorman(tokens, clock)
-        self._recovery = Recovery(hub, clock, snapshot)
+        self.recovery = Recovery(hub, clock, snapshot)
         self._connections: set[_Connection] = set()
         self._arriving: set[_Connection] = set()  # not joined yet
         self._empty = asyncio.Event()
@@ -127,7 +127,7 @@ class Gateway:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
-        await self._recovery.close()
+        await self.recovery.close()
 
     async def drain(self) -> None:
         """Let nobody in, tell everybody to come back within a random time, close in batches, wait for the last.
@@ -223,7 +223,7 @@ class Gateway:
             viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
             connection.viewer = viewer
             connection.socket.watcher = viewer
-            await self._recovery.place(viewer, connect.id, connect.position, personal=personal, token=guest.token)
+            await self.recovery.place(viewer, connect.id, connect.position, personal=personal, token=guest.token)
         except Problem as problem:
             self._turn_away(connection, connect.id, problem)
             return
@@ -245,7 +245,7 @@ class Gateway:
         viewer.channel.leave(viewer)  # written nothing until it is in step again
         try:
             personal = await self._personal(connection.show, viewer.principal)
-            await self._recovery.place(viewer, recover.id, recover.position, personal=personal)
+            await self.recovery.place(viewer, recover.id, recover.position, personal=personal)
         except Problem as problem:
             self._turn_away(connection, recover.id, problem)
 
@@ -264,7 +264,7 @@ class Gateway:
     # --- all sockets
 
     def _refresh(self, channel: Channel, viewers: Iterable[Viewer]) -> None:
-        self._recovery.refresh(channel)
+        self.recovery.refresh(channel)
 
     async def _tick_forever(self) -> None:
         next_expiry_s = 0.0

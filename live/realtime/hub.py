@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from live.core.bus import Bus, BusError, Message
@@ -42,6 +42,23 @@ Refresh = Callable[[Channel, Iterable[Viewer]], None]
 
 
 @dataclass(slots=True)
+class Figures:
+    """What the channels of a worker have done since it started."""
+
+    delivered: int = 0
+    delivered_events: int = 0
+    skipped: int = 0
+    batches: int = 0
+
+    def add(self, channel: Channel) -> None:
+        """Count a channel in."""
+        self.delivered += channel.delivered
+        self.delivered_events += channel.delivered_events
+        self.skipped += channel.skipped
+        self.batches += channel.batches
+
+
+@dataclass(slots=True)
 class _Feed:
     """A channel with its subscription. `held`: messages that wait while a gap is being closed, None when none is."""
 
@@ -68,6 +85,7 @@ class Hub:
         self._opening: dict[str, asyncio.Task[_Feed]] = {}
         self._ticker: asyncio.Task[None] | None = None
         self.refresh: Refresh = lambda channel, viewers: None
+        self._past = Figures()  # of channels that were given up
         self.repairs = 0
         self.closed_slow = 0
 
@@ -116,6 +134,13 @@ class Hub:
         """Every channel that is open."""
         return [feed.channel for feed in self._feeds.values() if feed.channel is not None]
 
+    def figures(self) -> Figures:
+        """The sums over all channels, past ones included."""
+        sums = replace(self._past)
+        for channel in self.channels():
+            sums.add(channel)
+        return sums
+
     def count(self, show: str) -> int:
         """How many people watch `show` on all workers, as far as is known here."""
         feed = self._feeds.get(show)
@@ -160,6 +185,7 @@ class Hub:
             await asyncio.gather(feed.repair, return_exceptions=True)
         if feed.channel is not None:
             feed.channel.close()
+            self._past.add(feed.channel)
         await feed.subscription.aclose()
         with contextlib.suppress(BusError):
             await self._bus.beat(feed.show, self._worker, 0, PRESENCE_TTL_S)

@@ -35,7 +35,7 @@ _ATTEMPTS = 5  # at a snapshot that is not outdated by more events than are kept
 
 
 class Recovery:
-    """See the module. `recovered` and `not_recovered` count how viewers with a position were served."""
+    """See the module. `recovered` and `not_recovered` count how viewers with a position were served, `new` the rest."""
 
     def __init__(self, hub: Hub, clock: Clock, build: Callable[[str], Awaitable[dict[str, Any]]]) -> None:
         self._hub = hub
@@ -45,6 +45,7 @@ class Recovery:
         self._building: dict[Channel, asyncio.Task[Snapshot]] = {}
         self.recovered = 0
         self.not_recovered = 0
+        self.new = 0
 
     async def close(self) -> None:
         """Stop building and refreshing."""
@@ -82,6 +83,8 @@ class Recovery:
                     viewer.write(frame([connected], viewer.encoding))
                 return
             self.not_recovered += 1
+        else:
+            self.new += 1
         for _ in range(_ATTEMPTS):
             if await self._greet(viewer, message_id, personal, token):
                 return

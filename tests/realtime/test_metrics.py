@@ -1,0 +1,29 @@
+"""What an operator sees of the realtime part."""
+
+from prometheus_client import CollectorRegistry
+
+from live.realtime.metrics import RealtimeCollector
+from tests.realtime.conftest import Audience, Stage
+
+
+async def test_figures_are_shown(stage: Stage, client: Audience) -> None:
+    registry = CollectorRegistry()
+    RealtimeCollector(stage.gateway, stage.hub, stage.outlet).register(registry)
+    viewer = await client()
+    await viewer.join()
+    await stage.say("a")
+    await viewer.until("event")
+    broken = await client()
+    await broken.socket.send("{")
+    assert await broken.closed() == 4502
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    assert value("showcart_sockets_accepted_total") == 2
+    assert value("showcart_channels") == 1
+    assert value("showcart_joins_total", how="new") == 1
+    assert value("showcart_events_total", what="delivered") == 1
+    assert value("showcart_frames_total") == 1
+    assert value("showcart_sockets_closed_total", code="4502") == 1
+    assert value("showcart_slow_viewers") == 0
