@@ -105,30 +105,30 @@ async def test_a_signed_request_is_answered_and_proves_its_address(port: IcePort
     await until(lambda: session.datagrams == [b"\x80media"])
 
 
-@pytest.mark.parametrize(
-    ("datagram", "counted"),
-    [
-        (binding(password=b"wrong"), "stun_wrong_password"),
-        (binding(user="nobody:client"), "stun_unknown_user"),
-        (binding(user=""), "stun_unknown_user"),
-        (binding(kind=stun.Class.INDICATION), "stun_unexpected"),
-        (binding()[:-8], "stun_malformed"),
-        (binding()[:40], "stun_malformed"),
-        (bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": "server:x"})),
-         "stun_wrong_password"),
-        (b"\x00", "stun_malformed"),
-        (b"", "wrong_size"),
-        (b"\x16" * (UDP_DATAGRAM_BYTES_MAX + 1), "wrong_size"),
-        (b"\x80" * 65000, "wrong_size"),
-        (b"\x80" * UDP_DATAGRAM_BYTES_MAX, "unknown_address"),
-        (b"\x16\xfe\xfd", "unknown_address"),
-        (b"GET / HTTP/1.1", "unknown_address"),
-    ],
-)  # fmt: skip
-async def test_everything_else_is_counted_and_never_answered(
-    port: IcePort, far: Far, datagram: bytes, counted: str
-) -> None:
-    session, client = Session(), far()
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "wrong password": (binding(password=b"wrong"), "stun_wrong_password"),
+    "unknown user": (binding(user="nobody:client"), "stun_unknown_user"),
+    "no user": (binding(user=""), "stun_unknown_user"),
+    "not a request": (binding(kind=stun.Class.INDICATION), "stun_unexpected"),
+    "cut off": (binding()[:-8], "stun_malformed"),
+    "cut in half": (binding()[:40], "stun_malformed"),
+    "unsigned": (
+        bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": "server:x"})),
+        "stun_wrong_password",
+    ),
+    "one byte": (b"\x00", "stun_malformed"),
+    "empty": (b"", "wrong_size"),
+    "one byte too long": (b"\x16" * (UDP_DATAGRAM_BYTES_MAX + 1), "wrong_size"),
+    "as long as UDP goes": (b"\x80" * 65000, "wrong_size"),
+    "media of a stranger": (b"\x80" * UDP_DATAGRAM_BYTES_MAX, "unknown_address"),
+    "DTLS of a stranger": (b"\x16\xfe\xfd", "unknown_address"),
+    "HTTP": (b"GET / HTTP/1.1", "unknown_address"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_everything_else_is_counted_and_never_answered(port: IcePort, far: Far, what: str) -> None:
+    (datagram, counted), session, client = REFUSED[what], Session(), far()
     port.add(session)
     client.send(datagram)
     await until(lambda: port.counts[counted] == 1)

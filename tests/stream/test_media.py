@@ -367,11 +367,11 @@ async def test_malformed_media_is_counted_and_the_show_goes_on(house: House, cli
     counts, source = house.media.counts, Source()
     publisher.send(*source.frame())
     publisher.send(bytes((0xA0, AUDIO)) + bytes(20))  # padding of no length
-    publisher.send(bytes((0x80, 99)) + bytes(20))
+    publisher.send(bytes((0x80, 99, 0, 1)) + bytes(20))
     publication = house.media.stages["demo"].publication
     assert publication is not None
     # Senders of other makes may fill the datagram; libsrtp here refuses to make one.
-    publication.ingest.received_rtp(bytes((0x80, AUDIO)) + struct.pack("!HII", 1002, 1, 2222) + bytes(1345))
+    publication.ingest.received_rtp(bytes((0x80, AUDIO)) + struct.pack("!HII", 1002, 1, 1112) + bytes(1345))
     stale = struct.pack("!BBHII", 0x80, VIDEO, 1000 - 600 & 0xFFFF, 1, 1111)
     publisher.send(stale + bytes(20))
     await until(lambda: counts["rtp_malformed"] == counts["rtp_unknown_payload_type"] == counts["rtp_too_large"] == 1)
