@@ -5,6 +5,7 @@ takeover happens when the newcomer's handshake is complete, not when it asks: wh
 """
 
 import secrets
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from stream.ingest import Ingest
 from stream.peers import Certificate, Peer
 from stream.relay import Relay
 from stream.rtp import PacketError
-from stream.sessions import Reason, Role, Session
+from stream.sessions import Reason, Role, Session, State
 
 
 class House(Protocol):
@@ -35,7 +36,7 @@ class House(Protocol):
         """The publisher of `show` has come or gone."""
 
 
-class Connection:
+class Connection(ABC):
     """A session with its peer; the base of both roles. The owner of the peer (`stream.peers.Owner`)."""
 
     role: Role
@@ -52,25 +53,29 @@ class Connection:
         self.session.consented(self.media.now())
 
     def peer_secured(self) -> None:
+        if self.session.state is State.closed:
+            return  # it was ended in the same turn of the loop; the peer is about to be closed
         self.session.secured(self.media.now())
         self.connected()
 
     def peer_closed(self, *, failed: bool) -> None:
         self.media.end(self, Reason.handshake_failed if failed else Reason.closed_by_peer)
 
+    @abstractmethod
     def connected(self) -> None:
         """The handshake is done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def left(self) -> None:
         """The session is over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def peer_rtp(self, packet: bytes) -> None:
-        raise NotImplementedError
+        """A plain RTP packet came."""
 
+    @abstractmethod
     def peer_rtcp(self, packet: bytes) -> None:
-        raise NotImplementedError
+        """A plain RTCP compound came."""
 
 
 class Publication(Connection):

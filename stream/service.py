@@ -275,12 +275,17 @@ class Media:
             publications = [stage.publication for stage in self.stages.values() if stage.publication is not None]
             await asyncio.sleep(MEDIA_TICK_S if publications else PEER_SWEEP_INTERVAL_S)
             now = self.now()
-            for publication in publications:
-                if publication.session.state is State.connected:
-                    publication.ingest.poll(now)
-            if now - swept >= PEER_SWEEP_INTERVAL_S:
-                swept = now
-                self.sweep(now)
+            try:
+                for publication in publications:
+                    if publication.session.state is State.connected:
+                        publication.ingest.poll(now)
+                if now - swept >= PEER_SWEEP_INTERVAL_S:
+                    swept = now
+                    self.sweep(now)
+            except Exception:
+                # Our own bug in one show must not leave every other without feedback and its dead peers alive.
+                logger.exception("the media part's tick failed")
+                self.counts["crashed"] += 1
 
     def sweep(self, now: float) -> None:
         """End the sessions whose peers are dead; `now` is monotonic seconds."""

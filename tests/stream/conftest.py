@@ -90,8 +90,8 @@ async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> Non
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    made = House()
+async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    made = House(getattr(request, "param", "127.0.0.1"))
     await made.media.start()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

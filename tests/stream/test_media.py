@@ -446,6 +446,52 @@ async def test_figures_for_prometheus(house: House, client: Make, publisher: Wat
     assert house.registry.get_sample_value("showcart_media_sessions_ended_total", ended) == 1
 
 
+@pytest.mark.parametrize("house", ["::1"], indirect=True)
+async def test_it_works_over_ip_version_6(house: House, client: Make) -> None:
+    publisher, one = client(host="::1"), client(host="::1")
+    await house.enter(publisher, "whip")
+    await until(lambda: house.told)
+    await house.enter(one, "whep")
+    assert house.media.addresses[0][0] == "::1"
+
+
+async def test_a_bug_in_one_show_does_not_stop_the_search_for_dead_peers(
+    house: House, client: Make, publisher: Watcher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publication = house.media.stages["demo"].publication
+    assert publication is not None
+
+    def broken(now: float) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("our own bug")
+
+    monkeypatch.setattr(publication.ingest, "poll", broken)
+    await until(lambda: house.media.counts["crashed"] == 1)
+    house.clock.shift_s += PEER_DEAD_S
+    await until(lambda: house.media.ended["publisher", "silent"] == 1)
+
+
+async def test_a_session_that_ends_in_the_turn_its_handshake_is_done_stays_ended(house: House, client: Make) -> None:
+    await house.post("whip", client().offer("sendonly"))
+    (connection,) = house.media.sessions.values()
+    house.media.delete("demo", connection.role, connection.session.id)
+    connection.peer_bound()
+    connection.peer_secured()
+    connection.peer_closed(failed=True)
+    assert not house.media.on_air("demo")
+    assert dict(house.media.ended) == {("publisher", "deleted"): 1}
+
+
+async def test_a_viewer_whose_codec_went_away_while_it_connected_is_closed(
+    house: House, client: Make, publisher: Watcher
+) -> None:
+    slow = client()
+    answer = await house.post("whep", slow.offer("recvonly"))
+    await house.enter(client(), "whip", ("vp8", "opus"))
+    await slow.connect(answer.text)
+    await until(lambda: house.media.ended["subscriber", "codec_changed"] == 1)
+
+
 def test_the_made_up_packets_are_rtp() -> None:
     for packet in Source().frame():
         try:
