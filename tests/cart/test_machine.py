@@ -172,8 +172,8 @@ async def test_the_books_stay_right(database: Database, shows: Shows, clock: Man
         run_state_machine_as_test,
         cast("type[Stampede]", lambda: Stampede(loop, database, shows, clock)),
         settings=settings(
-            max_examples=25 if sqlite else 15,
-            stateful_step_count=25,
+            max_examples=15 if sqlite else 10,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

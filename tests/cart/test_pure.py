@@ -192,6 +192,26 @@ def test_addresses_that_people_have(email: str) -> None:
     assert buyer("Ada", email, " Please  ring. ") == buyer("Ada", email.strip(), "Please ring.")
 
 
+@pytest.mark.parametrize(
+    ("name", "email", "note", "field"),
+    [
+        ("", "ada@example.com", None, "name"),
+        ("Ada\x00", "ada@example.com", None, "name"),
+        ("A" * 101, "ada@example.com", None, "name"),
+        ("Ada", "ada", None, "email"),
+        ("Ada", "ada@localhost", None, "email"),
+        ("Ada", "ada@@example.com", None, "email"),
+        ("Ada", "ada@example.com\nBcc: eve@example.com", None, "email"),
+        ("Ada", f"{'a' * 60}@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}", None, "email"),
+        ("Ada", "ada@example.com", "x" * 501, "note"),
+    ],
+)
+def test_forms_are_refused_by_the_field(name: str, email: str, note: str | None, field: str) -> None:
+    with pytest.raises(Problem) as caught:
+        buyer(name, email, note)
+    assert (caught.value.kind, caught.value.field) == (Kind.invalid_field, field)
+
+
 async def test_paying_on_pick_up_asks_nobody() -> None:
     order = check_out([HOLD], now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=None, lost=False)
     await PayOnPickup().authorise(order)
