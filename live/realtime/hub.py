@@ -256,19 +256,26 @@ class Hub:
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
+            self._close_slow()
             for feed in list(self._feeds.values()):
                 try:
                     await self._tick(feed)
                 except BusError as error:
                     log.info("looking after the show %s: %s", feed.show, error)
+                except Exception:  # our own bug: other shows are still looked after
+                    log.exception("looking after the show %s failed", feed.show)
+
+    def _close_slow(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for channel in self.channels():
+            for viewer in [v for v in channel.slow if now_s - v.stalled_s > VIEWER_STALL_S_MAX]:
+                self.closed_slow += 1
+                viewer.shut(TOO_SLOW)
 
     async def _tick(self, feed: _Feed) -> None:
         channel = feed.channel
         assert channel is not None
         now_s = asyncio.get_running_loop().time()
-        for viewer in [v for v in channel.slow if now_s - v.stalled_s > VIEWER_STALL_S_MAX]:
-            self.closed_slow += 1
-            viewer.shut(TOO_SLOW)
         if channel.viewers:
             feed.used_s = now_s
         elif now_s - feed.used_s > CHANNEL_LINGER_S:

@@ -14,7 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from live.core.bus import Bus, Position
-from live.core.errors import UNKNOWN_SHOW, Kind, Problem
+from live.core.errors import BUS_LOST, UNKNOWN_SHOW, Kind, Problem
 from live.core.limits import RECOVERY_EVENTS_MAX
 from live.core.settings import Settings
 from live.core.valkey import EmbeddedValkey
@@ -268,6 +268,26 @@ async def test_restart_of_the_bus_while_nothing_happens(stage: Stage, client: Au
     await page.until(lambda: page.snapshots == 2)
     await stage.say("a")
     await page.shows(["a"])
+
+
+async def test_joining_without_a_bus_is_worth_a_retry(
+    stage: Stage, client: Audience, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.core.listener.BUS_TIMEOUT_S", 0.2)
+    await valkey.stop()
+    viewer = await client()
+    await viewer.send(type="connect", id="c")
+    assert (await viewer.until("refused"))["error"]["name"] == "unavailable"
+    assert await viewer.closed() == BUS_LOST.code
+
+
+async def test_who_is_in_stays_in_while_the_bus_is_away(stage: Stage, client: Audience, valkey: EmbeddedValkey) -> None:
+    viewer = await client()
+    await viewer.join()
+    await valkey.stop()
+    assert (await viewer.command("say", text="a"))["type"] == "reply", "the database is the truth"
+    late = await client()
+    assert (await late.join())["recovered"] is False
 
 
 async def test_event_too_large_for_the_bus_goes_by_snapshot(stage: Stage, client: Audience) -> None:
