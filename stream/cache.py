@@ -73,3 +73,9 @@ class PacketCache:
     def forget_gop(self) -> None:
         """The source has changed: what was before must not be played to anybody who joins now."""
         self._gop_start = None
+
+    def clear(self) -> None:
+        """Forget every packet; the numbering goes on."""
+        self.forget_gop()
+        self._numbers = [-1] * GOP_PACKETS_MAX
+        self._packets = [None] * GOP_PACKETS_MAX

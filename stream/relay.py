@@ -65,6 +65,7 @@ class Relay:
         self._walkers: list[Subscriber] = []
         self._queue: deque[Entry] = deque()
         self._controls: deque[bytes] = deque()
+        self._sent_names: dict[str, str] = {}
         self._overloaded = False  # video is dropped to the end of the frame
         self._awaiting_keyframe = True
         self._walk_due = False
@@ -85,13 +86,18 @@ class Relay:
 
     def begin(self, codecs: dict[str, Codec], request_keyframe: Callable[[], None]) -> list[Subscriber]:
         """A publisher took the stage; returns the viewers who cannot play its codecs (the caller closes them)."""
+        # Nothing of the last publisher may be sent again under this one's payload types: the same sequence number
+        # with another header would use SRTP's key stream twice.
+        self._cache.clear()
+        if {kind: codec.name for kind, codec in codecs.items()} != self._sent_names:
+            self._queue.clear()
+        self._sent_names = {kind: codec.name for kind, codec in codecs.items()}
         for kind, stream in self._streams.items():
             stream.codec = codecs.get(kind)
             stream.splice.begin()
             stream.report = None
         self.request_keyframe = request_keyframe
         self._awaiting_keyframe = True
-        self._cache.forget_gop()
         for walker in self._walkers:
             walker.cursor = None
         return [subscriber for subscriber in self.subscribers if not self._regroup(subscriber)]

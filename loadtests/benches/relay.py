@@ -8,6 +8,7 @@ import asyncio
 import multiprocessing
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from statistics import median, quantiles
 
 import httpx
@@ -117,6 +118,12 @@ async def _measure_lag(lags: list[float]) -> None:
         lags.append(time.perf_counter() - before - _LAG_INTERVAL_S)
 
 
+def _waited_s() -> float:
+    """Seconds that this process was ready to run while others had the cores (Linux; elsewhere 0)."""
+    path = Path("/proc/self/schedstat")
+    return int(path.read_text().split()[1]) / 1e9 if path.exists() else 0.0
+
+
 def _subscribers(media: Media) -> list[Subscriber]:
     return media.stages[SHOW].relay.subscribers
 
@@ -146,12 +153,14 @@ async def _main() -> None:
             _, failed = await told(ours)
             lags: list[float] = []
             observer = asyncio.create_task(_measure_lag(lags))
-            cpu, wall = time.process_time(), time.perf_counter()
+            before = media.counts["sent"]
+            cpu, wall, waited = time.process_time(), time.perf_counter(), _waited_s()
             _, sent = await told(ours)
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            cpu, wall, waited = time.process_time() - cpu, time.perf_counter() - wall, _waited_s() - waited
+            forwarded = media.counts["sent"] - before
             observer.cancel()
             _, lost = await told(ours)
-            cost, floor = cpu / (sent * len(_subscribers(media))), _floor(media)
+            cost, floor = cpu / forwarded, _floor(media)
         finally:
             ours.send("stop")
             process.join(10)
@@ -161,6 +170,7 @@ async def _main() -> None:
     figure("relay_ratio", cost / floor, "× floor", 1.5)
     figure("relay_500_lost", lost + failed * sent, f"packets of {sent * VIEWERS}", 0)
     figure("relay_500_core_share", cpu / wall, "of a core", 0.7)
+    figure("relay_waited_share", waited / wall, "of the time ready to run while others had the cores")
     figure("relay_lag_p99_ms", quantiles(lags, n=100)[98] * 1000, "ms, event loop", 10)
 
 

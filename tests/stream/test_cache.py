@@ -82,6 +82,16 @@ def test_after_a_change_of_source_nothing_is_played_until_its_keyframe() -> None
     assert cache.gop(0.0) == 5
 
 
+def test_after_clearing_nothing_is_found_and_the_numbering_goes_on() -> None:
+    cache = PacketCache()
+    put(cache, 7, timestamp=1, key=True)
+    cache.clear()
+    assert cache.find(7) is None
+    assert cache.get(7) is None
+    assert cache.gop(0.0) is None
+    assert cache.head == 8
+
+
 @given(st.lists(st.integers(0, 3 * GOP_PACKETS_MAX), max_size=60))
 def test_what_is_found_is_what_was_put(sequences: list[int]) -> None:
     cache = PacketCache()
