@@ -18,13 +18,18 @@ export function pick(wanted, offered = LANGUAGES) {
 /** Loads the texts, those of the watch page and a further file's, and translates the static markup. */
 export async function loadTexts(further = null) {
   ({ language, locale } = pick(navigator.languages ?? [navigator.language]));
-  const names = further ? [language, `${language}.${further}`] : [language];
-  const parts = await Promise.all(names.map(async (name) => (await fetch(`/static/text/${name}.json`)).json()));
-  texts = Object.assign({}, ...parts);
+  await Promise.all([read(language), further && moreTexts(further)]);
   plural = new Intl.PluralRules(locale);
   document.documentElement.lang = language;
   translate(document);
 }
+
+async function read(name) {
+  texts = { ...texts, ...await (await fetch(`/static/text/${name}.json`)).json() };
+}
+
+/** Loads one more file of texts. */
+export const moreTexts = (name) => read(`${language}.${name}`);
 
 /** The text of `key`, `{name}` replaced by `values.name`; `values.count` chooses `key.one` or `key.other`. */
 export function t(key, values = {}) {
@@ -78,4 +83,4 @@ export function clock(ms) {
 }
 
 export const moment = (ms) => format(Intl.DateTimeFormat, { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" }).format(ms);
-export const timeOfDay = (ms) => format(Intl.DateTimeFormat, { hour: "2-digit", minute: "2-digit" }).format(ms);
+export const timeOfDay = (ms) => format(Intl.DateTimeFormat, { hour: "numeric", minute: "2-digit" }).format(ms);

@@ -34,7 +34,8 @@ function picture() {
   const video = document.querySelector("show-video");
   const watcher = new Watcher({
     show,
-    onStream: (stream) => video.attach(stream),
+    onStream: (stream) => { if (stream) id("chip-full").hidden = true; video.attach(stream); },
+    onFull: () => { id("chip-full").hidden = false; },
     onQuality: (quality) => { id("chip-poor").hidden = quality !== "poor"; },
   });
   store.watch(["show", "status"], ({ show: known }) => {

@@ -18,7 +18,7 @@ customElements.define("show-chat", class extends HTMLElement {
     Object.assign(this, { store, socket, tokens, decorate, times });
     this.#build();
     store.watch(["chat", "viewer"], (state, before) => this.#messages(state, before));
-    store.watch(["status", "mute", "chat", "show"], () => this.#mode());
+    store.watch(["status", "mute", "chat", "viewer"], () => this.#mode());
     setInterval(() => this.store.state.mute?.until_ms && this.#mode(), 1000);
   }
 
@@ -138,7 +138,9 @@ customElements.define("show-chat", class extends HTMLElement {
     this.note.textContent = left === Infinity ? t("chat.banned") : closed ? t("chat.mutedUntil", { time: timeOfDay(mute.until_ms) }) : chat.slow_s && viewer?.role === "viewer" ? t("chat.slow", { count: chat.slow_s }) : "";
     this.note.classList.toggle("closed", closed);
     this.who.hidden = closed || !viewer;
-    if (viewer) this.who.textContent = t("chat.as", { name: viewer.name });
+    if (!viewer) return;
+    this.who.textContent = t("chat.as", { name: viewer.name });
+    this.who.disabled = viewer.role !== "viewer"; // the staff's names come with their tokens
   }
 
   async #rename() {

@@ -8,6 +8,7 @@ import { confirm } from "./confirm.js";
 import "./hold-button.js";
 
 const METER_MS = 60;
+const RAMP_MS = 4000; // every stream starts small
 const BEFORE = ["draft", "scheduled", "lobby"];
 const OVER = ["ended", "replayable"];
 
@@ -21,9 +22,9 @@ customElements.define("studio-preview", class extends HTMLElement {
     this.capture = new Capture();
     this.publisher = new Publisher({
       show, token,
-      onState: (state) => { this.sending = state; if (state !== "on") this.figures = null; this.#controls(); },
+      onState: (state) => { this.sending = state; this.since = performance.now(); this.figures = null; this.#controls(); },
       onProblem: (problem) => toast(problemText(problem)),
-      onFigures: (figures) => { this.figures = figures; this.#health(); },
+      onFigures: (figures) => { if (performance.now() - this.since > RAMP_MS) this.figures = figures; this.#health(); },
     });
     this.#build();
     this.capture.addEventListener("track", ({ detail }) => this.publisher.active && this.publisher.replace(detail));
