@@ -1,6 +1,8 @@
 """Writing, reading and moderating, on both stores."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -89,18 +91,21 @@ async def test_a_bad_text_changes_nothing(chat: Chat, outlet: Recorder, rates: R
     assert (await texts(chat), outlet.told, rates.asked) == ([], [], [])
 
 
-@pytest.mark.parametrize("show_id", ["nowhere", "", "\x00", "\ud800", "DEMO"])
-async def test_an_unknown_show_is_refused_everywhere(chat: Chat, rates: Rates, show_id: str) -> None:
+async def test_an_unknown_show_is_refused_everywhere(chat: Chat, rates: Rates) -> None:
+    for show_id in ["nowhere", "", "\x00", "\ud800", "DEMO"]:
+        for call in calls_for(chat, show_id):
+            with refused(Kind.unknown_show):
+                await call
+    assert rates.asked == []
+
+
+def calls_for(chat: Chat, show_id: str) -> list[Coroutine[Any, Any, object]]:
     mod = person("mod", Role.moderator)
-    calls = [
+    return [
         chat.post(show_id, ANN, "Hello"), chat.history(show_id), chat.delete(show_id, mod, "0" * 32),
         chat.timeout(show_id, mod, "ann", 5), chat.ban(show_id, mod, "ann"), chat.unban(show_id, mod, "ann"),
         chat.set_slow_mode(show_id, mod, 5), chat.log(show_id, mod),
     ]  # fmt: skip
-    for call in calls:
-        with refused(Kind.unknown_show):
-            await call
-    assert rates.asked == []
 
 
 async def test_a_token_of_another_show_does_not_write_here(chat: Chat) -> None:
@@ -109,11 +114,11 @@ async def test_a_token_of_another_show_does_not_write_here(chat: Chat) -> None:
             await chat.post("demo", person("eve", role, "other"), "Hello")
 
 
-@pytest.mark.parametrize("subject", ["", "\x00", "\ud800", "x" * 129])
-async def test_a_subject_that_sql_cannot_hold_is_refused(chat: Chat, subject: str) -> None:
-    with refused(Kind.token_invalid):
-        await chat.post("demo", Principal(subject, Role.viewer, "*", "Eve"), "Hello")
-    assert await chat.personal("demo", Principal(subject, Role.viewer, "*", "Eve")) == {"muted": None}
+async def test_a_subject_that_sql_cannot_hold_is_refused(chat: Chat) -> None:
+    for subject in ["", "\x00", "\ud800", "x" * 129]:
+        with refused(Kind.token_invalid):
+            await chat.post("demo", Principal(subject, Role.viewer, "*", "Eve"), "Hello")
+        assert await chat.personal("demo", Principal(subject, Role.viewer, "*", "Eve")) == {"muted": None}
 
 
 async def test_the_name_of_a_token_is_made_safe(chat: Chat) -> None:
@@ -164,10 +169,10 @@ async def test_a_repeated_key_is_answered_even_in_slow_mode_and_when_muted(chat:
     assert await texts(chat) == []
 
 
-@pytest.mark.parametrize("key", ["", "x" * 129, "ä", "\x00", "a\nb", "\ud800"])
-async def test_a_bad_key_is_refused(chat: Chat, key: str) -> None:
-    with refused(Kind.invalid_field, "key"):
-        await chat.post("demo", ANN, "Hello", key=key)
+async def test_a_bad_key_is_refused(chat: Chat) -> None:
+    for key in ["", "x" * 129, "ä", "\x00", "a\nb", "\ud800"]:
+        with refused(Kind.invalid_field, "key"):
+            await chat.post("demo", ANN, "Hello", key=key)
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -190,18 +195,15 @@ async def test_history_is_read_backwards_page_by_page(chat: Chat, clock: ManualC
     assert await chat.history("demo", before=older[0].id) == []
 
 
-@pytest.mark.parametrize("before", ["", "x", "\x00", "\ud800", "0" * 31, "G" * 32])
-async def test_a_bad_cursor_is_refused(chat: Chat, before: str) -> None:
-    with refused(Kind.invalid_field, "before"):
-        await chat.history("demo", before=before)
-    with refused(Kind.invalid_field, "before"):
-        await chat.log("demo", MOD, before=before)
-
-
-@pytest.mark.parametrize("limit", [0, -1, CHAT_HISTORY_SHOWN + 1, 10**9])
-async def test_a_bad_limit_is_refused(chat: Chat, limit: int) -> None:
-    with refused(Kind.invalid_field, "limit"):
-        await chat.history("demo", limit=limit)
+async def test_a_bad_page_is_refused(chat: Chat) -> None:
+    for before in ["", "x", "\x00", "\ud800", "0" * 31, "G" * 32]:
+        with refused(Kind.invalid_field, "before"):
+            await chat.history("demo", before=before)
+        with refused(Kind.invalid_field, "before"):
+            await chat.log("demo", MOD, before=before)
+    for limit in [0, -1, CHAT_HISTORY_SHOWN + 1, 10**9]:
+        with refused(Kind.invalid_field, "limit"):
+            await chat.history("demo", limit=limit)
 
 
 async def test_each_show_has_a_chat_of_its_own(chat: Chat, shows: Shows) -> None:
@@ -260,10 +262,10 @@ async def test_slow_mode_holds_for_posts_at_once(chat: Chat) -> None:
     assert len(await texts(chat)) == 1
 
 
-@pytest.mark.parametrize("seconds", [-1, SLOW_MODE_S_MAX + 1, 10**12])
-async def test_slow_mode_has_bounds(chat: Chat, outlet: Recorder, seconds: int) -> None:
-    with refused(Kind.invalid_field, "seconds"):
-        await chat.set_slow_mode("demo", MOD, seconds)
+async def test_slow_mode_has_bounds(chat: Chat, outlet: Recorder) -> None:
+    for seconds in [-1, SLOW_MODE_S_MAX + 1, 10**12]:
+        with refused(Kind.invalid_field, "seconds"):
+            await chat.set_slow_mode("demo", MOD, seconds)
     assert outlet.told == []
 
 
@@ -300,10 +302,10 @@ async def test_a_deleted_message_leaves_screens_and_history(
     assert [(entry.action, entry.message_id) for entry in await chat.log("demo", MOD)] == [("delete", said[0].id)]
 
 
-@pytest.mark.parametrize("message_id", BAD_TEXTS)
-async def test_an_unknown_message_is_not_deleted(chat: Chat, message_id: str) -> None:
-    with refused(Kind.unknown_message, "id"):
-        await chat.delete("demo", MOD, message_id)
+async def test_an_unknown_message_is_not_deleted(chat: Chat) -> None:
+    for message_id in BAD_TEXTS:
+        with refused(Kind.unknown_message, "id"):
+            await chat.delete("demo", MOD, message_id)
 
 
 async def test_a_timeout_clears_tells_and_ends(chat: Chat, clock: ManualClock, outlet: Recorder) -> None:
@@ -369,13 +371,14 @@ async def test_the_newest_decision_holds(chat: Chat, clock: ManualClock) -> None
     await chat.post("demo", ANN, "sorry")
 
 
-@pytest.mark.parametrize("viewer_id", BAD_TEXTS)
-async def test_nobody_unknown_is_muted(chat: Chat, viewer_id: str) -> None:
-    for call in [
-        chat.timeout("demo", MOD, viewer_id, 5), chat.ban("demo", MOD, viewer_id), chat.unban("demo", MOD, viewer_id),
-    ]:  # fmt: skip
-        with refused(Kind.unknown_viewer, "viewer_id"):
-            await call
+async def test_nobody_unknown_is_muted(chat: Chat) -> None:
+    for viewer_id in BAD_TEXTS:
+        for call in [
+            chat.timeout("demo", MOD, viewer_id, 5), chat.ban("demo", MOD, viewer_id),
+            chat.unban("demo", MOD, viewer_id),
+        ]:  # fmt: skip
+            with refused(Kind.unknown_viewer, "viewer_id"):
+                await call
 
 
 async def test_moderators_are_not_muted(chat: Chat, clock: ManualClock) -> None:
