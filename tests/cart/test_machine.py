@@ -22,8 +22,8 @@ from live.service import Shows
 from tests.cart.conftest import Screens, product, stock, viewer
 
 T = TypeVar("T")
-SKUS = ("CUP", "MUG-BLUE", "MUG-RED")
-VIEWERS = ("ada", "bob", "eve")
+SKUS = ("CUP", "MUG-RED")
+VIEWERS = ("ada", "bob")
 EXPECTED = {
     Kind.sold_out, Kind.hold_expired, Kind.not_in_cart, Kind.invalid_quantity, Kind.cart_empty, Kind.payment_refused,
 }  # fmt: skip
@@ -34,8 +34,13 @@ class Till:
 
     name = "till"
     broke = False
+    takes_s = 0
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
 
     async def authorise(self, order: Order) -> None:
+        self._clock.advance(self.takes_s)
         if self.broke:
             raise PaymentRefused("No money.")
 
@@ -52,7 +57,7 @@ class Stampede(RuleBasedStateMachine):
         self.database = database
         self.shows = shows
         self.clock = clock
-        self.till = Till()
+        self.till = Till(clock)
         self.shop = Shop(database, shows, clock, payment=self.till)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -79,7 +84,6 @@ class Stampede(RuleBasedStateMachine):
                 product("cup", VariantEntry(sku="CUP", price_minor=1000, stock=6)),
                 product(
                     "mug",
-                    VariantEntry(sku="MUG-BLUE", title="Blue", price_minor=1500, list_price_minor=2000, stock=3),
                     VariantEntry(sku="MUG-RED", title="Red", price_minor=1500, stock=1),
                     title="Mug",
                 ),
@@ -94,7 +98,7 @@ class Stampede(RuleBasedStateMachine):
     def add_keyed(self, who: str, sku: str, key: str) -> None:
         self.attempt(self.shop.add("demo", viewer(who), sku, key=f"{key}-{sku}"))
 
-    @rule(who=st.sampled_from(VIEWERS), sku=st.sampled_from(SKUS), quantity=st.integers(1, 7))
+    @rule(who=st.sampled_from(VIEWERS), sku=st.sampled_from(SKUS), quantity=st.integers(1, 4))
     def change(self, who: str, sku: str, quantity: int) -> None:
         self.attempt(self.shop.change("demo", viewer(who), sku, quantity))
 
@@ -102,9 +106,9 @@ class Stampede(RuleBasedStateMachine):
     def remove(self, who: str, sku: str) -> None:
         self.attempt(self.shop.remove("demo", viewer(who), sku))
 
-    @rule(who=st.sampled_from(VIEWERS), broke=st.booleans())
-    def check_out(self, who: str, broke: bool) -> None:
-        self.till.broke = broke
+    @rule(who=st.sampled_from(VIEWERS), broke=st.booleans(), takes_s=st.sampled_from([0, 301, 601]))
+    def check_out(self, who: str, broke: bool, takes_s: int) -> None:
+        self.till.broke, self.till.takes_s = broke, takes_s
         self.attempt(self.shop.checkout("demo", viewer(who), name="Ada", email="ada@example.com"))
 
     @rule(seconds=st.sampled_from([1, 299, 301]))
@@ -173,7 +177,7 @@ async def test_the_books_stay_right(database: Database, shows: Shows, clock: Man
         cast("type[Stampede]", lambda: Stampede(loop, database, shows, clock)),
         settings=settings(
             max_examples=15 if sqlite else 10,
-            stateful_step_count=20,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
