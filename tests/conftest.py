@@ -1,9 +1,9 @@
 """Fixtures that every part shares: real stores, a clock that obeys, and a loop that must never block."""
 
 import os
-import pwd
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,11 +16,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from live.core.clock import ManualClock
 from live.core.database import Database, migrate
 
-
 # Work of the start and the end of a process, when nobody waits for the loop.
 _MAY_BLOCK = {
     "live/core/database.py": {"_sqlite_engine", "_upgrade", "_at_head"},
-    "live/core/valkey.py": {"__init__", "start", "stop", "_end", "_launch", "_release_watcher", "_lock", "_socket_path"},
+    "live/core/valkey.py": {"start", "stop", "_end", "_launch", "_release_watcher"},
     "asyncpg/connect_utils.py": {"_parse_connect_dsn_and_args"},  # looks for ~/.pgpass at each connect
 }
 
@@ -49,20 +48,17 @@ def _postgresql_bin() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The socket folder of a private PostgreSQL server with a migrated template database."""
     binaries = _postgresql_bin()
     if binaries is None:
         pytest.fail("PostgreSQL is not installed: run `make test`, or install your system's postgresql package")
-    folder = tmp_path_factory.mktemp("pg")
+    # Not under pytest's own folder: other users may not look into that, and later runs clear it away.
+    folder = Path(tempfile.mkdtemp(prefix="showcart-pg-"))
     # PostgreSQL refuses to run as root; its package brings a user for that.
     user = "postgres" if os.geteuid() == 0 else None
     if user:
-        account = pwd.getpwnam(user)
-        os.chown(folder, account.pw_uid, account.pw_gid)
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent.name.startswith(("pytest-", "popen-")):
-                parent.chmod(0o755)
+        shutil.chown(folder, user)
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(
@@ -78,6 +74,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield str(folder)
     finally:
         run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -132,6 +132,11 @@ def _sqlite_engine(url: str, begin: str) -> AsyncEngine:
         cursor.execute(f"PRAGMA busy_timeout={int(DATABASE_WAIT_S * 1000)}")
         cursor.close()
 
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def roll_back(connection: Any, _record: object, _error: object) -> None:
+        # A statement that was cancelled leaves its cursor open; as long as that lives, so does the write lock.
+        connection.run_async(lambda driver: driver.rollback())
+
     @event.listens_for(engine.sync_engine, "begin")
     def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
