@@ -111,10 +111,12 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             clock,
             authorise_publisher=shows.authorise_publisher,
             show_exists=show_exists,
+            show_open=shows.check_open,
             on_publisher=publisher_changed,
             on_statistics=video_figures,
             registry=metrics.registry,
         )
+        shows.when_over = media.end_show
         await shows.forget_publishers()
         await media.start()
         stack.push_async_callback(media.stop)

@@ -43,7 +43,8 @@ class Shows:
     """The shows of this installation.
 
     `products` turns product ids into whole products, in the same order, leaving out unknown ones; app.py sets it
-    to the catalogue's. `tokens` None: only stream keys may publish.
+    to the catalogue's. `tokens` None: only stream keys may publish. `when_over` hears of each show that has ended;
+    app.py sets it to what hangs up the show's video.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Shows:
         # as many pins as the pool has connections would wait for each other for ever.
         self._catalogue = asyncio.Lock()
         self.products = products
+        self.when_over: Callable[[str], None] = lambda _show_id: None
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A write transaction whose announcements are published after COMMIT, in commit order.
@@ -188,7 +190,10 @@ class Shows:
     async def transition(self, show_id: str, to: ShowState) -> Show:
         """The host moves the show; raises `Problem` unknown_show, and what `shows.transition` raises."""
         async with self._changing(show_id) as (tx, show):
-            return await _save(tx, show, shows.transition(show, to, tx.now_ms))
+            changed = await _save(tx, show, shows.transition(show, to, tx.now_ms))
+        if changed.state in OVER:
+            self.when_over(show_id)
+        return changed
 
     async def publisher_changed(self, show_id: str, present: bool) -> Show:
         """Video arrives now, or no longer; the show may go live by it. Raises `Problem` unknown_show."""
@@ -310,11 +315,10 @@ class Shows:
     async def authorise_publisher(self, show_id: str, bearer: str) -> None:
         """Let pass whoever may publish to the show: a stream key of the show, or a token with the role host.
 
-        Raises `Problem` unknown_show, token_missing, token_invalid, token_expired, role_forbidden,
-        show_forbidden, and illegal_transition when the show is over.
+        Raises `Problem` unknown_show, token_missing, token_invalid, token_expired, role_forbidden, show_forbidden.
         """
         async with self._database.read() as conn:
-            show = await self.find(conn, show_id)
+            await self.find(conn, show_id)
             if not bearer:
                 raise Problem(Kind.token_missing)
             owner = await store.show_of_stream_key(conn, hash_stream_key(bearer))
@@ -324,6 +328,10 @@ class Shows:
             if self._tokens is None:
                 raise Problem(Kind.token_invalid)
             self._tokens.verify(bearer).require(Role.host, show_id)
+
+    async def check_open(self, show_id: str) -> None:
+        """Raises `Problem` unknown_show, and illegal_transition when the show is over: nobody publishes to it."""
+        show = await self.get(show_id)
         if show.state in OVER:
             raise Problem(Kind.illegal_transition, "The show is over.", extra={"state": show.state.value})
 

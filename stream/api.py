@@ -101,11 +101,14 @@ class _Resource:
         show: str = request.path_params["show"]
         if self._role is Role.publisher:
             await self._media.authorise_publisher(show, _bearer(request))
-        await self._media.show_exists(show)
+        else:
+            await self._media.show_exists(show)
         return show
 
     async def _post(self, request: Request) -> Response:
         show = await self._admit(request)
+        if self._role is Role.publisher:  # a session of a show that has ended can still be given back
+            await self._media.show_open(show)
         _require_type(request, SDP)
         offer = await _text(request)
         create: Callable[[str, str], Created]

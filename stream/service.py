@@ -60,6 +60,7 @@ class Media:
         *,
         authorise_publisher: Callable[[str, str], Awaitable[None]],
         show_exists: Callable[[str], Awaitable[None]],
+        show_open: Callable[[str], Awaitable[None]],
         on_publisher: Callable[[str, bool], Awaitable[None]],
         on_statistics: Callable[[str, dict[str, Any]], Awaitable[None]],
         registry: CollectorRegistry | None = None,
@@ -67,12 +68,14 @@ class Media:
     ) -> None:
         """`worker` counts from 0 and is added to the media port; `registry` None: no Prometheus figures.
 
-        `authorise_publisher` and `show_exists` raise `Problem`. `on_publisher` hears of each change, in order, and
-        again after it has raised; `on_statistics` once a second for each show on air.
+        `authorise_publisher`, `show_exists` and `show_open` (asked for new publishers) raise `Problem`.
+        `on_publisher` hears of each change, in order, and again after it has raised; `on_statistics` once a second
+        for each show on air.
         """
         self.now = clock.monotonic
         self.authorise_publisher = authorise_publisher
         self.show_exists = show_exists
+        self.show_open = show_open
         self.port = IcePort()
         self.counts = self.port.counts
         self.ended: Counter[tuple[str, str]] = Counter()
@@ -195,6 +198,12 @@ class Media:
     def delete(self, show: str, role: Role, session_id: str) -> None:
         """End a session on its owner's wish. Raises `Problem` unknown_session."""
         self.end(self._connection(show, role, session_id), Reason.deleted)
+
+    def end_show(self, show: str) -> None:
+        """The show is over: hang up on its publisher and its viewers."""
+        if stage := self.stages.get(show):
+            for connection in list(stage.connections.values()):
+                self.end(connection, Reason.show_over)
 
     def end(self, connection: Connection, reason: Reason) -> None:
         """End a session, whatever its state; ending twice does no harm."""

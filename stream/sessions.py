@@ -56,6 +56,7 @@ class Reason(enum.Enum):
     consent_expired = "consent_expired"
     evicted = "evicted"
     codec_changed = "codec_changed"
+    show_over = "show_over"
     shutdown = "shutdown"
 
 

@@ -37,6 +37,7 @@ async def stage() -> AsyncIterator[tuple[Media, int]]:
         SystemClock(),
         authorise_publisher=_nothing,
         show_exists=_nothing,
+        show_open=_nothing,
         on_publisher=_nothing,
         on_statistics=_nothing,
     )

@@ -498,8 +498,15 @@ async def test_without_tokens_only_stream_keys_publish(database: Database, clock
 
 @pytest.mark.parametrize("state", [ShowState.ended, ShowState.replayable])
 async def test_nobody_publishes_to_a_show_that_is_over(shows: Shows, state: ShowState) -> None:
+    ended: list[str] = []
+    shows.when_over = ended.append
+    await shows.create("other", "Other")
     await bring(shows, state)
+    assert set(ended) == {"demo"}
+    await shows.check_open("other")
+    with refused(Kind.illegal_transition):
+        await shows.check_open("demo")
+    with refused(Kind.unknown_show):
+        await shows.check_open("nobody")
     _, secret = await shows.create_stream_key("demo")
-    for bearer in (secret, "demo"):
-        with refused(Kind.illegal_transition):
-            await shows.authorise_publisher("demo", bearer)
+    await shows.authorise_publisher("demo", secret)  # to give back a session that it still has

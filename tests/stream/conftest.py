@@ -39,12 +39,14 @@ class House:
         self.registry = CollectorRegistry()
         self.told: list[tuple[str, bool]] = []
         self.figures: list[dict[str, Any]] = []
+        self.over: set[str] = set()  # shows that have ended
         self.failures = 0  # how often telling fails before it works
         self.media = Media(
             Settings(host=host, port=0, secret="only for this test"),
             self.clock,
             authorise_publisher=self._authorise,
             show_exists=self._exists,
+            show_open=self._open,
             on_publisher=self._on_publisher,
             on_statistics=self._on_statistics,
             registry=self.registry,
@@ -58,6 +60,11 @@ class House:
     async def _exists(self, show: str) -> None:
         if show not in ("demo", "other"):
             raise Problem(Kind.unknown_show)
+
+    async def _open(self, show: str) -> None:
+        await self._exists(show)
+        if show in self.over:
+            raise Problem(Kind.illegal_transition)
 
     async def _on_publisher(self, show: str, present: bool) -> None:
         if self.failures:

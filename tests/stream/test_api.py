@@ -181,6 +181,22 @@ async def test_delete_frees_ignores_if_match_and_is_404_the_second_time(house: H
     await until(lambda: house.told == [("demo", True), ("demo", False)])
 
 
+async def test_a_show_that_is_over_hangs_up_and_takes_no_publisher(house: House, client: Make) -> None:
+    publisher, viewer, elsewhere = client(), client(), client()
+    await house.enter(publisher, "whip")
+    await house.enter(viewer, "whep")
+    kept = (await house.post("whip", elsewhere.offer("sendonly", ("h264",)), "other")).headers["location"]
+    house.over.add("demo")
+    house.media.end_show("demo")
+    house.media.end_show("demo")
+    await asyncio.wait_for(publisher.closed.wait(), 5)
+    await asyncio.wait_for(viewer.closed.wait(), 5)
+    refused(await house.post("whip", publisher.offer("sendonly", ("h264",))), Kind.illegal_transition)
+    assert [f"/whip/other/{session_id}" for session_id in house.media.sessions] == [kept]
+    house.over.add("other")
+    assert (await house.http.delete(kept, headers=BEARER)).status_code == 200, "its session can be given back"
+
+
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 async def test_get_and_head_have_no_content(house: House, client: Make, endpoint: str) -> None:
     await house.enter(client(), "whip")
