@@ -55,6 +55,12 @@ class Quantity(msgspec.Struct, forbid_unknown_fields=True):
     quantity: int
 
 
+class Extend(msgspec.Struct, forbid_unknown_fields=True):
+    """Whose time starts again."""
+
+    sku: str
+
+
 class Remove(msgspec.Struct, forbid_unknown_fields=True):
     """What to take out of the cart."""
 
@@ -153,6 +159,11 @@ class _Operations:
         sku = request.path_params["sku"]
         return _respond(await self._shop.change(_show(request), _viewer(request), sku, body.quantity, key=key))
 
+    async def extend(self, request: Request) -> Response:
+        """Only what has not expired gets its full time again, and only so often."""
+        key = idempotency_key(request)
+        return _respond(await self._shop.extend(_show(request), _viewer(request), request.path_params["sku"], key=key))
+
     async def remove(self, request: Request) -> Response:
         """What is not there is out of the cart already."""
         key = idempotency_key(request)
@@ -209,6 +220,8 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
                errors=taking, keyed=True),
         viewer("PATCH", f"{cart}/lines/{{sku}}", on.change, "Change a quantity", body=Quantity, result=CartView,
                errors=(*taking, Kind.hold_expired, Kind.not_in_cart), keyed=True),
+        viewer("POST", f"{cart}/lines/{{sku}}/extend", on.extend, "Hold something for longer", result=CartView,
+               errors=(*line, Kind.hold_expired, Kind.hold_final, Kind.not_in_cart), keyed=True),
         viewer("DELETE", f"{cart}/lines/{{sku}}", on.remove, "Take something out of the cart", result=CartView,
                errors=line, keyed=True),
         viewer("POST", "/api/shows/{show}/checkout", on.checkout, "Order what is in the cart", body=Buy,
@@ -237,6 +250,9 @@ def commands(registry: "Commands", shop: Shop) -> None:
     async def change(context: "Context", body: Change) -> dict[str, Any]:
         return (await shop.change(context.show, context.principal, body.sku, body.quantity, key=context.key)).body
 
+    async def extend(context: "Context", body: Extend) -> dict[str, Any]:
+        return (await shop.extend(context.show, context.principal, body.sku, key=context.key)).body
+
     async def remove(context: "Context", body: Remove) -> dict[str, Any]:
         return (await shop.remove(context.show, context.principal, body.sku, key=context.key)).body
 
@@ -255,6 +271,7 @@ def commands(registry: "Commands", shop: Shop) -> None:
     registry.add("cart.get", Nothing, get)
     registry.add("cart.add", Add, add)
     registry.add("cart.change", Change, change)
+    registry.add("cart.extend", Extend, extend)
     registry.add("cart.remove", Remove, remove)
     registry.add("cart.checkout", Buy, checkout)
 

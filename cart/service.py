@@ -135,10 +135,7 @@ class Shop:
 
         async def effect(moves: Moves, cart: str) -> dict[str, Any]:
             offer = await _offer(moves, sku)
-            hold = await _alive(moves, cart, offer)
-            if hold is None:
-                expired = await store.newest_state(moves.tx.conn, cart, sku) is HoldState.expired
-                raise Problem(Kind.hold_expired if expired else Kind.not_in_cart, field="sku")
+            hold = await _held(moves, cart, offer)
             if quantity > hold.quantity:
                 await _grow(moves, offer, hold, quantity, hold.expires_at_ms)
             elif quantity < hold.quantity:
@@ -149,6 +146,20 @@ class Shop:
             return {"cart": plain(await _tell(moves, hold))}
 
         return await self._once(show, principal, ("change", sku, quantity), key, effect)
+
+    async def extend(self, show: str, principal: Principal, sku: str, *, key: str | None = None) -> Answer:
+        """Give a hold that has not expired its full time again, for buyers who need longer (WCAG 2.2, 2.2.1): {cart}.
+
+        Raises `Problem` unknown_show, unknown_sku, hold_expired, hold_final, not_in_cart, checkout_running, key_reused.
+        """
+
+        async def effect(moves: Moves, cart: str) -> dict[str, Any]:
+            hold = await _held(moves, cart, await _offer(moves, sku))
+            expires_at_ms = hold.extended(moves.tx.now_ms, self._hold_ttl_ms)
+            await store.resize_hold(moves.tx.conn, hold.id, hold.quantity, expires_at_ms)
+            return {"cart": plain(await _tell(moves, hold))}
+
+        return await self._once(show, principal, ("extend", sku), key, effect)
 
     async def remove(self, show: str, principal: Principal, sku: str, *, key: str | None = None) -> Answer:
         """Take a SKU out of the cart, if it is there: {cart}. Raises `Problem` unknown_sku, checkout_running."""
@@ -248,6 +259,15 @@ async def _alive(moves: Moves, cart: str, offer: Offer) -> Hold | None:
     if hold.overdue(moves.tx.now_ms):
         await moves.end_holds([hold], HoldState.expired, Movement.expired)
         return None
+    return hold
+
+
+async def _held(moves: Moves, cart: str, offer: Offer) -> Hold:
+    """The cart's active hold; raises `Problem` hold_expired, not_in_cart, checkout_running."""
+    hold = await _alive(moves, cart, offer)
+    if hold is None:
+        expired = await store.newest_state(moves.tx.conn, cart, offer.sku) is HoldState.expired
+        raise Problem(Kind.hold_expired if expired else Kind.not_in_cart, field="sku")
     return hold
 
 

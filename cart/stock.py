@@ -22,7 +22,7 @@ from enum import Enum
 import msgspec
 
 from live.core.errors import Kind, Problem
-from live.core.limits import QUANTITY_MAX
+from live.core.limits import HOLD_EXTENSIONS_MAX, QUANTITY_MAX
 
 MAIN = "main"  # the only location so far
 
@@ -122,6 +122,21 @@ class Hold(msgspec.Struct, frozen=True):
     title: str
     variant: str
     picture: str
+
+    @property
+    def held_since_ms(self) -> int:
+        """When the hold began: the time in its UUIDv7 (RFC 9562, section 5.7), of the database's clock."""
+        return int(self.id[:12], 16)
+
+    def extended(self, now_ms: int, ttl_ms: int) -> int:
+        """The expiry when a living hold gets its full time of `ttl_ms` again; raises `Problem` hold_final.
+
+        Bounded by the hold's age, so that each of HOLD_EXTENSIONS_MAX full times can be used up before the next.
+        """
+        assert not self.overdue(now_ms), "an expired hold never comes back"
+        if now_ms - self.held_since_ms > HOLD_EXTENSIONS_MAX * ttl_ms:
+            raise Problem(Kind.hold_final, "Order it before its time is over.", field="sku", extra={"sku": self.sku})
+        return max(self.expires_at_ms, now_ms + ttl_ms)
 
     def overdue(self, now_ms: int) -> bool:
         """Whether its time has run out. The moment itself belongs to the others."""

@@ -80,6 +80,7 @@ class Kind(Enum):
     checkout_running = _Kind(5012, 409, "This cart is being paid for at the moment")
     not_in_cart = _Kind(5013, 404, "The cart does not hold this SKU")
     cart_full = _Kind(5014, 409, "The cart holds as many different things as it can")
+    hold_final = _Kind(5015, 409, "The hold was extended as often as it can be")
 
     @property
     def number(self) -> int:

@@ -154,6 +154,7 @@ MODERATION_LOG_LISTED_MAX = 100  # per page
 # --- commerce -------------------------------------------------------------------------------------------------
 HOLD_TTL_S = 600
 HOLD_SWEEP_INTERVAL_S = 1.0
+HOLD_EXTENSIONS_MAX = 10  # full hold times on top of the first; WCAG 2.2, 2.2.1 asks for ten at least
 QUANTITY_MAX = 100  # per SKU and cart
 CART_LINES_MAX = 50
 PRICE_MINOR_MAX = 10**10

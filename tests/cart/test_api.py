@@ -54,6 +54,8 @@ async def test_a_purchase_over_http(client: httpx.AsyncClient, bearer: Bearer) -
     assert (added.status_code, added.json()["hold"]["sku"]) == (201, "CUP")
     changed = await client.patch("/api/shows/demo/cart/lines/CUP", json={"quantity": 3}, headers=ada)
     assert (changed.status_code, changed.json()["cart"]["total_minor"]) == (200, 3000)
+    extended = await client.post("/api/shows/demo/cart/lines/CUP/extend", headers=ada)
+    assert (extended.status_code, extended.json()["cart"]["total_minor"]) == (200, 3000)
     await client.post("/api/shows/demo/cart/lines", json={"sku": "MUG-RED"}, headers=ada)
     removed = await client.delete("/api/shows/demo/cart/lines/MUG-RED", headers=ada)
     assert removed.json() == (await client.get("/api/shows/demo/cart", headers=ada)).json()
@@ -143,7 +145,7 @@ async def test_files_are_imported_over_http(client: httpx.AsyncClient, bearer: B
 
 def test_the_document_describes_every_operation(shop: Shop, shows: Shows) -> None:
     document = openapi(api.operations(shop, shows), "1")
-    assert len(document["paths"]) == 9
+    assert len(document["paths"]) == 10
     assert "Cart" in document["components"]["schemas"]
 
 
@@ -164,6 +166,8 @@ async def test_the_commands_of_the_socket(shop: Shop) -> None:
     assert (await run("cart.add", {"sku": "CUP", "quantity": 0}))["name"] == "invalid_quantity"
     assert (await run("cart.add", {"sku": "CUP", "quantity": "1"}))["field"] == "data.quantity"
     assert (await run("cart.change", {"sku": "CUP", "quantity": 2}))["cart"]["total_minor"] == 2000
+    assert (await run("cart.extend", {"sku": "CUP"}))["cart"]["total_minor"] == 2000
+    assert (await run("cart.extend", {"sku": "MUG-RED"}))["name"] == "not_in_cart"
     await run("cart.add", {"sku": "MUG-RED"})
     removed = await run("cart.remove", {"sku": "MUG-RED"})
     assert removed == await run("cart.get", {})

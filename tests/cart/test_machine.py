@@ -103,6 +103,10 @@ class Stampede(RuleBasedStateMachine):
         self.attempt(self.shop.change("demo", viewer(who), sku, quantity))
 
     @rule(who=st.sampled_from(VIEWERS), sku=st.sampled_from(SKUS))
+    def extend(self, who: str, sku: str) -> None:
+        self.attempt(self.shop.extend("demo", viewer(who), sku))
+
+    @rule(who=st.sampled_from(VIEWERS), sku=st.sampled_from(SKUS))
     def remove(self, who: str, sku: str) -> None:
         self.attempt(self.shop.remove("demo", viewer(who), sku))
 

@@ -13,7 +13,7 @@ from cart.stock import EFFECTS, LIVE, TRANSITIONS, Hold, HoldState, Level, Movem
 from live.core.codec import Malformed, convert
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
-from live.core.limits import CART_LINES_MAX, PRICE_MINOR_MAX, QUANTITY_MAX
+from live.core.limits import CART_LINES_MAX, HOLD_EXTENSIONS_MAX, PRICE_MINOR_MAX, QUANTITY_MAX
 
 HOLD = Hold(
     id="h1", cart="demo:ada", show="demo", viewer_id="ada", sku="CUP", location="main", quantity=2, price_minor=1000,
@@ -82,6 +82,22 @@ def test_every_state_has_its_transitions_and_living_ones_end() -> None:
 def test_the_last_moment_belongs_to_the_others() -> None:
     assert not HOLD.overdue(999)
     assert HOLD.overdue(1000)
+
+
+def test_a_hold_gets_so_many_full_times() -> None:
+    ttl_ms, since_ms = 1000, 5000
+    hold = msgspec.structs.replace(HOLD, id=uuid7(since_ms), expires_at_ms=7000)
+    assert hold.held_since_ms == since_ms
+    last_ms = since_ms + HOLD_EXTENSIONS_MAX * ttl_ms
+    for now_ms in (since_ms, last_ms):
+        living = msgspec.structs.replace(hold, expires_at_ms=now_ms + 1)
+        assert living.extended(now_ms, ttl_ms) == now_ms + ttl_ms
+    assert msgspec.structs.replace(hold, expires_at_ms=9000).extended(6000, ttl_ms) == 9000, "never shorter"
+    with pytest.raises(Problem, match="Order it") as caught:
+        msgspec.structs.replace(hold, expires_at_ms=last_ms + 2).extended(last_ms + 1, ttl_ms)
+    assert (caught.value.kind, caught.value.extra) == (Kind.hold_final, {"sku": "CUP"})
+    with pytest.raises(AssertionError):
+        hold.extended(7000, ttl_ms)
 
 
 def test_an_unpaid_hold_goes_back_while_it_has_time() -> None:

@@ -15,7 +15,7 @@ from live.core.auth import Principal, Role
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.errors import Kind, Problem
-from live.core.limits import CART_LINES_MAX, HOLD_TTL_S, QUANTITY_MAX
+from live.core.limits import CART_LINES_MAX, HOLD_EXTENSIONS_MAX, HOLD_TTL_S, QUANTITY_MAX
 from live.service import Shows
 from tests.cart.conftest import Screens, level, product, stock, viewer
 
@@ -226,6 +226,70 @@ async def test_an_expired_hold_never_comes_back(shop: Shop, clock: ManualClock, 
     assert (await refused(shop.add("demo", ADA, "MUG-RED"))).kind is Kind.sold_out
 
 
+async def test_a_buyer_who_needs_longer_gets_a_full_time_again(
+    shop: Shop, database: Database, screens: Screens, clock: ManualClock
+) -> None:
+    hold = (await shop.add("demo", ADA, "MUG-RED")).body["hold"]
+    screens.clear()
+    clock.advance(HOLD_TTL_S - 1)
+    answer = await shop.extend("demo", ADA, "MUG-RED")
+    line = hold | {"expires_at_ms": clock.now_ms() + HOLD_TTL_S * 1000}
+    assert answer.body == {"cart": {"lines": [line], "total_minor": 1500, "currency": "EUR"}}
+    assert screens.notices == [("demo", "ada", "cart.changed", answer.body | {"reason": "changed"})]
+    assert screens.stock("MUG-RED") == [], "no unit moved"
+    clock.advance(HOLD_TTL_S - 1)
+    assert await shop.keeper.sweep() == 0
+    assert (await refused(shop.add("demo", BOB, "MUG-RED"))).kind is Kind.sold_out
+    assert await level(database, "MUG-RED") == (1, 0, 1)
+
+
+async def test_only_a_living_hold_of_ones_own_can_be_extended(
+    shop: Shop, database: Database, clock: ManualClock
+) -> None:
+    await shop.add("demo", ADA, "MUG-RED")
+    assert (await refused(shop.extend("demo", BOB, "MUG-RED"))).kind is Kind.not_in_cart
+    assert (await refused(shop.extend("demo", ADA, "NOPE"))).kind is Kind.unknown_sku
+    assert (await refused(shop.extend("nowhere", ADA, "MUG-RED"))).kind is Kind.unknown_show
+    clock.advance(HOLD_TTL_S)
+    assert (await refused(shop.extend("demo", ADA, "MUG-RED"))).kind is Kind.hold_expired, "before the sweep"
+    await shop.keeper.sweep()
+    assert (await refused(shop.extend("demo", ADA, "MUG-RED"))).kind is Kind.hold_expired, "and after it"
+    await shop.add("demo", BOB, "MUG-RED")
+    assert (await refused(shop.extend("demo", ADA, "MUG-RED"))).kind is Kind.hold_expired
+    assert await level(database, "MUG-RED") == (1, 0, 1)
+
+
+async def test_a_hold_is_extended_so_often_and_no_more(shop: Shop, clock: ManualClock) -> None:
+    await shop.add("demo", ADA, "CUP")
+    for _ in range(HOLD_EXTENSIONS_MAX):
+        clock.advance(HOLD_TTL_S - 1)
+        await shop.extend("demo", ADA, "CUP")
+    clock.advance(HOLD_TTL_S - 1)
+    problem = await refused(shop.extend("demo", ADA, "CUP"))
+    assert (problem.kind, problem.field, problem.extra) == (Kind.hold_final, "sku", {"sku": "CUP"})
+    assert len((await shop.cart("demo", ADA)).lines) == 1, "what is left of its time stays"
+    await shop.checkout("demo", ADA, name="Ada", email="ada@example.com")
+
+
+async def test_what_is_being_paid_for_is_not_extended(shop: Shop, database: Database, clock: ManualClock) -> None:
+    await shop.add("demo", ADA, "CUP")
+    async with database.write() as conn:
+        await conn.execute(text("UPDATE hold SET state = 'claiming', claim_until_ms = 0"))
+    assert (await refused(shop.extend("demo", ADA, "CUP"))).kind is Kind.checkout_running
+
+
+async def test_an_extension_is_done_once_a_key(shop: Shop, clock: ManualClock) -> None:
+    await shop.add("demo", ADA, "CUP")
+    clock.advance(60)
+    first = await shop.extend("demo", ADA, "CUP", key="k1")
+    clock.advance(60)
+    again = await shop.extend("demo", ADA, "CUP", key="k1")
+    assert (again.replayed, again.body) == (True, first.body)
+    cart = await shop.cart("demo", ADA)
+    assert cart.lines[0].expires_at_ms == first.body["cart"]["lines"][0]["expires_at_ms"]
+    assert (await refused(shop.extend("demo", ADA, "MUG-RED", key="k1"))).kind is Kind.key_reused
+
+
 async def test_the_sweep_works_through_more_than_one_batch(
     shop: Shop, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,7 +388,7 @@ async def test_carts_with_the_same_skus_in_other_orders_never_wait_for_each_othe
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one writer
-@pytest.mark.parametrize("verb", ["change", "checkout"])
+@pytest.mark.parametrize("verb", ["change", "extend", "checkout"])
 async def test_a_sweep_waits_for_whoever_has_a_level_locked(
     shop: Shop, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
@@ -337,7 +401,7 @@ async def test_a_sweep_waits_for_whoever_has_a_level_locked(
             return bool(await conn.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
 
     # The last look at the hold of each verb.
-    name = {"change": "live_hold", "checkout": "newest_state"}[verb]
+    name = {"change": "live_hold", "extend": "live_hold", "checkout": "newest_state"}[verb]
     look = getattr(store, name)
 
     async def look_and_let_the_time_run_out(*arguments: Any) -> Any:
@@ -351,10 +415,12 @@ async def test_a_sweep_waits_for_whoever_has_a_level_locked(
     monkeypatch.setattr(store, name, look_and_let_the_time_run_out)
     if verb == "change":
         await shop.change("demo", ADA, "CUP", 2)
+    elif verb == "extend":
+        await shop.extend("demo", ADA, "CUP")
     else:
         await shop.checkout("demo", ADA, name="Ada", email="ada@example.com")
     await sweeps[0]
-    assert await level(database, "CUP") == ((10, 0, 0) if verb == "change" else (10, 3, 0))
+    assert await level(database, "CUP") == ((10, 3, 0) if verb == "checkout" else (10, 0, 0))
     assert await shop.keeper.reconcile() == []
 
 
