@@ -32,7 +32,6 @@ from cart import demo
 from cart.demo import DEMO_SHOW
 from cart.importer import ImportReport, import_products
 from cart.service import Shop
-from chat.messages import clean_name
 from chat.service import Chat
 from live.core import rest
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
@@ -47,6 +46,7 @@ from live.core.limits import TOKEN_TTL_S
 from live.core.metrics import CONTENT_TYPE, Metrics
 from live.core.server import Server, listen
 from live.core.settings import Settings
+from live.core.text import clean_name
 from live.core.valkey import EmbeddedValkey, FolderInUse
 from live.realtime.gateway import Commands, Gateway
 from live.realtime.hub import Hub
@@ -201,7 +201,7 @@ async def _running(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def build(settings: Settings, parts: Parts) -> Starlette:
     """The Starlette application over open parts."""
     operations = [
-        *live.api.operations(parts.shows, parts.tokens, clean_name),
+        *live.api.operations(parts.shows, parts.tokens),
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.shop, parts.shows),
     ]

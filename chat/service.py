@@ -24,6 +24,7 @@ from live.core.limits import (
     MODERATION_LOG_LISTED_MAX,
     VIEWER_ID_CHARS_MAX,
 )
+from live.core.text import shown_name
 from live.service import Shows, Transaction
 from live.timeline import show_clock
 
@@ -55,7 +56,7 @@ class Chat:
         text = messages.clean_text(text)
         _check_key(key)
         _check_subject(author)
-        viewer = Author(id=author.subject, name=messages.shown_name(author.name), role=author.role.value)
+        viewer = Author(id=author.subject, name=shown_name(author.name), role=author.role.value)
         exempt = moderation.is_exempt(author, show_id)
         async with self._database.read() as conn:
             await self._shows.find(conn, show_id)

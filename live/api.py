@@ -1,19 +1,18 @@
 """Shows over HTTP (`/api/shows…`, `/api/guests`) and over WebSocket (`show.*`)."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 
-from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
+from live.core.auth import ALL_SHOWS, Role, Tokens
 from live.core.errors import Kind, Problem
-from live.core.ids import uuid7
-from live.core.limits import GUEST_TOKEN_TTL_S, SHOWS_LISTED_MAX, TIMELINE_EVENTS_LISTED_MAX
+from live.core.limits import SHOWS_LISTED_MAX, TIMELINE_EVENTS_LISTED_MAX
 from live.core.rest import Operation, idempotency_key, principal_of
 from live.realtime.commands import Commands, Context
-from live.realtime.protocol import Viewer
+from live.realtime.doorman import new_guest
+from live.realtime.protocol import Viewer, wire_viewer
 from live.service import Shows
 from live.shows import Show, ShowState
 from live.store import StreamKey
@@ -151,10 +150,9 @@ def query_number(request: Request, name: str, default: int) -> int:
 
 
 class _Operations:
-    def __init__(self, shows: Shows, tokens: Tokens, clean_name: Callable[[str], str]) -> None:
+    def __init__(self, shows: Shows, tokens: Tokens) -> None:
         self._shows = shows
         self._tokens = tokens
-        self._clean_name = clean_name
 
     async def list_shows(self, request: Request) -> ShowPage:
         """Drafts are listed for a host of all shows only."""
@@ -225,16 +223,13 @@ class _Operations:
 
     async def create_guest(self, _request: Request, body: NewGuest) -> Guest:
         """A token to chat and buy with over HTTP; a socket gives its guests one by itself."""
-        subject = f"guest-{uuid7()}"
-        name = f"Guest {subject[-4:]}" if body.name is None else self._clean_name(body.name)
-        principal = Principal(subject=subject, role=Role.viewer, show=ALL_SHOWS, name=name)
-        viewer = Viewer(id=subject, name=name, role=Role.viewer.value)
-        return Guest(token=self._tokens.sign(principal, GUEST_TOKEN_TTL_S), viewer=viewer)
+        guest, token = new_guest(self._tokens, body.name)
+        return Guest(token=token, viewer=wire_viewer(guest))
 
 
-def operations(shows: Shows, tokens: Tokens, clean_name: Callable[[str], str]) -> list[Operation]:
-    """The HTTP operations of shows. `clean_name` makes a viewer's name safe, or raises `Problem` (the chat's)."""
-    on = _Operations(shows, tokens, clean_name)
+def operations(shows: Shows, tokens: Tokens) -> list[Operation]:
+    """The HTTP operations of shows."""
+    on = _Operations(shows, tokens)
     show, unknown = "/api/shows/{show}", (Kind.unknown_show,)
 
     def host(method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:

@@ -38,7 +38,6 @@ COMMANDS_REFUSED_MAX = 100  # a socket that goes on sending when refused this of
 COMMANDS_REFUSED_PER_S = 2.0  # ... unless it does so slower than this
 RECOVER_COST = 5  # of a socket's commands: a recovery reads the history
 MESSAGE_ID_CHARS_MAX = 64
-VIEWER_NAME_BYTES_MAX = 256
 BATCH_INTERVAL_S = 0.025
 BATCH_INTERVAL_S_MAX = 0.1  # a large audience takes long to write to; then batches grow
 BATCH_EVENTS_MAX = 1000  # waiting in one worker for one show; more, and its viewers take a snapshot

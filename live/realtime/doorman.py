@@ -14,10 +14,9 @@ from live.core.clock import Clock
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.core.limits import GUEST_TOKEN_TTL_S, RETRY_AFTER_FULL_S
+from live.core.text import clean_name
 from live.realtime.commands import Context
-from live.realtime.names import clean_name
-from live.realtime.protocol import Connect
-from live.realtime.protocol import Viewer as WireViewer
+from live.realtime.protocol import Connect, wire_viewer
 
 
 class Admitted(NamedTuple):
@@ -44,9 +43,7 @@ class Doorman:
     def admit(self, show: str, connect: Connect) -> Admitted:
         """Who connects; raises `Problem` token_invalid, token_expired, show_forbidden or invalid_field."""
         if connect.token is None:
-            name = f"Guest {secrets.randbelow(10_000):04d}" if connect.name is None else clean_name(connect.name)
-            principal = Principal(subject=f"g{uuid7()}", role=Role.viewer, show=ALL_SHOWS, name=name)
-            token = self._tokens.sign(principal, GUEST_TOKEN_TTL_S)
+            principal, token = new_guest(self._tokens, connect.name)
             return Admitted(principal, token, self._expires_s(token))
         principal = self._tokens.verify(connect.token)
         principal.require(Role.viewer, show)
@@ -60,8 +57,7 @@ class Doorman:
         principal = msgspec.structs.replace(old, name=clean_name(body.name))
         token = self._tokens.sign(principal, GUEST_TOKEN_TTL_S)
         context.become(principal)
-        viewer = WireViewer(id=principal.subject, name=principal.name, role=principal.role.value)
-        return {"viewer": msgspec.to_builtins(viewer), "token": token}
+        return {"viewer": wire_viewer(principal), "token": token}
 
     def _expires_s(self, token: str) -> float | None:
         """When a verified token expires. Only its own claim is read here; the signature was checked before."""
@@ -71,6 +67,13 @@ class Doorman:
         except (ValueError, KeyError, binascii.Error):
             return None  # the demo's well-known token
         return self._clock.monotonic() + float(expires) - self._clock.now_ms() / 1000
+
+
+def new_guest(tokens: Tokens, name: str | None) -> tuple[Principal, str]:
+    """A guest and its token. `name` None: the server finds one. Raises `Problem` invalid_field."""
+    name = f"Guest {secrets.randbelow(10_000):04d}" if name is None else clean_name(name)
+    principal = Principal(subject=f"g{uuid7()}", role=Role.viewer, show=ALL_SHOWS, name=name)
+    return principal, tokens.sign(principal, GUEST_TOKEN_TTL_S)
 
 
 def refusal(scope: Mapping[str, Any], origins: frozenset[str], *, full: bool) -> Problem | None:

@@ -34,8 +34,7 @@ from live.realtime.commands import Commands, Context
 from live.realtime.doorman import Doorman, Rename, refusal
 from live.realtime.frames import frame
 from live.realtime.hub import Hub
-from live.realtime.protocol import SUBPROTOCOLS, Bye, Command, Connect, Recover, Refused, ServerMessage
-from live.realtime.protocol import Viewer as WireViewer
+from live.realtime.protocol import SUBPROTOCOLS, Bye, Command, Connect, Recover, Refused, ServerMessage, wire_viewer
 from live.realtime.recovery import Recovery
 from live.realtime.session import Answer, Do, Join, Resume, Session, Shut
 from live.realtime.transport import EXTENSION, OrdinarySocket, Socket
@@ -280,11 +279,6 @@ class Gateway:
         for connection in [c for c in connections if c.session.overdue(now_s)]:
             if close := connection.session.tick(now_s):
                 self._shut(connection, close)
-
-
-def wire_viewer(principal: Principal) -> WireViewer:
-    """How a principal is shown to clients."""
-    return WireViewer(id=principal.subject, name=principal.name, role=principal.role.value)
 
 
 async def _reject(scope: Scope, send: Send, problem: Problem) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from live.core.auth import Principal
 from live.core.codec import Encoding
 from live.core.position import Position as Position
 
@@ -65,6 +66,11 @@ class Viewer(msgspec.Struct, frozen=True):
     id: str
     name: str
     role: str
+
+
+def wire_viewer(principal: Principal) -> Viewer:
+    """How a principal is shown to clients."""
+    return Viewer(id=principal.subject, name=principal.name, role=principal.role.value)
 
 
 class Event(msgspec.Struct, tag="event", frozen=True):

@@ -27,8 +27,7 @@ from live.core.position import Position
 from live.realtime.channel import Channel, Snapshot, Viewer
 from live.realtime.frames import frame, spliced
 from live.realtime.hub import Hub
-from live.realtime.protocol import Connected, Event, ServerMessage
-from live.realtime.protocol import Viewer as WireViewer
+from live.realtime.protocol import Connected, Event, ServerMessage, wire_viewer
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 5  # at a snapshot that is not outdated by more events than are kept when it is built
@@ -132,10 +131,9 @@ class Recovery:
     def _connected(
         self, viewer: Viewer, message_id: str, position: Position, personal: dict[str, Any], token: str | None
     ) -> Connected:
-        who = viewer.principal
         return Connected(
             id=message_id,
-            viewer=WireViewer(id=who.subject, name=who.name, role=who.role.value),
+            viewer=wire_viewer(viewer.principal),
             position=position,
             recovered=False,
             time_ms=self._clock.now_ms(),

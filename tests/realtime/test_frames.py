@@ -1,18 +1,14 @@
-"""Frames as the `websockets` library reads them, and names as people write them."""
+"""Frames as the `websockets` library reads them."""
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from live.core.codec import Encoding
-from live.core.errors import Kind, Problem
 from live.realtime.frames import frame, payload_of, raw, spliced, wrap
-from live.realtime.names import clean_name
 from live.realtime.protocol import Connected, Pong, Position, Viewer
 from live.realtime.protocol import State as StateMessage
 
@@ -56,38 +52,3 @@ def test_several_messages_travel_as_a_list() -> None:
         {"type": "pong", "time_ms": 1},
         {"type": "pong", "time_ms": 2},
     ]
-
-
-@pytest.mark.parametrize(
-    ("given_name", "kept"),
-    [
-        ("Mia", "Mia"),
-        ("  Mia \t\n Z ", "Mia Z"),
-        ("M\u202eia\u200b\x00", "Mia"),
-        ("\uff2d\uff49\uff41", "Mia"),
-        ("Zoë", "Zoë"),
-        ("李小龙", "李小龙"),
-        ("a" + "\u0335" * 40, "a\u0335\u0335"),
-        ("x" * 24, "x" * 24),
-    ],
-)
-def test_names_are_made_readable(given_name: str, kept: str) -> None:
-    assert clean_name(given_name) == kept
-
-
-@pytest.mark.parametrize("bad", ["", "  ", "\u200b\u202e", "x" * 25, "x" * 10_000, "\ud800"])
-def test_unreadable_names_are_refused(bad: str) -> None:
-    with pytest.raises(Problem) as caught:
-        clean_name(bad)
-    assert caught.value.kind is Kind.invalid_field
-    assert caught.value.field == "name"
-
-
-@given(st.text(max_size=80))
-def test_a_clean_name_stays_as_it_is(given_name: str) -> None:
-    try:
-        name = clean_name(given_name)
-    except Problem:
-        return
-    assert clean_name(name) == name
-    assert name.isprintable() or name.strip()
