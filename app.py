@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -36,11 +36,12 @@ from chat.service import Chat
 from live.core import rest
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.bus import Bus
-from live.core.clock import SystemClock
+from live.core.clock import Clock, SystemClock
 from live.core.codec import plain
 from live.core.command import run, settings_of, with_settings
 from live.core.database import Database, is_current, migrate
 from live.core.errors import Problem
+from live.core.health import readiness
 from live.core.ids import uuid7
 from live.core.limits import TOKEN_TTL_S
 from live.core.metrics import CONTENT_TYPE, Metrics
@@ -65,28 +66,36 @@ _log = structlog.get_logger("showcart")
 # --- the parts, opened in order and closed in reverse -----------------------------------------------------------
 
 
-class Parts(msgspec.Struct):
-    """What one worker is made of."""
+class Store(NamedTuple):
+    """What changes shows and products, and tells the screens: enough for the command line."""
 
-    metrics: Metrics
+    clock: Clock
     tokens: Tokens
     bus: Bus
     database: Database
+    outlet: Outlet
     shows: Shows
     shop: Shop
+
+
+class Parts(NamedTuple):
+    """What one worker is made of."""
+
+    store: Store
+    metrics: Metrics
     chat: Chat
     media: Media
     gateway: Gateway
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Open every part of a worker; closes them in reverse order."""
+async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator[Store]:
+    """Open database and bus; `join`: the private Valkey of a server that runs in this data folder already."""
     clock = SystemClock()
-    metrics = Metrics()
     tokens = Tokens(settings.secret, clock, demo_show=DEMO_SHOW if settings.demo else None)
     async with AsyncExitStack() as stack:
-        bus = await stack.enter_async_context(_open_bus(settings))
+        bus = await Bus.open(settings.redis_url or await _private_valkey(settings, stack, join))
+        stack.push_async_callback(bus.close)
         database = await Database.open(settings.effective_database_url, clock)
         stack.push_async_callback(database.close)
         outlet = Outlet(bus)
@@ -95,92 +104,84 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(shows.close)
         shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s)
         shows.products = shop.products
-        chat_room = Chat(shows, database, bus.take)
+        yield Store(clock, tokens, bus, database, outlet, shows, shop)
 
-        async def show_exists(show: str) -> None:
-            await shows.get(show)
 
-        async def publisher_changed(show: str, present: bool) -> None:
-            await shows.publisher_changed(show, present)
+async def _private_valkey(settings: Settings, stack: AsyncExitStack, join: bool) -> str:
+    valkey = EmbeddedValkey(settings.data_dir)
+    try:
+        url = await valkey.start()
+    except FolderInUse as running:
+        if join:
+            return running.url
+        raise
+    stack.push_async_callback(valkey.stop)
+    return url
 
-        async def video_figures(show: str, figures: dict[str, Any]) -> None:
-            await outlet.state(show, "video", figures, staff=True)
 
-        media = Media(
-            settings,
-            clock,
-            authorise_publisher=shows.authorise_publisher,
-            show_exists=show_exists,
-            show_open=shows.check_open,
-            on_publisher=publisher_changed,
-            on_statistics=video_figures,
-            registry=metrics.registry,
-        )
-        shows.when_over = media.end_show
-        await shows.forget_publishers()
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """Open every part of a worker; closes them in reverse order."""
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings))
+        media = _media(settings, store, metrics)
+        await store.shows.forget_publishers()
         await media.start()
         stack.push_async_callback(media.stop)
-        hub = Hub(bus)
+        hub = Hub(store.bus)
         hub.start()
         stack.push_async_callback(hub.close)
-
-        async def snapshot(show: str) -> dict[str, Any]:
-            found = dict(await shows.snapshot(show))
-            return found | {
-                "chat": await chat_room.snapshot(show),
-                "viewers": hub.count(show),
-                "now_ms": clock.now_ms(),
-            }
-
-        async def personal(show: str, viewer: Principal) -> dict[str, Any]:
-            return {"cart": plain(await shop.cart(show, viewer)), "chat": await chat_room.personal(show, viewer)}
-
-        registry = Commands()
-        live.api.commands(registry, shows)
-        chat.api.commands(registry, chat_room)
-        cart.api.commands(registry, shop)
-        gateway = Gateway(hub, tokens, registry, clock, snapshot=snapshot, personal=personal, settings=settings)
-        RealtimeCollector(gateway, hub, outlet).register(metrics.registry)
+        chat_room = Chat(store.shows, store.database, store.bus.take)
+        gateway = _gateway(settings, store, chat_room, hub)
+        RealtimeCollector(gateway, hub, store.outlet).register(metrics.registry)
         gateway.start()
         stack.push_async_callback(gateway.close)
-        for job in (metrics.watch_loop(), shop.keeper.run()):
+        for job in (metrics.watch_loop(), store.shop.keeper.run()):
             await stack.enter_async_context(_running(job))
-        yield Parts(metrics, tokens, bus, database, shows, shop, chat_room, media, gateway)
+        yield Parts(store, metrics, chat_room, media, gateway)
 
 
-@asynccontextmanager
-async def _open_bus(settings: Settings, *, join: bool = False) -> AsyncIterator[Bus]:
-    """The bus of `SHOWCART_REDIS_URL`, or of a private Valkey; `join`: of a server that runs here already."""
-    async with AsyncExitStack() as stack:
-        url = settings.redis_url
-        if not url:
-            valkey = EmbeddedValkey(settings.data_dir)
-            try:
-                url = await valkey.start()
-                stack.push_async_callback(valkey.stop)
-            except FolderInUse as running:
-                if not join:
-                    raise
-                url = running.url
-        bus = await Bus.open(url)
-        stack.push_async_callback(bus.close)
-        yield bus
+def _media(settings: Settings, store: Store, metrics: Metrics) -> Media:
+    shows, outlet = store.shows, store.outlet
+
+    async def show_exists(show: str) -> None:
+        await shows.get(show)
+
+    async def publisher_changed(show: str, present: bool) -> None:
+        await shows.publisher_changed(show, present)
+
+    async def statistics(show: str, figures: dict[str, Any]) -> None:
+        await outlet.state(show, "video", figures, staff=True)
+
+    media = Media(
+        settings,
+        store.clock,
+        authorise_publisher=shows.authorise_publisher,
+        show_exists=show_exists,
+        show_open=shows.check_open,
+        on_publisher=publisher_changed,
+        on_statistics=statistics,
+        registry=metrics.registry,
+    )
+    shows.when_over = media.end_show
+    return media
 
 
-@asynccontextmanager
-async def open_shows(settings: Settings) -> AsyncIterator[Shows]:
-    """Just enough to change shows and products from the command line, beside a running server or without one."""
-    clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        bus = await stack.enter_async_context(_open_bus(settings, join=True))
-        database = await Database.open(settings.effective_database_url, clock)
-        stack.push_async_callback(database.close)
-        outlet = Outlet(bus)
-        stack.push_async_callback(outlet.close)
-        shows = Shows(database, outlet, clock)
-        stack.push_async_callback(shows.close)
-        shows.products = Shop(database, shows, clock).products
-        yield shows
+def _gateway(settings: Settings, store: Store, chat_room: Chat, hub: Hub) -> Gateway:
+    async def snapshot(show: str) -> dict[str, Any]:
+        found = dict(await store.shows.snapshot(show))
+        found["chat"] = await chat_room.snapshot(show)
+        return found | {"viewers": hub.count(show), "now_ms": store.clock.now_ms()}
+
+    async def personal(show: str, viewer: Principal) -> dict[str, Any]:
+        return {"cart": plain(await store.shop.cart(show, viewer)), "chat": await chat_room.personal(show, viewer)}
+
+    registry = Commands()
+    live.api.commands(registry, store.shows)
+    chat.api.commands(registry, chat_room)
+    cart.api.commands(registry, store.shop)
+    return Gateway(hub, store.tokens, registry, store.clock, snapshot=snapshot, personal=personal, settings=settings)
 
 
 @asynccontextmanager
@@ -201,9 +202,9 @@ async def _running(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def build(settings: Settings, parts: Parts) -> Starlette:
     """The Starlette application over open parts."""
     operations = [
-        *live.api.operations(parts.shows, parts.tokens),
+        *live.api.operations(parts.store.shows, parts.store.tokens),
         *chat.api.operations(parts.chat),
-        *cart.api.operations(parts.shop, parts.shows),
+        *cart.api.operations(parts.store.shop, parts.store.shows),
     ]
     document = rest.openapi(operations, VERSION)
     missing = live.pages.Missing(settings)
@@ -215,9 +216,8 @@ def build(settings: Settings, parts: Parts) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def readyz(_request: Request) -> Response:
-        checks = {"database": parts.database.check, "bus": parts.bus.check, "media": parts.media.check}
-        found = {name: await _state_of(check) for name, check in checks.items()}
-        return rest.respond(found, 200 if set(found.values()) == {"ok"} else 503)
+        checks = {"database": parts.store.database.check, "bus": parts.store.bus.check, "media": parts.media.check}
+        return await readiness(checks)
 
     async def exposition(_request: Request) -> Response:
         return Response(parts.metrics.exposition(), media_type=CONTENT_TYPE)
@@ -232,7 +232,7 @@ def build(settings: Settings, parts: Parts) -> Starlette:
             *live.pages.routes(settings),
             *stream.api.routes(parts.media),
             parts.gateway.route,
-            *rest.routes(operations, parts.tokens),
+            *rest.routes(operations, parts.store.tokens),
             Route("/openapi.json", openapi),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
@@ -246,25 +246,13 @@ def build(settings: Settings, parts: Parts) -> Starlette:
     )
 
 
-async def _state_of(check: Callable[[], Coroutine[Any, Any, None]]) -> str:
-    """ "ok", or in a word what is wrong; a store that hangs is as bad as one that refuses."""
-    try:
-        async with asyncio.timeout(2):
-            await check()
-    except TimeoutError:
-        return "no answer"
-    except Problem as problem:
-        return problem.kind.name
-    return "ok"
-
-
 async def serve(settings: Settings, ready: Callable[[Settings], None]) -> None:
     """Run one worker until a signal ends it; `ready` is called, with the real ports, when it answers."""
     with listen(settings) as listener:
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         async with open_parts(settings) as parts:
             if settings.demo:
-                await demo.stage(parts.shows)
+                await demo.stage(parts.store.shows)
             app = build(settings, parts)
             server = Server(app, ready=lambda: ready(settings), drain=parts.gateway.drain, **uvicorn_options())
             await server.serve(sockets=[listener])
@@ -358,14 +346,14 @@ def import_command(file: Path, dry_run: bool, **flags: str | None) -> None:
     settings = settings_of(flags, log_level="warning")
 
     async def job() -> None:
-        async with open_shows(settings) as shows:
+        async with open_store(settings, join=True) as store:
             with Progress(*_BAR, transient=True) as progress:
                 task = progress.add_task(file.name, total=None)
 
                 def show(done: int, total: int) -> None:
                     progress.update(task, completed=done, total=total)
 
-                report = await import_products(file, shows, dry_run=dry_run, progress=show)
+                report = await import_products(file, store.shows, dry_run=dry_run, progress=show)
         _print_import(report)
 
     try:

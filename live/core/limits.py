@@ -16,6 +16,7 @@ DATABASE_WAIT_S = 10.0  # for a free connection or the write lock, then 503
 
 # --- process -----------------------------------------------------------------------------------------------------
 LISTEN_BACKLOG = 2048  # connections that wait for accept()
+HEALTH_CHECK_S = 2.0  # for one store to answer
 SHUTDOWN_S = 5  # for requests that are under way when the process ends
 
 # --- event loop -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Response, async_playwright
 
 README = Path(__file__).parents[2] / "README.md"
+CAMERA = Path(__file__).parent / "camera.js"
 IMAGES = README.parent / "docs" / "images"
 # The README's pictures are made by these tests, but only when asked for: a test run must not change the checkout.
 UPDATE_IMAGES = bool(os.environ.get("SHOWCART_UPDATE_IMAGES"))
@@ -105,8 +106,8 @@ class Screens:
         self._browser = browser
         self._folder = folder
         self.errors: list[str] = []
-        # (status, first part of the path): nobody publishes yet; a player gives back a session that ended by itself
-        self.expected = {(409, "whep"), (404, "whep")}
+        # (status, first part of the path): nobody publishes yet; a page gives back a session that ended with the show
+        self.expected = {(409, "whep"), (404, "whep"), (404, "whip")}
 
     async def open(
         self, url: str, *, width: int = 1440, height: int = 900, locale: str = "en-GB", touch: bool = False
@@ -116,6 +117,8 @@ class Screens:
             viewport={"width": width, "height": height}, locale=locale, has_touch=touch, is_mobile=touch,
             permissions=["camera", "microphone"],
         )  # fmt: skip
+        if UPDATE_IMAGES:
+            await context.add_init_script(path=CAMERA)
         page = await context.new_page()
         page.on("pageerror", lambda error: self.errors.append(f"{page.url}: {error}"))
         page.on("console", lambda message: self._said(message, page))

@@ -1,0 +1,27 @@
+"""Is the worker ready? Each store and socket is asked, and none may hang the answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.responses import Response
+
+from live.core.errors import Problem
+from live.core.limits import HEALTH_CHECK_S
+from live.core.rest import respond
+
+
+async def readiness(checks: Mapping[str, Callable[[], Awaitable[None]]]) -> Response:
+    """200 when every check passes, else 503; the body says "ok" or in a word what is wrong, by name."""
+    states = await asyncio.gather(*(_state(check) for check in checks.values()))
+    return respond(dict(zip(checks, states, strict=True)), 200 if set(states) <= {"ok"} else 503)
+
+
+async def _state(check: Callable[[], Awaitable[None]]) -> str:
+    try:
+        async with asyncio.timeout(HEALTH_CHECK_S):
+            await check()
+    except TimeoutError:  # a store that hangs is as bad as one that refuses
+        return "no answer"
+    except Problem as problem:
+        return problem.kind.name
+    return "ok"
