@@ -1,7 +1,7 @@
 """Commerce over HTTP (`/api/products…`, `/api/shows/{show}/cart…`, `/api/orders…`) and over WebSocket (`cart.*`)."""
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -18,10 +18,8 @@ from live.core.auth import Principal, Role
 from live.core.errors import Kind, Problem
 from live.core.limits import IMPORT_FILE_BYTES_MAX, PRODUCTS_PAGE
 from live.core.rest import Operation, idempotency_key, principal_of, read_bytes, respond
+from live.realtime.commands import Commands, Context, Replayed
 from live.service import Shows
-
-if TYPE_CHECKING:
-    from live.realtime.gateway import Commands, Context
 
 _FORMATS: dict[str, Format] = {
     "text/csv": "csv",
@@ -235,28 +233,28 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
     ]  # fmt: skip
 
 
-def commands(registry: "Commands", shop: Shop) -> None:
+def commands(registry: Commands, shop: Shop) -> None:
     """Add the commands `cart.*` of viewers."""
 
-    async def get(context: "Context", _body: Nothing) -> dict[str, Any]:
+    async def get(context: Context, _body: Nothing) -> dict[str, Any]:
         return {"cart": msgspec.to_builtins(await shop.cart(context.show, context.principal))}
 
-    async def add(context: "Context", body: Add) -> dict[str, Any]:
+    async def add(context: Context, body: Add) -> dict[str, Any] | Replayed:
         answer = await shop.add(
             context.show, context.principal, body.sku, body.quantity, price_minor=body.price_minor, key=context.key
         )
-        return answer.body
+        return _answered(answer)
 
-    async def change(context: "Context", body: Change) -> dict[str, Any]:
-        return (await shop.change(context.show, context.principal, body.sku, body.quantity, key=context.key)).body
+    async def change(context: Context, body: Change) -> dict[str, Any] | Replayed:
+        return _answered(await shop.change(context.show, context.principal, body.sku, body.quantity, key=context.key))
 
-    async def extend(context: "Context", body: Extend) -> dict[str, Any]:
-        return (await shop.extend(context.show, context.principal, body.sku, key=context.key)).body
+    async def extend(context: Context, body: Extend) -> dict[str, Any] | Replayed:
+        return _answered(await shop.extend(context.show, context.principal, body.sku, key=context.key))
 
-    async def remove(context: "Context", body: Remove) -> dict[str, Any]:
-        return (await shop.remove(context.show, context.principal, body.sku, key=context.key)).body
+    async def remove(context: Context, body: Remove) -> dict[str, Any] | Replayed:
+        return _answered(await shop.remove(context.show, context.principal, body.sku, key=context.key))
 
-    async def checkout(context: "Context", body: Buy) -> dict[str, Any]:
+    async def checkout(context: Context, body: Buy) -> dict[str, Any] | Replayed:
         answer = await shop.checkout(
             context.show,
             context.principal,
@@ -266,7 +264,7 @@ def commands(registry: "Commands", shop: Shop) -> None:
             total_minor=body.total_minor,
             key=context.key,
         )
-        return answer.body
+        return _answered(answer)
 
     registry.add("cart.get", Nothing, get)
     registry.add("cart.add", Add, add)
@@ -285,6 +283,10 @@ def _viewer(request: Request) -> Principal:
     principal = principal_of(request)
     assert principal is not None, "the operation has a role"
     return principal
+
+
+def _answered(answer: Answer) -> dict[str, Any] | Replayed:
+    return Replayed(answer.body) if answer.replayed else answer.body
 
 
 def _respond(answer: Answer, status: int = 200) -> Response:

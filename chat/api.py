@@ -12,7 +12,7 @@ from live.core.auth import Principal, Role
 from live.core.errors import Kind
 from live.core.limits import CHAT_HISTORY_SHOWN, MODERATION_LOG_LISTED_MAX
 from live.core.rest import Operation, idempotency_key, principal_of, respond
-from live.realtime.commands import Commands, Context
+from live.realtime.commands import Commands, Context, Replayed
 
 _POST_ERRORS = (
     Kind.unknown_show, Kind.chat_empty, Kind.chat_too_long, Kind.unknown_message, Kind.rate_limited, Kind.slow_mode,
@@ -167,11 +167,12 @@ def operations(chat: Chat) -> list[Operation]:
 def commands(registry: Commands, chat: Chat) -> None:
     """Add the commands `chat.*` of viewers and moderators."""
 
-    async def post(context: Context, body: Post) -> dict[str, Any]:
-        message, _ = await chat.post(
+    async def post(context: Context, body: Post) -> Posted | Replayed:
+        message, replayed = await chat.post(
             context.show, context.principal, body.text, reply_to=body.reply_to, key=context.key
         )
-        return {"message": message}
+        posted = Posted(message=message)
+        return Replayed(posted) if replayed else posted
 
     async def delete(context: Context, body: Delete) -> dict[str, Any]:
         await chat.delete(context.show, context.principal, body.id)

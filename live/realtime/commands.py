@@ -29,13 +29,21 @@ class Context:
     become: Callable[[Principal], None] = lambda principal: None
 
 
-CommandHandler = Callable[[Context, StructT], Awaitable[dict[str, Any] | Struct]]
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A handler's answer when the command had been done before, under the same key: `data` is what it was then."""
+
+    data: dict[str, Any] | Struct
+
+
+Done = dict[str, Any] | Struct | Replayed
+CommandHandler = Callable[[Context, StructT], Awaitable[Done]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     type_: type[Struct]
-    handler: Callable[[Context, Any], Awaitable[dict[str, Any] | Struct]]
+    handler: Callable[[Context, Any], Awaitable[Done]]
     role: Role
 
 
@@ -55,7 +63,10 @@ class Commands:
     async def run(self, context: Context, command: Command) -> Reply | Refused:
         """Carry `command` out; never raises but when cancelled."""
         try:
-            result = await self._run(context, command)
+            done = await self._run(context, command)
+            if isinstance(done, Replayed):
+                return Reply(command.id, plain(done.data), replayed=True)
+            return Reply(command.id, plain(done))
         except Problem as problem:
             return Refused(command.id, problem.body())
         except asyncio.CancelledError:
@@ -63,9 +74,8 @@ class Commands:
         except Exception:  # our own bug: it costs this one command, not the viewer's socket
             log.exception("the command %s failed", command.name)
             return Refused(command.id, Problem(Kind.internal).body())
-        return Reply(command.id, result)
 
-    async def _run(self, context: Context, command: Command) -> dict[str, Any]:
+    async def _run(self, context: Context, command: Command) -> Done:
         entry = self._entries.get(command.name)
         if entry is None:
             raise Problem(Kind.unknown_command, f"There is no command {command.name[:64]!r}.", field="name")
@@ -77,5 +87,4 @@ class Commands:
         except Malformed as error:
             field = f"data.{error.field}" if error.field else "data"
             raise Problem(Kind.invalid_field, error.detail, field=field) from None
-        result: dict[str, Any] = plain(await entry.handler(context, body))
-        return result
+        return await entry.handler(context, body)

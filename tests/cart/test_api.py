@@ -162,7 +162,9 @@ async def test_the_commands_of_the_socket(shop: Shop) -> None:
         return answer.data if isinstance(answer, Reply) else answer.error
 
     added = await run("cart.add", {"sku": "CUP"}, "k1")
-    assert await run("cart.add", {"sku": "CUP"}, "k1") == added
+    ada = Context("demo", viewer("ada"), "k1", Viewer(id="ada", name="ada", role="viewer"))
+    again = await registry.run(ada, Command(id="2", name="cart.add", data={"sku": "CUP"}, key="k1"))
+    assert again == Reply("2", added, replayed=True)
     assert (await run("cart.add", {"sku": "CUP", "quantity": 0}))["name"] == "invalid_quantity"
     assert (await run("cart.add", {"sku": "CUP", "quantity": "1"}))["field"] == "data.quantity"
     assert (await run("cart.change", {"sku": "CUP", "quantity": 2}))["cart"]["total_minor"] == 2000

@@ -22,7 +22,7 @@ from live.core.clock import SystemClock
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 from live.core.valkey import EmbeddedValkey
-from live.realtime.commands import Commands, Context
+from live.realtime.commands import Commands, Context, Replayed
 from live.realtime.gateway import Gateway
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
@@ -47,6 +47,7 @@ class Stage:
         self.tokens = Tokens(SECRET, self.clock, demo_show="demo")
         self.commands = Commands()
         self.words: dict[str, list[str]] = {"demo": [], "other": []}
+        self.said: dict[str, dict[str, Any]] = {}  # by key
         self.builds = 0
         self.broken: Exception | None = None
         self.before_snapshot: Callable[[], Any] = lambda: asyncio.sleep(0)
@@ -65,10 +66,15 @@ class Stage:
         self.words[show].append(word)
         await self.outlet.event(show, 0, "word", {"index": len(self.words[show]) - 1, "text": word})
 
-    async def _say(self, context: Context, body: Say) -> dict[str, Any]:
+    async def _say(self, context: Context, body: Say) -> dict[str, Any] | Replayed:
+        if context.key in self.said:
+            return Replayed(self.said[context.key])
         await asyncio.sleep(body.wait_s)
         await self.say(body.text, context.show)
-        return {"by": context.principal.name, "key": context.key}
+        answer = {"by": context.principal.name, "key": context.key}
+        if context.key is not None:
+            self.said[context.key] = answer
+        return answer
 
     async def _fail(self, context: Context, body: Say) -> dict[str, Any]:
         raise RuntimeError("a bug of ours")

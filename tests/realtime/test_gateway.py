@@ -236,6 +236,17 @@ async def test_bad_commands_change_nothing_and_cost_only_themselves(
     assert (await viewer.command("say", text="fine"))["type"] == "reply"
 
 
+@both
+async def test_a_command_that_was_done_before_says_so(stage: Stage, client: Audience, encoding: str) -> None:
+    viewer = await client(encoding)
+    await viewer.join(token="demo")
+    first = await viewer.command("say", "k1", text="once")
+    again = await viewer.command("say", "k1", text="once")
+    assert first == {"type": "reply", "id": "x", "data": {"by": "Host", "key": "k1"}, "replayed": False}
+    assert again == first | {"replayed": True}
+    assert stage.words["demo"] == ["once"]
+
+
 async def test_commands_of_one_socket_are_done_in_order(stage: Stage, client: Audience) -> None:
     viewer = await client()
     await viewer.join()
