@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from live.core.clock import ManualClock
 from live.core.database import Database, migrate
+
+# The same examples on every run, and no verdict by the clock: a machine is slow for reasons that are not ours.
+settings.register_profile("showcart", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("showcart")
 
 # Work of the start and the end of a process, when nobody waits for the loop.
 _MAY_BLOCK = {
