@@ -253,6 +253,13 @@ async def test_what_a_page_refers_to_exists(browser: httpx.AsyncClient, page: st
             assert url[1:] in markup.ids
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_a_heading_for_everybody(page: str) -> None:
+    headings = re.findall(r"<h1[^>]*>", text(page))
+    assert headings
+    assert not any("visually-hidden" in heading for heading in headings)
+
+
 def test_what_a_script_imports_exists() -> None:
     for path in set().union(*(modules(script, lazy=True) for script in SCRIPTS)):
         assert path.is_file(), path
