@@ -81,8 +81,8 @@ export function announce(text, urgent = false) {
 }
 
 let toasts;
-/** A short message at the foot of the page; `action` is {text, run}. */
-export function toast(text, action = null) {
+/** A short message that stays for `ms`; `action` is {text, run}. */
+export function toast(text, action = null, ms = action ? 20_000 : 6_000) {
   toasts ??= h("div", { class: "toasts" });
   const host = document.querySelector("dialog[open]") ?? document.body; // a modal dialog covers everything outside of it
   host.append(toasts);
@@ -90,7 +90,7 @@ export function toast(text, action = null) {
   const away = () => item.remove();
   if (action) item.append(h("button", { class: "button text", type: "button", text: action.text, onclick: () => { away(); action.run(); } }));
   toasts.replaceChildren(item);
-  setTimeout(away, action ? 10_000 : 5_000);
+  setTimeout(away, ms);
 }
 
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -22,6 +22,7 @@ export function reduce(state, message) {
     case "state": return STATES[message.name]?.(state, message.data) ?? state;
     case "notice": return NOTICES[message.name]?.(state, message.data) ?? state;
     case "cart": return withCart(state, message.cart, "changed");
+    case "price": return withPrice(state, message);
     case "forgive": return { ...state, expired: state.expired.filter((line) => line.sku !== message.sku) };
     case "viewer": return { ...state, viewer: message.viewer };
     default: return state;
@@ -71,6 +72,13 @@ function withProduct(state, product) {
     pin: state.pin?.product.id === product.id ? { ...state.pin, product } : state.pin,
     stock: stockOf([product], state.stock),
   };
+}
+
+/** A price that the server refused to charge at: what was struck out beside the old one is not known to be true of it. */
+function withPrice(state, { sku, price_minor }) {
+  const priced = (variant) => (variant.sku === sku && variant.price_minor !== price_minor ? { ...variant, price_minor, list_price_minor: null } : variant);
+  const reprice = (product) => (product.variants.some((variant) => priced(variant) !== variant) ? { ...product, variants: product.variants.map(priced) } : product);
+  return { ...state, lineup: state.lineup.map(reprice), pin: state.pin && { ...state.pin, product: reprice(state.pin.product) } };
 }
 
 const EVENTS = {

@@ -134,3 +134,18 @@ test("a watcher hears of its members only, until it stops", () => {
   store.dispatch({ type: "state", name: "viewers", data: { count: 9 } });
   assert.deepEqual(heard, [null, 7, 8]);
 });
+
+test("a price that the server would not charge at is replaced everywhere", () => {
+  const old = after(event("product.pinned", { pin_id: "p1", product: { ...product("cup"), variants: [{ ...product("cup").variants[0], list_price_minor: 2000 }] }, pinned_at_ms: 5 }));
+  freeze(old);
+  const next = reduce(old, { type: "price", sku: "cup-1", price_minor: 1200 });
+  for (const item of [next.lineup[0], next.pin.product]) {
+    assert.equal(item.variants[0].price_minor, 1200);
+    assert.equal(item.variants[0].list_price_minor, null, "not reduced as far as we know");
+  }
+  assert.equal(next.lineup[1], old.lineup[1]);
+  assert.equal(next.stock, old.stock);
+  const same = reduce(old, { type: "price", sku: "cup-1", price_minor: 1000 });
+  assert.deepEqual(same.pin, old.pin);
+  assert.equal(reduce(after(), { type: "price", sku: "cup-1", price_minor: 1 }).pin, null);
+});

@@ -3,17 +3,16 @@ import { announce, calm, h, icon, toast } from "../dom.js";
 import { clock, problemText, t } from "../i18n.js";
 import { lineOf } from "../store.js";
 
-const WARN_MS = 60_000;
+export const WARN_MS = 60_000;
 
 export class Buying extends EventTarget {
-  #warned = new Set();
+  #final = new Set(); // holds that cannot be extended any more
   #busy = new Map();
 
   constructor(store, socket) {
     super();
     Object.assign(this, { store, socket });
     setInterval(() => this.#tick(), 1000);
-    store.watch(["expired"], (state, before) => this.#expired(state, before));
   }
 
   /** Milliseconds until the line's hold ends. */
@@ -27,7 +26,7 @@ export class Buying extends EventTarget {
 
   /** `price` is what the viewer saw (null: not said); another one is refused, never charged. */
   async add(sku, { from = null, price = null } = {}) {
-    const done = await this.#run(sku, "cart.add", { sku, quantity: 1, ...(price !== null && { price_minor: price }) });
+    const done = await this.#run(sku, "cart.add", { sku, quantity: 1, ...(price !== null && { price_minor: price }) }, from);
     if (!done) return false;
     this.store.dispatch({ type: "forgive", sku });
     const line = lineOf(this.store.state, sku);
@@ -44,6 +43,23 @@ export class Buying extends EventTarget {
     return this.#run(sku, "cart.remove", { sku });
   }
 
+  /** The lines whose time is nearly over. */
+  ending() {
+    return this.store.state.cart.lines.filter((line) => this.left(line) > 0 && this.left(line) <= WARN_MS);
+  }
+
+  /** Whether any of them can be held for longer. */
+  extendable() {
+    return this.ending().some((line) => !this.#final.has(line.hold_id));
+  }
+
+  /** Holds them for a full time again; resolves to the milliseconds that are left then, 0 when none was extended. */
+  async extend() {
+    let left = 0;
+    for (const { sku } of this.ending()) if (await this.#run(sku, "cart.extend", { sku })) left = this.left(lineOf(this.store.state, sku));
+    return left;
+  }
+
   /** Resolves to the order; rejects with a problem. */
   async checkout(details) {
     const { order } = await this.socket.command("cart.checkout", details);
@@ -51,8 +67,15 @@ export class Buying extends EventTarget {
     return order;
   }
 
+  /** What the server says is in the cart. */
+  async refresh() {
+    const { cart } = await this.socket.command("cart.get", {}, { key: null });
+    this.store.dispatch({ type: "cart", cart });
+    return cart;
+  }
+
   /** One change of a line at a time: a second tap waits for the first one's answer. */
-  async #run(sku, name, data) {
+  async #run(sku, name, data, from = null) {
     if (this.#busy.has(sku)) return false;
     this.#busy.set(sku, name);
     this.#told();
@@ -61,7 +84,9 @@ export class Buying extends EventTarget {
       this.store.dispatch({ type: "cart", cart });
       return true;
     } catch (problem) {
-      toast(problemText(problem));
+      if (problem.name === "hold_final") this.#final.add(lineOf(this.store.state, sku)?.hold_id);
+      if (problem.name === "price_changed") (await import("./price-changed.js")).priceChanged(problem, { store: this.store, buying: this, from });
+      else toast(problemText(problem));
       return false;
     } finally {
       this.#busy.delete(sku);
@@ -77,22 +102,6 @@ export class Buying extends EventTarget {
     const { lines } = this.store.state.cart;
     if (!lines.length) return;
     this.dispatchEvent(new Event("tick"));
-    for (const line of lines) {
-      if (this.left(line) > WARN_MS || this.#warned.has(line.hold_id) || this.left(line) <= 0) continue;
-      this.#warned.add(line.hold_id);
-      const text = t("cart.warning", { title: line.title });
-      announce(text, true);
-      toast(text, { text: t("cart.toCheckout"), run: () => document.dispatchEvent(new Event("opencart")) });
-    }
-  }
-
-  #expired(state, before) {
-    for (const line of state.expired) {
-      if (before.expired.includes(line)) continue;
-      const text = t("cart.expired", { title: line.title });
-      announce(text, true);
-      toast(text, { text: t("cart.again"), run: () => this.add(line.sku) });
-    }
   }
 }
 

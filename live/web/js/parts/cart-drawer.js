@@ -5,6 +5,7 @@
 import { h, icon } from "../dom.js";
 import { clock, money, moreTexts, t } from "../i18n.js";
 import { available } from "../store.js";
+import { EndingNotice, tellOfHolds } from "./holds.js";
 import { CheckoutForm, confirmation } from "./checkout-form.js";
 
 const SOON_MS = 60_000;
@@ -18,9 +19,10 @@ customElements.define("cart-drawer", class extends HTMLElement {
     await Promise.all([style, moreTexts("order")]);
     this.heading = h("h2", { id: "cart-title", text: t("cart.title") });
     this.body = h("div", { class: "sheet-body" });
+    this.ending = new EndingNotice(buying);
     this.dialog = h("dialog", { class: "sheet", "aria-labelledby": "cart-title", "data-testid": "cart-drawer" },
       h("header", { class: "sheet-head" }, this.heading, h("button", { class: "button icon quiet push", type: "button", "aria-label": t("cart.close"), "data-testid": "cart-close", onclick: () => this.dialog.close() }, icon("close"))),
-      this.body);
+      this.ending.element, this.body);
     this.dialog.addEventListener("click", (event) => { if (event.target === this.dialog) this.dialog.close(); });
     this.dialog.addEventListener("close", () => this.#closed());
     this.append(this.dialog);
@@ -30,10 +32,12 @@ customElements.define("cart-drawer", class extends HTMLElement {
     store.watch(["cart", "expired", "stock"], () => this.#render());
     buying.addEventListener("change", () => this.#render());
     buying.addEventListener("tick", () => this.#countdowns());
+    tellOfHolds({ store, buying, open: () => this.open() });
   }
 
   open() {
     if (this.dialog.open) return;
+    this.#countdowns();
     document.body.classList.add("sheet-open");
     this.dialog.showModal();
   }
@@ -138,10 +142,11 @@ customElements.define("cart-drawer", class extends HTMLElement {
     const out = product ? available(this.store.state, product, line.sku) === 0 : false;
     return h("li", { class: "notice", "data-testid": `expired-${line.sku}` }, icon("clock"),
       h("div", { class: "grow" }, h("strong", { text: line.title }), h("p", { text: t(out ? "cart.goneOut" : "cart.gone") })),
-      out ? null : h("button", { class: "button outline", type: "button", text: t("cart.again"), onclick: () => this.buying.add(line.sku) }));
+      out ? null : h("button", { class: "button outline", type: "button", text: t("cart.again"), onclick: () => this.buying.add(line.sku, { price: line.price_minor }) }));
   }
 
   #countdowns() {
+    this.ending.draw();
     for (const { line, left } of this.#lines.values()) {
       const ms = this.buying.left(line);
       left.textContent = ms > 0 ? t("cart.held", { clock: clock(ms) }) : t("cart.ending");

@@ -59,6 +59,17 @@ export class CheckoutForm {
     return first === null;
   }
 
+  /** Shows what the cart is now; the next tap orders that. */
+  async #newTotal({ total_minor, currency }) {
+    this.sending = false;
+    try {
+      await this.buying.refresh();
+    } catch {
+      return (this.error.textContent = t("error.price_changed")); // the cart comes with the connection
+    }
+    this.error.textContent = t("checkout.newTotal", { total: money(total_minor, currency) });
+  }
+
   async #submit(event) {
     event.preventDefault();
     if (this.sending || !this.#check()) return;
@@ -73,7 +84,8 @@ export class CheckoutForm {
       this.onOrder(order);
     } catch (problem) {
       const field = this[problem.field];
-      if (field?.tell && has(`checkout.${problem.field}.wrong`)) {
+      if (problem.name === "price_changed") await this.#newTotal(problem);
+      else if (field?.tell && has(`checkout.${problem.field}.wrong`)) {
         field.tell(t(`checkout.${problem.field}.wrong`));
         field.input.focus();
       } else this.error.textContent = problemText(problem);

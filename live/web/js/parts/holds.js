@@ -1,0 +1,57 @@
+/* What is told of holds that are about to end, with more time in one tap (WCAG 2.2, 2.2.1), and of those that have ended. */
+import { announce, h, icon, toast } from "../dom.js";
+import { clock, t } from "../i18n.js";
+import { WARN_MS } from "./buying.js";
+
+/** Tells of them anywhere on the page; `open` opens the cart. */
+export function tellOfHolds({ store, buying, open }) {
+  const warned = new Map(); // hold → the end that was told: an extended hold is told of again
+  buying.addEventListener("tick", () => {
+    const news = buying.ending().filter((line) => warned.get(line.hold_id) !== line.expires_at_ms);
+    if (!news.length) return;
+    for (const line of news) warned.set(line.hold_id, line.expires_at_ms);
+    const text = t("cart.warning", { titles: news.map((line) => line.title).join(", ") });
+    announce(text, true);
+    if (document.querySelector("dialog.sheet[open]")) return; // it stands at the sheet's head
+    toast(text, buying.extendable() ? { text: t("cart.moreTime"), run: () => moreTime(buying) } : { text: t("cart.toCheckout"), run: open }, WARN_MS);
+  });
+  store.watch(["expired"], (state, before) => {
+    for (const line of state.expired) {
+      if (before.expired.includes(line)) continue;
+      const text = t("cart.expired", { title: line.title });
+      announce(text, true);
+      toast(text, { text: t("cart.again"), run: () => buying.add(line.sku, { price: line.price_minor }) });
+    }
+  });
+}
+
+async function moreTime(buying) {
+  const ms = await buying.extend();
+  if (ms > 0) announce(t("cart.moreTime.done", { clock: clock(ms) }));
+}
+
+/** The warning at the head of the cart's sheet, in the cart and in the check-out; hidden while there is time. */
+export class EndingNotice {
+  constructor(buying) {
+    const words = h("span", { class: "grow" });
+    const button = h("button", { class: "button outline", type: "button", text: t("cart.moreTime"), "data-testid": "more-time", onclick: () => this.#ask() });
+    Object.assign(this, { buying, words, button });
+    this.element = h("div", { class: "notice ending", "data-testid": "ending", hidden: true }, icon("clock"), words, button);
+  }
+
+  draw() {
+    const ending = this.buying.ending();
+    this.element.hidden = ending.length === 0;
+    if (!ending.length) return;
+    const left = clock(Math.min(...ending.map((line) => this.buying.left(line))));
+    const more = this.buying.extendable();
+    this.words.textContent = more ? t("cart.endingSoon", { clock: left }) : t("error.hold_final");
+    this.button.hidden = !more;
+    this.button.setAttribute("aria-disabled", String(ending.some((line) => this.buying.busy(line.sku))));
+  }
+
+  async #ask() {
+    await moreTime(this.buying);
+    if (this.element.hidden) this.element.closest("dialog").querySelector("input, .sheet-foot button").focus(); // the pressed button is gone
+  }
+}
