@@ -29,10 +29,11 @@ import live.api
 import live.pages
 import stream.api
 from cart import demo
+from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
 from cart.importer import ImportReport, import_products
 from cart.service import Shop
-from chat.service import Chat
+from chat.service import NOT_MUTED, Chat
 from live.core import rest
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.bus import Bus
@@ -177,11 +178,15 @@ def _gateway(settings: Settings, store: Store, chat_room: Chat, hub: Hub) -> Gat
     async def personal(show: str, viewer: Principal) -> dict[str, Any]:
         return {"cart": plain(await store.shop.cart(show, viewer)), "chat": await chat_room.personal(show, viewer)}
 
+    newcomer = {"cart": plain(cart_of(())), "chat": NOT_MUTED}
     registry = Commands()
     live.api.commands(registry, store.shows)
     chat.api.commands(registry, chat_room)
     cart.api.commands(registry, store.shop)
-    return Gateway(hub, store.tokens, registry, store.clock, snapshot=snapshot, personal=personal, settings=settings)
+    return Gateway(
+        hub, store.tokens, registry, store.clock,
+        snapshot=snapshot, personal=personal, newcomer=newcomer, settings=settings,
+    )  # fmt: skip
 
 
 @asynccontextmanager

@@ -31,6 +31,9 @@ from live.timeline import show_clock
 Take = Callable[[str, float, float], Awaitable[float]]
 """Takes one from a bucket (name, refill per second, size); answers 0.0, or how many seconds are missing."""
 
+NOT_MUTED: dict[str, Any] = {"muted": None}
+"""What `Chat.personal` says of a viewer who may write, and of everybody who has not written yet."""
+
 _ROW_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -121,12 +124,12 @@ class Chat:
     async def personal(self, show_id: str, viewer: Principal) -> dict[str, Any]:
         """What only this viewer needs to know: `muted`, with the data of the notice `chat.muted`, or None."""
         if not _is_viewer_id(viewer.subject) or moderation.is_exempt(viewer, show_id):
-            return {"muted": None}
+            return NOT_MUTED
         async with self._database.read() as conn:
             member = await store.find_member(conn, show_id, viewer.subject)
             now_ms = await self._database.now_ms(conn)
         if member is None or member.standing.muted_at(now_ms) is Mute.none:
-            return {"muted": None}
+            return NOT_MUTED
         return {"muted": {"until_ms": member.standing.muted_until_ms, "reason": member.standing.reason}}
 
     # --- moderators -------------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ class _Connection:
 
 class Gateway:
     """See the module. `snapshot` builds what everybody sees of a show, or raises `Problem` unknown_show;
-    `personal` what one viewer sees besides.
+    `personal` what one viewer sees besides; `newcomer` what a guest sees besides who is made in this very connect:
+    nothing is stored of them, and asking the store for it would be most of what letting them in costs.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Gateway:
         *,
         snapshot: Callable[[str], Awaitable[dict[str, Any]]],
         personal: Callable[[str, Principal], Awaitable[dict[str, Any]]],
+        newcomer: dict[str, Any],
         settings: Settings,
     ) -> None:
         self._hub = hub
@@ -97,6 +99,7 @@ class Gateway:
         self._clock = clock
         self._snapshot = snapshot
         self._personal = personal
+        self._newcomer = newcomer
         self._origins = frozenset(settings.origins)
         self._doorman = Doorman(tokens, clock)
         self.recovery = Recovery(hub, clock, snapshot)
@@ -218,7 +221,7 @@ class Gateway:
         try:
             guest = self._doorman.admit(show, connect)
             channel = await self._hub.channel(show, self._snapshot)
-            personal = await self._personal(show, guest.principal)
+            personal = self._newcomer if guest.token else await self._personal(show, guest.principal)
             viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
             connection.viewer = viewer
             connection.socket.watcher = viewer

@@ -47,6 +47,7 @@ ROUNDS = 9
 BUSY_EVENTS_PER_S = 100
 BUSY_S = 3.0
 SHOW = "bench"
+_EMPTY_CART = {"cart": {"lines": [], "total_minor": 0, "currency": ""}}
 _PAUSE_S = 0.06  # between rounds: longer than a batch interval, so that each round is one event to a quiet show
 _CONNECTING_MAX = 64
 _TIMEOUT_S = 55.0
@@ -128,7 +129,8 @@ class _Bench:
         self.hub = Hub(bus)
         self.gateway = Gateway(
             self.hub, Tokens("a secret of the bench", clock), Commands(), clock,
-            snapshot=_snapshot, personal=_personal, settings=Settings(data_dir=folder, secret="a secret of the bench"),
+            snapshot=_snapshot, personal=_personal, newcomer=_EMPTY_CART,
+            settings=Settings(data_dir=folder, secret="a secret of the bench"),
         )  # fmt: skip
         self.plain: list[WebSocket] = []
         self.raw: list[socket.socket] = []
@@ -173,7 +175,7 @@ async def _snapshot(show: str) -> dict[str, Any]:
 
 
 async def _personal(show: str, principal: Principal) -> dict[str, Any]:
-    return {"cart": {"lines": [], "total_minor": 0, "currency": "EUR"}}
+    return _EMPTY_CART
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ class Stage:
         self.commands.add("fail", Say, self._fail)
         self.gateway = Gateway(
             self.hub, self.tokens, self.commands, self.clock,
-            snapshot=self._snapshot, personal=self._personal, settings=settings,
+            snapshot=self._snapshot, personal=self._personal, newcomer={"cart": {"of": None}}, settings=settings,
         )  # fmt: skip
         self._raw = raw
         self.url = ""
