@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup run test lint bench loadtest system
+.PHONY: help setup run test coverage lint bench loadtest system
 .DEFAULT_GOAL := help
 
 help:
@@ -38,8 +38,18 @@ setup: $(VENV)/.developed
 system:
 	@sh tests/system_packages.sh
 
-test: setup system
+PURE := tests/live/test_shows.py tests/live/test_timeline.py tests/realtime/test_session.py \
+  tests/realtime/test_frames.py tests/core/test_kernel.py tests/core/test_text.py tests/chat/test_messages.py \
+  tests/chat/test_moderation.py tests/cart/test_pure.py tests/cart/test_feeds.py tests/stream/test_cache.py \
+  tests/stream/test_reception.py tests/stream/test_rtcp.py tests/stream/test_rtp.py tests/stream/test_sdp.py \
+  tests/stream/test_sessions.py
+
+test: setup system coverage
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+# Every branch of the pure modules, tried by their own tests and not by accident.
+coverage: setup
+	$(BIN)/python -m pytest -q --cov --cov-report=term $(PURE)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -106,7 +106,7 @@ class Stage:
         await self.shows.restage(self.show_id)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEPS, min_size=12, max_size=24), joined=st.integers(0, 8), overlap=st.integers(0, 5))
 async def test_a_snapshot_and_the_events_since_are_a_fresh_snapshot(
     database: Database, clock: ManualClock, steps: list[tuple[str, Any]], joined: int, overlap: int

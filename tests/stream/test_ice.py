@@ -138,7 +138,7 @@ async def test_everything_else_is_counted_and_never_answered(port: IcePort, far:
     assert not session.datagrams
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.one_of(st.binary(max_size=80), st.binary(max_size=80).map(lambda tail: binding()[:24] + tail)))
 async def test_garbage_never_gets_through(port: IcePort, garbage: bytes) -> None:
     port._route(garbage, ("192.0.2.1", 9))
