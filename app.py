@@ -207,7 +207,7 @@ async def _running(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def build(settings: Settings, parts: Parts) -> Starlette:
     """The Starlette application over open parts."""
     operations = [
-        *live.api.operations(parts.store.shows, parts.store.tokens),
+        *live.api.operations(parts.store.shows, parts.store.tokens, parts.store.bus.take),
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),
     ]

@@ -1,7 +1,6 @@
 """What can be done in a show's chat: write, read, moderate. A message is in SQL before anyone sees it."""
 
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -11,7 +10,7 @@ from chat import messages, moderation, store
 from chat.moderation import Mute, Standing
 from chat.store import Author, LogEntry, Message
 from live.core.auth import Principal, Role
-from live.core.bus import BusError
+from live.core.bus import Take
 from live.core.codec import plain
 from live.core.database import Database
 from live.core.errors import Kind, Problem
@@ -27,9 +26,6 @@ from live.core.limits import (
 from live.core.text import shown_name
 from live.service import Shows, Transaction
 from live.timeline import show_clock
-
-Take = Callable[[str, float, float], Awaitable[float]]
-"""Takes one from a bucket (name, refill per second, size); answers 0.0, or how many seconds are missing."""
 
 NOT_MUTED: dict[str, Any] = {"muted": None}
 """What `Chat.personal` says of a viewer who may write, and of everybody who has not written yet."""
@@ -94,10 +90,7 @@ class Chat:
             return message, False
 
     async def _check_rate(self, show_id: str, author: Principal) -> None:
-        try:
-            wait_s = await self._take(f"chat:{show_id}:{author.subject}", CHAT_RATE_PER_S, CHAT_RATE_BURST)
-        except BusError:
-            return  # without the bus people can still write; each socket has a rate of its own
+        wait_s = await self._take(f"chat:{show_id}:{author.subject}", CHAT_RATE_PER_S, CHAT_RATE_BURST)
         _refuse(moderation.rate_refusal(wait_s))
 
     async def history(

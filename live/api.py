@@ -1,5 +1,6 @@
 """Shows over HTTP (`/api/shows…`, `/api/guests`) and over WebSocket (`show.*`)."""
 
+import math
 import re
 from typing import Any
 
@@ -7,8 +8,9 @@ import msgspec
 from starlette.requests import Request
 
 from live.core.auth import ALL_SHOWS, Role, Tokens
+from live.core.bus import Take
 from live.core.errors import Kind, Problem
-from live.core.limits import SHOWS_LISTED_MAX, TIMELINE_EVENTS_LISTED_MAX
+from live.core.limits import GUESTS_BURST, GUESTS_PER_S, SHOWS_LISTED_MAX, TIMELINE_EVENTS_LISTED_MAX
 from live.core.rest import Operation, idempotency_key, principal_of
 from live.realtime.commands import Commands, Context
 from live.realtime.doorman import new_guest
@@ -150,9 +152,10 @@ def query_number(request: Request, name: str, default: int) -> int:
 
 
 class _Operations:
-    def __init__(self, shows: Shows, tokens: Tokens) -> None:
+    def __init__(self, shows: Shows, tokens: Tokens, take: Take) -> None:
         self._shows = shows
         self._tokens = tokens
+        self._take = take
 
     async def list_shows(self, request: Request) -> ShowPage:
         """Drafts are listed for a host of all shows only."""
@@ -221,15 +224,18 @@ class _Operations:
         """Whoever publishes with it now goes on; nobody can start with it again."""
         await self._shows.revoke_stream_key(_show_id(request), request.path_params["id"])
 
-    async def create_guest(self, _request: Request, body: NewGuest) -> Guest:
+    async def create_guest(self, request: Request, body: NewGuest) -> Guest:
         """A token to chat and buy with over HTTP; a socket gives its guests one by itself."""
+        address = request.client.host if request.client else ""
+        if wait_s := await self._take(f"guests:{address}", GUESTS_PER_S, GUESTS_BURST):
+            raise Problem(Kind.rate_limited, retry_after_s=math.ceil(wait_s))
         guest, token = new_guest(self._tokens, body.name)
         return Guest(token=token, viewer=wire_viewer(guest))
 
 
-def operations(shows: Shows, tokens: Tokens) -> list[Operation]:
-    """The HTTP operations of shows."""
-    on = _Operations(shows, tokens)
+def operations(shows: Shows, tokens: Tokens, take: Take) -> list[Operation]:
+    """The HTTP operations of shows. `take` counts rates over all workers."""
+    on = _Operations(shows, tokens, take)
     show, unknown = "/api/shows/{show}", (Kind.unknown_show,)
 
     def host(method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
@@ -268,7 +274,7 @@ def operations(shows: Shows, tokens: Tokens) -> list[Operation]:
         host("DELETE", f"{show}/stream-keys/{{id}}", on.revoke_stream_key, "Revoke a stream key",
              errors=(Kind.unknown_stream_key,)),
         Operation("POST", "/api/guests", on.create_guest, "Become a guest", body=NewGuest, result=Guest, status=201,
-                  tag="viewers"),
+                  tag="viewers", errors=(Kind.invalid_field, Kind.rate_limited)),
     ]  # fmt: skip
 
 

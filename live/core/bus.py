@@ -38,9 +38,11 @@ from live.core.limits import (
 from live.core.listener import UNNUMBERED, Connection, Handler, Listener, Message
 from live.core.position import Position
 
-__all__ = ["Bus", "BusError", "Handler", "Message", "Position"]
+__all__ = ["Bus", "BusError", "Handler", "Message", "Position", "Take"]
 
 T = TypeVar("T")
+Take = Callable[[str, float, float], Awaitable[float]]
+"""`Bus.take`, for those who need nothing else of the bus."""
 
 _FAILURES = (RedisError, OSError, RuntimeError)  # RuntimeError: uvloop, on a write to a closed transport
 

@@ -23,6 +23,8 @@ SHUTDOWN_S = 5  # for requests that are under way when the process ends
 LAG_PROBE_INTERVAL_S = 0.1
 
 # --- tokens ---------------------------------------------------------------------------------------------------
+GUESTS_PER_S = 50  # made over HTTP for one address; whole offices and mobile networks share one
+GUESTS_BURST = 500
 GUEST_TOKEN_TTL_S = 30 * 24 * 3600
 TOKEN_TTL_S = 12 * 3600
 TOKEN_BYTES_MAX = 4096

@@ -4,7 +4,6 @@ import pytest
 
 from chat.service import Chat
 from live.core.auth import Principal, Role
-from live.core.bus import BusError
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.service import Shows
@@ -12,16 +11,13 @@ from tests.live.recorder import Catalogue, Recorder
 
 
 class Rates:
-    """Answers what a test wants to hear: `wait_s` seconds to wait, or that the bus is away."""
+    """Answers what a test wants to hear: `wait_s` seconds to wait."""
 
     def __init__(self) -> None:
         self.wait_s = 0.0
-        self.away = False
         self.asked: list[tuple[str, float, float]] = []
 
     async def take(self, bucket: str, rate_per_s: float, burst: float) -> float:
-        if self.away:
-            raise BusError("away")
         self.asked.append((bucket, rate_per_s, burst))
         return self.wait_s
 

@@ -229,12 +229,6 @@ async def test_a_viewer_has_a_rate(chat: Chat, rates: Rates, outlet: Recorder) -
     assert [told.data["viewer"]["id"] for told in outlet.told] == ["mod"]
 
 
-async def test_people_write_while_the_bus_is_away(chat: Chat, rates: Rates) -> None:
-    rates.away = True
-    await chat.post("demo", ANN, "Hello")
-    assert await texts(chat) == ["Hello"]
-
-
 async def test_slow_mode_makes_viewers_wait_and_nobody_else(chat: Chat, clock: ManualClock, outlet: Recorder) -> None:
     await chat.post("demo", ANN, "one")
     await chat.set_slow_mode("demo", MOD, 30)

@@ -29,10 +29,27 @@ def host(tokens: Tokens) -> dict[str, str]:
     return bearer(tokens, Role.host)
 
 
+class Rates:
+    """A bucket that is as empty as a test wants it."""
+
+    def __init__(self) -> None:
+        self.wait_s = 0.0
+        self.asked: list[str] = []
+
+    async def take(self, bucket: str, rate_per_s: float, burst: float) -> float:
+        self.asked.append(bucket)
+        return self.wait_s
+
+
 @pytest.fixture
-async def http(shows: Shows, tokens: Tokens) -> AsyncIterator[httpx.AsyncClient]:
+def rates() -> Rates:
+    return Rates()
+
+
+@pytest.fixture
+async def http(shows: Shows, tokens: Tokens, rates: Rates) -> AsyncIterator[httpx.AsyncClient]:
     app = Starlette(
-        routes=rest.routes(api.operations(shows, tokens), tokens),
+        routes=rest.routes(api.operations(shows, tokens, rates.take), tokens),
         exception_handlers={Problem: rest.on_problem},
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -98,6 +115,15 @@ async def test_stream_keys_are_told_once(http: httpx.AsyncClient, host: dict[str
     assert secret not in one.text
     assert (await http.delete(path, headers=host)).status_code == 204
     assert (await http.get(f"{SHOW}/stream-keys", headers=host)).json() == {"stream_keys": []}
+
+
+async def test_one_address_makes_only_so_many_guests(http: httpx.AsyncClient, rates: Rates) -> None:
+    rates.wait_s = 1.2
+    refused = await http.post("/api/guests", json={})
+    assert (named(refused), refused.headers["retry-after"]) == ((429, "rate_limited", None), "2")
+    rates.wait_s = 0.0
+    assert (await http.post("/api/guests", json={})).status_code == 201
+    assert rates.asked == ["guests:127.0.0.1"] * 2
 
 
 async def test_a_guest_gets_a_token(http: httpx.AsyncClient, tokens: Tokens) -> None:
@@ -203,7 +229,7 @@ async def test_a_long_timeline_names_its_next_page(http: httpx.AsyncClient, show
 
 
 def test_the_operations_are_documented(tokens: Tokens, shows: Shows) -> None:
-    document = rest.openapi(api.operations(shows, tokens), "1")
+    document = rest.openapi(api.operations(shows, tokens, Rates().take), "1")
     assert document["paths"]["/api/shows"]["post"]["x-role"] == "host"
     assert "x-role" not in document["paths"]["/api/shows/{show}"]["get"]
 
