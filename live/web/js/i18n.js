@@ -25,7 +25,8 @@ export async function loadTexts(further = null) {
 }
 
 async function read(name) {
-  texts = { ...texts, ...await (await fetch(`/static/text/${name}.json`)).json() };
+  const found = await (await fetch(`/static/text/${name}.json`)).json();
+  texts = { ...texts, ...found }; // after the wait: another file may have arrived meanwhile
 }
 
 /** Loads one more file of texts. */
