@@ -1,6 +1,5 @@
 """What viewers may ask for by name: each command with the type of its data and the least role."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,13 +19,17 @@ StructT = TypeVar("StructT", bound=Struct)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who asks, and where. `key` makes the command idempotent; `become` gives the socket another principal."""
+    """Who asks, and where. `key` makes the command idempotent; `become` gives the socket another principal.
+
+    `expires_s` is when the asker's token expires on the clock's monotonic scale, None: never.
+    """
 
     show: str
     principal: Principal
     key: str | None
     viewer: Viewer
     become: Callable[[Principal], None] = lambda principal: None
+    expires_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,6 @@ class Commands:
             return Reply(command.id, plain(done))
         except Problem as problem:
             return Refused(command.id, problem.body())
-        except asyncio.CancelledError:
-            raise
         except Exception:  # our own bug: it costs this one command, not the viewer's socket
             log.exception("the command %s failed", command.name)
             return Refused(command.id, Problem(Kind.internal).body())

@@ -50,12 +50,14 @@ class Doorman:
         return Admitted(principal, None, self._expires_s(connect.token))
 
     async def rename(self, context: Context, body: Rename) -> dict[str, Any]:
-        """The command `viewer.rename`: a new name, and the token that carries it from now on."""
+        """The command `viewer.rename`: a new name, and the token that carries it, for no longer than the old one."""
         old = context.principal
         if old.role is not Role.viewer:
             raise Problem(Kind.role_forbidden, "The staff's names come with their tokens.")
         principal = msgspec.structs.replace(old, name=clean_name(body.name))
-        token = self._tokens.sign(principal, GUEST_TOKEN_TTL_S)
+        expires_s = context.expires_s
+        ttl_s = GUEST_TOKEN_TTL_S if expires_s is None else max(1, int(expires_s - self._clock.monotonic()))
+        token = self._tokens.sign(principal, ttl_s)
         context.become(principal)
         return {"viewer": wire_viewer(principal), "token": token}
 

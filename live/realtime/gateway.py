@@ -199,9 +199,9 @@ class Gateway:
             case Answer(answer):
                 connection.send(answer)
             case Join(connect):
-                await self._join(connection, connect)
+                await self._let_in(connection, connect.id, self._join(connection, connect))
             case Resume(recover):
-                await self._resume(connection, recover)
+                await self._let_in(connection, recover.id, self._resume(connection, recover))
             case Shut(close):
                 self._shut(connection, close)
 
@@ -213,31 +213,31 @@ class Gateway:
             viewer.principal = principal
 
         shown = wire_viewer(viewer.principal)
-        context = Context(connection.show, viewer.principal, command.key, shown, become)
+        expires_s = connection.session.expires_s
+        context = Context(connection.show, viewer.principal, command.key, shown, become, expires_s)
         connection.send(await self._commands.run(context, command))
+
+    async def _let_in(self, connection: _Connection, message_id: str, placing: Awaitable[None]) -> None:
+        """Wait for `placing`, and turn the viewer away when that fails."""
+        try:
+            await placing
+        except Problem as problem:
+            self._turn_away(connection, message_id, problem)
+        except Exception:  # our own bug, or a store's: the client comes back with backoff
+            log.exception("letting a viewer into %s failed", connection.show)
+            self._turn_away(connection, message_id, Problem(Kind.internal))
 
     async def _join(self, connection: _Connection, connect: Connect) -> None:
         show, session = connection.show, connection.session
-        try:
-            guest = self._doorman.admit(show, connect)
-            channel = await self._hub.channel(show, self._snapshot)
-            personal = self._newcomer if guest.token else await self._personal(show, guest.principal)
-            viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
-            connection.viewer = viewer
-            connection.socket.watcher = viewer
-            await self.recovery.place(viewer, connect.id, connect.position, personal=personal, token=guest.token)
-        except Problem as problem:
-            self._turn_away(connection, connect.id, problem)
-            return
-        except asyncio.CancelledError:
-            raise
-        except Exception:  # our own bug, or a store's: the client comes back with backoff
-            log.exception("letting a viewer into %s failed", show)
-            self._turn_away(connection, connect.id, Problem(Kind.internal))
-            return
+        guest = self._doorman.admit(show, connect)
+        channel = await self._hub.channel(show, self._snapshot)
+        personal = self._newcomer if guest.token else await self._personal(show, guest.principal)
+        viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
+        connection.viewer = viewer
+        connection.socket.watcher = viewer
+        await self.recovery.place(viewer, connect.id, connect.position, personal=personal, token=guest.token)
         self._arriving.discard(connection)
-        if not self._hub.has(channel):
-            self._shut(connection, BUS_LOST)  # given up meanwhile, because letting in took so long
+        self._check_fed(connection, channel)
         if connection.socket.open:
             session.joined(guest.expires_s)
 
@@ -245,11 +245,14 @@ class Gateway:
         viewer = connection.viewer
         assert viewer is not None, "a live session has joined"
         viewer.channel.leave(viewer)  # written nothing until it is in step again
-        try:
-            personal = await self._personal(connection.show, viewer.principal)
-            await self.recovery.place(viewer, recover.id, recover.position, personal=personal)
-        except Problem as problem:
-            self._turn_away(connection, recover.id, problem)
+        personal = await self._personal(connection.show, viewer.principal)
+        await self.recovery.place(viewer, recover.id, recover.position, personal=personal)
+        self._check_fed(connection, viewer.channel)
+
+    def _check_fed(self, connection: _Connection, channel: Channel) -> None:
+        """Close when the channel was given up meanwhile, for want of viewers, because placing took so long."""
+        if not self._hub.has(channel):
+            self._shut(connection, BUS_LOST)
 
     def _turn_away(self, connection: _Connection, message_id: str, problem: Problem) -> None:
         """Say why; bad input may be mended on the same socket, everything else closes it."""

@@ -119,13 +119,13 @@ class Bucket:
 class Session:
     """See the module. `encoding` is the subprotocol's."""
 
-    __slots__ = ("_allowance", "_expires_s", "_patience", "_since_s", "encoding", "state")
+    __slots__ = ("_allowance", "_patience", "_since_s", "encoding", "expires_s", "state")
 
     def __init__(self, encoding: Encoding, now_s: float) -> None:
         self.encoding = encoding
         self.state = State.waiting
         self._since_s = now_s
-        self._expires_s: float | None = None
+        self.expires_s: float | None = None
         self._allowance = Bucket(COMMANDS_PER_S, COMMANDS_BURST, now_s)
         self._patience = Bucket(COMMANDS_REFUSED_PER_S, COMMANDS_REFUSED_MAX, now_s)
 
@@ -167,7 +167,7 @@ class Session:
         """The viewer is in; its token expires at `expires_s` on the sessions' clock, None: never."""
         assert self.state is State.joining
         self.state = State.live
-        self._expires_s = expires_s
+        self.expires_s = expires_s
 
     def turned_away(self) -> None:
         """The viewer was not let in, but may try again with another `connect` while patience lasts."""
@@ -183,7 +183,7 @@ class Session:
     def overdue(self, now_s: float) -> bool:
         """Whether `tick` would close; cheap, for a sweep over all sockets."""
         if self.state is State.live:
-            return self._expires_s is not None and now_s >= self._expires_s
+            return self.expires_s is not None and now_s >= self.expires_s
         return self.state is State.waiting and now_s - self._since_s >= WS_CONNECT_TIMEOUT_S
 
     def end(self) -> None:

@@ -89,6 +89,8 @@ class Stage:
         return {"words": list(self.words[show])}
 
     async def _personal(self, show: str, principal: Principal) -> dict[str, Any]:
+        if self.broken is not None:
+            raise self.broken
         return {"cart": {"of": principal.subject}}
 
     def token(self, role: Role = Role.viewer, *, subject: str = "v1", show: str = "demo", ttl_s: int = 600) -> str:

@@ -1,6 +1,7 @@
 """The endpoint over a real server, with real clients, in both subprotocols."""
 
 import asyncio
+import base64
 import json
 import random
 import socket as sockets
@@ -267,6 +268,14 @@ async def test_rename_changes_the_socket_and_the_token(stage: Stage, client: Aud
     assert (await viewer.command("say", text="x"))["data"]["by"] == "Ida"
     again = await client(encoding)
     assert (await again.join(token=reply["data"]["token"]))["viewer"]["name"] == "Ida"
+
+
+async def test_a_new_name_does_not_make_a_token_last_longer(stage: Stage, client: Audience) -> None:
+    viewer = await client()
+    await viewer.join(token=stage.token(ttl_s=600))
+    reply = await viewer.command("viewer.rename", name="Ida")
+    claims = json.loads(base64.urlsafe_b64decode(reply["data"]["token"].split(".")[1] + "=="))
+    assert 590 <= claims["exp"] - claims["iat"] <= 600
 
 
 async def test_staff_keeps_its_name(client: Audience) -> None:

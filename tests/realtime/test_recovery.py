@@ -213,9 +213,23 @@ async def test_events_while_history_is_read_are_not_lost(
 
 async def test_personal_is_part_of_every_answer(stage: Stage, client: Audience) -> None:
     viewer = await client()
-    connected = await viewer.join()
+    connected = await viewer.join(token=stage.token())
+    assert connected["personal"] == {"cart": {"of": "v1"}}
     await viewer.send(type="recover", id="r", position=connected["position"])
     assert (await viewer.until("connected", id="r"))["personal"] == connected["personal"]
+
+
+async def test_recovery_that_fails_is_our_fault_and_worth_a_retry(
+    stage: Stage, client: Audience, caplog: pytest.LogCaptureFixture
+) -> None:
+    viewer = await client()
+    connected = await viewer.join()
+    stage.broken = RuntimeError("a bug of ours")
+    await viewer.send(type="recover", id="r", position=connected["position"])
+    assert (await viewer.until("refused", id="r"))["error"]["name"] == "internal"
+    assert await viewer.closed() == BUS_LOST.code
+    stage.broken = None
+    assert (await (await client()).join(position=connected["position"]))["recovered"] is True
 
 
 async def test_snapshot_that_is_outdated_before_it_is_built(
