@@ -81,7 +81,7 @@ export function announce(text, urgent = false) {
 }
 
 let toasts;
-/** A short message that stays for `ms`; `action` is {text, run}. */
+/** A short message that stays for `ms`; `action` is {text, run}. Returns how to take it away. */
 export function toast(text, action = null, ms = action ? 20_000 : 6_000) {
   toasts ??= h("div", { class: "toasts" });
   const host = document.querySelector("dialog[open]") ?? document.body; // a modal dialog covers everything outside of it
@@ -91,6 +91,7 @@ export function toast(text, action = null, ms = action ? 20_000 : 6_000) {
   if (action) item.append(h("button", { class: "button text", type: "button", text: action.text, onclick: () => { away(); action.run(); } }));
   toasts.replaceChildren(item);
   setTimeout(away, ms);
+  return away;
 }
 
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

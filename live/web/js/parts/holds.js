@@ -5,15 +5,20 @@ import { WARN_MS } from "./buying.js";
 
 /** Tells of them anywhere on the page; `open` opens the cart. */
 export function tellOfHolds({ store, buying, open }) {
-  const warned = new Map(); // hold → the end that was told: an extended hold is told of again
+  const [told, shown] = [new Map(), new Map()]; // hold → the end that was told: an extended hold is told of again
+  let away = () => {};
+  const news = (seen) => {
+    const lines = buying.ending().filter((line) => seen.get(line.hold_id) !== line.expires_at_ms);
+    for (const line of lines) seen.set(line.hold_id, line.expires_at_ms);
+    return lines.map((line) => line.title).join(", ");
+  };
   buying.addEventListener("tick", () => {
-    const news = buying.ending().filter((line) => warned.get(line.hold_id) !== line.expires_at_ms);
-    if (!news.length) return;
-    for (const line of news) warned.set(line.hold_id, line.expires_at_ms);
-    const text = t("cart.warning", { titles: news.map((line) => line.title).join(", ") });
-    announce(text, true);
-    if (document.querySelector("dialog.sheet[open]")) return; // it stands at the sheet's head
-    toast(text, buying.extendable() ? { text: t("cart.moreTime"), run: () => moreTime(buying) } : { text: t("cart.toCheckout"), run: open }, WARN_MS);
+    const titles = news(told);
+    if (titles) announce(t("cart.warning", { titles }), true);
+    if (!buying.ending().length) away();
+    if (document.querySelector("dialog.sheet[open]")) return; // there it stands at the head
+    const text = news(shown);
+    if (text) away = toast(t("cart.warning", { titles: text }), buying.extendable() ? { text: t("cart.moreTime"), run: () => moreTime(buying) } : { text: t("cart.toCheckout"), run: open }, WARN_MS);
   });
   store.watch(["expired"], (state, before) => {
     for (const line of state.expired) {
