@@ -36,6 +36,7 @@ PRODUCTS = (
     "espresso-cup", "linen-throw", "walnut-board", "field-lamp", "wool-beanie", "canvas-tote", "ceramic-vase",
     "trail-bottle",
 )  # fmt: skip
+METRICS = ("live/core", "live/realtime", "stream")
 FIRST_PAINT_BYTES_MAX = 100_000
 LINES_MAX = 400
 
@@ -269,6 +270,18 @@ async def test_what_a_script_mentions_exists(browser: httpx.AsyncClient) -> None
     for script in SCRIPTS:
         for url in re.findall(r'"(/static/[^"]+)"', script.read_text()):
             assert (await browser.get(url)).status_code == 200, f"{script.name}: {url}"
+
+
+def test_the_ops_page_asks_for_figures_that_exist() -> None:
+    told = "".join(path.read_text() for part in METRICS for path in (WEB.parents[1] / part).glob("*.py"))
+    script = (WEB / "js/ops.js").read_text()
+    for name in re.findall(r'"(showcart_\w+?)(?:_total)?"', script):
+        assert f'"{name}"' in told, name
+    for what in [
+        *re.findall(r'what: "(\w+)"', script),
+        *re.findall(r'"(\w+)"', script.split("DROPPED = ")[1].split("]")[0]),
+    ]:
+        assert f'"{what}"' in told, what
 
 
 def test_every_script_and_style_is_used() -> None:

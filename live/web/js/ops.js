@@ -26,8 +26,8 @@ const CHARTS = [
     worst: ({ samples }) => sum(samples, "showcart_loop_lag_max_seconds"),
   } },
   { key: "messages", format: perSecond, floor: 10, lines: {
-    sent: ({ rate }) => rate("showcart_messages_sent_total"),
-    received: ({ rate }) => rate("showcart_commands_total"),
+    sent: ({ rate }) => rate("showcart_frames_total", {}, 0),
+    events: ({ rate }) => rate("showcart_events_total", { what: "delivered" }, 0),
   } },
   { key: "video", format: perSecond, floor: 100, lines: {
     packets: ({ rate }) => rate("showcart_media_packets_total", { what: "sent" }, 0),
@@ -35,10 +35,10 @@ const CHARTS = [
   { key: "losing", format: perSecond, floor: 5, lines: {
     dropped: ({ rate }) => DROPPED.map((what) => rate("showcart_media_packets_total", { what }, 0)).reduce(plus),
     again: ({ rate }) => rate("showcart_media_packets_total", { what: "retransmitted" }, 0),
-    skipped: ({ rate }) => rate("showcart_viewers_skipped_total"),
+    skipped: ({ rate }) => rate("showcart_events_total", { what: "skipped" }, 0),
   } },
   { key: "closes", format: perSecond, floor: 1, lines: {
-    closed: ({ rate }) => rate("showcart_closes_total"),
+    closed: ({ rate }) => rate("showcart_sockets_closed_total", {}, 0),
     ended: ({ rate }) => rate("showcart_media_sessions_ended_total", {}, 0),
   } },
   { key: "cpu", format: percent, floor: 1, limit: 0.7, lines: {
