@@ -5,6 +5,7 @@ const files = {
   "/static/text/en.json": [30, { "buy.add": "Add" }],
   "/static/text/en.staff.json": [0, { "run.pin": "Show" }],
 };
+Object.defineProperty(globalThis, "navigator", { value: { languages: ["en-GB"] }, configurable: true });
 globalThis.document = { documentElement: {}, querySelectorAll: () => [] };
 globalThis.fetch = async (url) => {
   const [ms, texts] = files[url];

@@ -2,6 +2,8 @@
 import { h, icon } from "../dom.js";
 import { has, money, problemText, t } from "../i18n.js";
 
+const words = ({ quantity, title, variant }) => `${quantity} × ${title}${variant ? ` · ${variant}` : ""}`;
+
 export class CheckoutForm {
   sending = false;
 
@@ -27,7 +29,7 @@ export class CheckoutForm {
   show(cart) {
     if (!this.sending) this.cart = cart;
     this.summary.replaceChildren(...cart.lines.map((line) => h("li", { class: "row" },
-      h("span", { class: "grow", text: `${line.quantity} × ${line.title}${line.variant ? ` · ${line.variant}` : ""}` }), h("span", { text: money(line.line_minor, cart.currency) }))));
+      h("span", { class: "grow", text: words(line) }), h("span", { text: money(line.line_minor, cart.currency) }))));
     if (cart.lines.length) this.total.textContent = money(cart.total_minor, cart.currency);
   }
 
@@ -104,7 +106,7 @@ export function confirmation(order, onClose) {
     h("p", { class: "small muted", text: t("order.number") }),
     h("p", { class: "order-number", "data-testid": "order-number", text: order.number ?? order.id }));
   const lines = order.lines?.length ? h("ul", { class: "checkout-lines small" }, order.lines.map((line) => h("li", { class: "row" },
-    h("span", { class: "grow", text: `${line.quantity} × ${line.title}` }), h("span", { text: money(line.line_minor, order.currency) })))) : null;
+    h("span", { class: "grow", text: words(line) }), h("span", { text: money(line.line_minor, order.currency) })))) : null;
   if (lines) box.append(lines);
   if (order.total_minor != null) box.append(h("p", { class: "row" }, h("span", { text: t("cart.total") }), h("strong", { class: "price push", text: money(order.total_minor, order.currency) })));
   box.append(h("p", { class: "small muted", text: t("order.next") }));

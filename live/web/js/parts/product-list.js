@@ -28,7 +28,7 @@ customElements.define("product-list", class extends HTMLElement {
 
   #row(product) {
     const picture = h("img", { class: "thumb", alt: "", width: 80, height: 80, loading: "lazy" });
-    const name = h("h3");
+    const name = h("h2");
     const text = h("p", { class: "product-text small muted" });
     const now = h("span", { class: "badge live", text: t("pin.badge") });
     const box = h("buy-box");

@@ -23,7 +23,7 @@ customElements.define("show-chat", class extends HTMLElement {
   }
 
   #build() {
-    this.list = h("ol", { class: "chat-list", role: "log", "aria-label": t("chat.title"), tabindex: "0", "data-testid": "chat-list" });
+    this.list = h("div", { class: "chat-list", role: "log", "aria-label": t("chat.title"), tabindex: "0", "data-testid": "chat-list" });
     this.empty = h("p", { class: "chat-empty muted small", text: t("chat.empty") });
     this.more = h("button", { class: "button primary chat-more", type: "button", hidden: true, text: t("chat.newer"), onclick: () => this.#toBottom() });
     this.list.addEventListener("scroll", () => { if (this.#atBottom()) this.more.hidden = true; });
@@ -85,7 +85,7 @@ customElements.define("show-chat", class extends HTMLElement {
     const own = viewer.id === this.store.state.viewer?.id;
     const staff = viewer.role === "host" || viewer.role === "moderator";
     const name = h("b", { class: `chat-name shade-${shade(viewer.id)}`, text: viewer.name });
-    const item = h("li", { class: `chat-message${own ? " own" : ""}${staff ? " staff" : ""}${pending ? " pending" : ""}`, data: { id, viewer: viewer.id } });
+    const item = h("div", { class: `chat-message${own ? " own" : ""}${staff ? " staff" : ""}${pending ? " pending" : ""}`, data: { id, viewer: viewer.id } });
     if (this.times && sent_at_ms) item.append(h("time", { class: "chat-time tiny muted", datetime: new Date(sent_at_ms).toISOString(), text: timeOfDay(sent_at_ms) }));
     item.append(name);
     if (staff) item.append(h("span", { class: "badge chat-role", text: t(`chat.role.${viewer.role}`) }));

@@ -29,7 +29,7 @@ customElements.define("show-cover", class extends HTMLElement {
     if (shown === null || shown === "blank") return this.replaceChildren();
     const parts = [h("img", { class: "cover-mark", src: "/static/pictures/favicon.svg", alt: "", width: 56, height: 56 })];
     const planned = shown === "before" && show.scheduled_at_ms;
-    parts.push(h("h2", { text: t(planned ? "cover.before.planned" : `cover.${shown}`) }));
+    parts.push(h(show ? "h2" : "h1", { text: t(planned ? "cover.before.planned" : `cover.${shown}`) }));
     if (planned) parts.push(...this.#countdown(show));
     else if (has(`cover.${shown}.more`)) parts.push(h("p", { text: t(`cover.${shown}.more`) }));
     if (shown === "refused") parts.push(h("button", { class: "button primary", type: "button", text: t("cover.reload"), onclick: () => location.reload() }));
