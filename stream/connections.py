@@ -49,6 +49,9 @@ class Connection(ABC):
         self.session = Session(secrets.token_urlsafe(24), stage.show, self.role, etag, media.now())
         self.peer = Peer(media.port, media.certificate, offer.fingerprints, self, active=offer.setup == "passive")
 
+    def peer_alive(self) -> bool:
+        return self.session.alive(self.media.now())
+
     def peer_bound(self) -> None:
         self.session.consented(self.media.now())
 

@@ -38,6 +38,9 @@ class Endpoint(Protocol):
     @property
     def password(self) -> bytes: ...
 
+    def owns(self, address: Address) -> bool:
+        """Whether the session is secured at `address` and its peer was heard there a moment ago."""
+
     def bound(self, address: Address, *, nominated: bool) -> None:
         """A binding request from `address` passed its integrity check."""
 
@@ -184,7 +187,9 @@ class IcePort:
         if not request.check_message_integrity(endpoint.password):
             self.counts["stun_wrong_password"] += 1
             return
-        self._remember(endpoint, address)
+        if not self._remember(endpoint, address):
+            self.counts["stun_address_owned"] += 1
+            return
         answer = stun.Message(
             stun.Method.BINDING,
             stun.Class.RESPONSE,
@@ -195,11 +200,19 @@ class IcePort:
         self.send(bytes(answer), address)
         endpoint.bound(address, nominated="USE-CANDIDATE" in request.attributes)
 
-    def _remember(self, endpoint: Endpoint, address: Address) -> None:
-        """Route `address` to `endpoint`; the newest session of an address wins, the oldest addresses are dropped."""
+    def _remember(self, endpoint: Endpoint, address: Address) -> bool:
+        """Route `address` to `endpoint`, unless a live session owns it; the oldest addresses are dropped.
+
+        A source address can be forged, and a session's own credentials prove nothing about whose it is: whoever
+        watches a show could otherwise draw the host's packets to a session of their own. A browser that uses a port
+        again for its next session waits until the one before has been quiet for a few seconds.
+        """
         known = self._addresses[endpoint]
-        if self._by_address.get(address) is endpoint:
-            return
+        owner = self._by_address.get(address)
+        if owner is endpoint:
+            return True
+        if owner is not None and owner.owns(address):
+            return False
         self._by_address[address] = endpoint
         if address not in known:
             known.append(address)
@@ -207,3 +220,4 @@ class IcePort:
             dropped = known.pop(0)
             if self._by_address.get(dropped) is endpoint:
                 del self._by_address[dropped]
+        return True

@@ -65,6 +65,8 @@ class Certificate(RTCCertificate):
 class Owner(Protocol):
     """Who a peer reports to. None of these may block; `packet` is plain RTP or RTCP that has authenticated."""
 
+    def peer_alive(self) -> bool: ...
+
     def peer_bound(self) -> None: ...
 
     def peer_secured(self) -> None: ...
@@ -148,6 +150,10 @@ class Peer:
         """The negotiated SRTP profile by OpenSSL's name, "" before the handshake is complete."""
         ssl = self._dtls._ssl
         return ssl.get_selected_srtp_profile().decode() if ssl is not None and self._unprotect else ""
+
+    def owns(self, address: Address) -> bool:
+        """Whether media is sent to `address` and its far end was heard a moment ago."""
+        return self._unprotect is not None and self.address == address and self._owner.peer_alive()
 
     def bound(self, address: Address, *, nominated: bool) -> None:
         """A binding request proved `address`; the first proved one and every nominated one is sent to."""

@@ -16,6 +16,7 @@ import enum
 import hmac
 
 from live.core.limits import (
+    ADDRESS_QUIET_S,
     CONSENT_EXPIRY_S,
     HANDSHAKE_TIMEOUT_S,
     PEER_DEAD_S,
@@ -103,6 +104,10 @@ class Session:
     def heard(self, now: float) -> None:
         """A packet passed SRTP or SRTCP authentication."""
         self._heard = now
+
+    def alive(self, now: float) -> bool:
+        """Whether the peer was heard so lately that nobody else can be at its address."""
+        return self.state is State.connected and now - self._heard < ADDRESS_QUIET_S
 
     def secured(self, now: float) -> None:
         """The DTLS handshake is complete."""

@@ -112,6 +112,7 @@ REORDER_WINDOW_PACKETS = 512
 REMB_INTERVAL_S = 1.0
 REMB_BITS_PER_S_MAX = 4_000_000
 PEER_DEAD_S = 10.0  # no valid packet for this long: the peer is gone
+ADDRESS_QUIET_S = 3.0  # a session that is silent for this long no longer owns its address
 HANDSHAKE_TIMEOUT_S = 10.0
 CONSENT_EXPIRY_S = 30.0  # RFC 7675, section 5.1
 SUBSCRIBERS_MAX = 1000  # per worker
@@ -190,6 +191,7 @@ assert VIEWER_RESUME_BYTES < VIEWER_BACKLOG_BYTES_MAX
 assert PRESENCE_INTERVAL_S * 3 < PRESENCE_TTL_S, "two lost beats must not make viewers vanish"
 assert RECOVER_COST <= COMMANDS_BURST
 assert PEER_DEAD_S < CONSENT_EXPIRY_S
+assert ADDRESS_QUIET_S < PEER_DEAD_S, "an address must be free before its last session is found dead"
 assert PEER_SWEEP_INTERVAL_S * 4 < PEER_DEAD_S, "the sweep must not eat the time it has to find a dead peer in"
 assert GOP_PACKETS_MAX & (GOP_PACKETS_MAX - 1) == 0, "the packet cache is indexed by the low bits of a sequence number"
 assert RETRANSMISSIONS_BURST < GOP_PACKETS_MAX

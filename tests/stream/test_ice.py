@@ -24,6 +24,10 @@ class Session:
     def __init__(self) -> None:
         self.bindings: list[tuple[Address, bool]] = []
         self.datagrams: list[bytes] = []
+        self.alive = False
+
+    def owns(self, address: Address) -> bool:
+        return self.alive and address == self.bindings[0][0]
 
     def bound(self, address: Address, *, nominated: bool) -> None:
         self.bindings.append((address, nominated))
@@ -164,6 +168,27 @@ async def test_the_newest_session_of_an_address_gets_its_packets(port: IcePort, 
     client.send(b"\x80")
     await until(lambda: port.counts["unknown_address"] == 1)
     assert not old.datagrams
+
+
+async def test_nobody_takes_the_address_of_a_live_session(port: IcePort, far: Far) -> None:
+    host, thief, client = Session(), Session(), far()
+    thief.ufrag = "thief"
+    port.add(host)
+    port.add(thief)
+    client.send(binding())
+    await answer(client)
+    host.alive = True
+    client.send(binding(user="thief:client", nominate=True))  # as a forged source address would
+    await until(lambda: port.counts["stun_address_owned"] == 1)
+    assert unanswered(client)
+    assert not thief.bindings
+    client.send(b"\x80")
+    await until(lambda: len(host.datagrams) == 1)
+    host.alive = False  # quiet for a while: a browser may use its port again
+    client.send(binding(user="thief:client"))
+    await answer(client)
+    client.send(b"\x80")
+    await until(lambda: len(thief.datagrams) == 1)
 
 
 async def test_a_session_keeps_only_its_newest_addresses(port: IcePort, far: Far) -> None:

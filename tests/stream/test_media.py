@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from aioice import stun
 
 from live.core.errors import Kind, Problem
 from live.core.limits import GOP_FRESH_S, HANDSHAKE_TIMEOUT_S, PEER_DEAD_S, PLI_INTERVAL_S
@@ -498,3 +499,21 @@ def test_the_made_up_packets_are_rtp() -> None:
             parse(packet)
         except PacketError:  # pragma: no cover
             pytest.fail("the source makes nonsense")
+
+
+async def test_a_viewer_cannot_draw_the_hosts_packets_to_itself(house: House, client: Make) -> None:
+    """A STUN request with a session's own credentials, from the forged address of another, changes nothing."""
+    publisher, thief = client(), client()
+    await house.enter(publisher, "whip")
+    offer = await house.post("whep", thief.offer("recvonly", ("h264",)))
+    session = house.media.sessions[offer.headers["location"].rpartition("/")[2]]
+    (host,) = [each for each in house.media.sessions.values() if each is not session]
+    address = host.peer.address
+    assert address is not None
+    ufrag, password = session.peer.credentials
+    request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": f"{ufrag}:x"})
+    request.add_message_integrity(password.encode())
+    house.media.port._route(bytes(request), address)
+    assert house.media.counts["stun_address_owned"] == 1
+    assert session.peer.address is None
+    assert house.media.port._by_address[address] is host.peer

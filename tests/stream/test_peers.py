@@ -127,6 +127,9 @@ class _Nobody:
     def __init__(self) -> None:
         self.closed: list[bool] = []
 
+    def peer_alive(self) -> bool:
+        return True
+
     def peer_bound(self) -> None: ...
 
     def peer_secured(self) -> None: ...

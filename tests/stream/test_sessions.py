@@ -2,7 +2,7 @@
 
 import pytest
 
-from live.core.limits import CONSENT_EXPIRY_S, HANDSHAKE_TIMEOUT_S, PEER_DEAD_S, PEER_SWEEP_INTERVAL_S
+from live.core.limits import ADDRESS_QUIET_S, CONSENT_EXPIRY_S, HANDSHAKE_TIMEOUT_S, PEER_DEAD_S, PEER_SWEEP_INTERVAL_S
 from stream.sessions import TRANSITIONS, IllegalTransition, Reason, Role, Session, State, Trigger
 
 
@@ -53,6 +53,16 @@ def test_a_silent_peer_is_found_within_the_promised_time_even_between_two_sweeps
     made.consented(100.0)
     assert made.expired(100.0 + PEER_DEAD_S / 2) is None
     assert made.expired(100.0 + PEER_DEAD_S - PEER_SWEEP_INTERVAL_S) is Reason.silent
+
+
+def test_a_session_is_alive_while_it_is_heard() -> None:
+    assert not session(State.checked).alive(0.0)
+    made = session(State.connected)
+    made.heard(100.0)
+    assert made.alive(100.0 + ADDRESS_QUIET_S - 0.1)
+    assert not made.alive(100.0 + ADDRESS_QUIET_S)
+    made.ended(Reason.deleted)
+    assert not made.alive(100.0)
 
 
 def test_without_consent_packets_do_not_keep_a_session() -> None:
