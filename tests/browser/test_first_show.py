@@ -20,7 +20,7 @@ async def test_a_show_from_lobby_to_end(server: Server, screens: Screens) -> Non
     mia = await screens.open(watch, width=390, height=844, touch=True)
     tom = await screens.open(watch)
     studio = await screens.open(studio_url)
-    await studio.wait_for_function("!location.hash")  # the token leaves the address bar
+    await expect(studio).to_have_url(f"{server.url}/studio/demo")  # the token leaves the address bar
 
     await people.go_live(studio)
     for viewer in (mia, tom):
