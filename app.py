@@ -16,9 +16,10 @@ import msgspec
 import structlog
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from rich.table import Table
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -232,7 +233,10 @@ def build(settings: Settings, parts: Parts) -> Starlette:
         page = missing(request) if error.status_code == 404 else None
         return page or await rest.on_http_exception(request, error)
 
+    # The demo's token is well known, so a page elsewhere must not reach it under a name of its own (DNS rebinding).
+    hosts = ["127.0.0.1", "localhost", settings.host] if settings.demo else ["*"]
     return Starlette(
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
         routes=[
             *live.pages.routes(settings),
             *stream.api.routes(parts.media),
@@ -243,11 +247,7 @@ def build(settings: Settings, parts: Parts) -> Starlette:
             Route("/readyz", readyz),
             Route("/metrics", exposition),
         ],
-        exception_handlers={
-            Problem: rest.on_problem,
-            HTTPException: on_http_exception,
-            Exception: rest.on_crash,
-        },
+        exception_handlers={Problem: rest.on_problem, HTTPException: on_http_exception, Exception: rest.on_crash},
     )
 
 
@@ -269,18 +269,20 @@ async def serve(settings: Settings, ready: Callable[[Settings], None]) -> None:
 def _print_links(settings: Settings) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{settings.port}"
-    table = Table(title="Showcart is ready", title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(style="cyan", no_wrap=True, overflow="ignore")
-    table.add_column(style="dim", no_wrap=True)
-    table.add_row("Studio", f"{base}/studio/{DEMO_SHOW}#token=demo", "go live here")
-    table.add_row("Watch", f"{base}/watch/{DEMO_SHOW}", "in a second browser")
-    table.add_row("Shop window", f"{base}/", "what is on, what is next")
-    table.add_row("Operations", f"{base}/ops", "charts of this worker")
-    table.add_row("API", f"{base}/openapi.json", "of the REST API")
-    table.add_row("OBS", f"{base}/whip/{DEMO_SHOW}", "WHIP; bearer token: demo")
-    console = Console()
-    console.print(table, soft_wrap=True)
+    links = {
+        "Studio": (f"{base}/studio/{DEMO_SHOW}#token=demo", "go live here"),
+        "Watch": (f"{base}/watch/{DEMO_SHOW}", "in a second browser"),
+        "Shop window": (f"{base}/", "what is on, what is next"),
+        "Operations": (f"{base}/ops", "charts of this worker"),
+        "API": (f"{base}/openapi.json", "of the REST API"),
+        "OBS": (f"{base}/whip/{DEMO_SHOW}", "WHIP; bearer token: demo"),
+    }
+    console = Console(highlight=False)
+    console.print("[bold]Showcart is ready[/]")
+    width = max(len(url) for url, _ in links.values())
+    for name, (url, what) in links.items():
+        # Lines rather than a table of rich: that cuts a link where the terminal ends.
+        console.print(f"  [bold]{name:<12}[/][cyan]{url:<{width}}[/]  [dim]{what}[/]", soft_wrap=True)
     console.print("Ctrl-C ends everything.", style="dim")
 
 

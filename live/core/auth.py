@@ -18,7 +18,7 @@ from joserfc.jwk import OctKey
 
 from live.core.clock import Clock
 from live.core.errors import Kind, Problem
-from live.core.limits import TOKEN_BYTES_MAX
+from live.core.limits import SECRET_CHARS_MIN, TOKEN_BYTES_MAX
 
 ALL_SHOWS = "*"
 _LEEWAY_S = 5
@@ -62,7 +62,7 @@ class Tokens:
     """Signs and verifies tokens. `demo_show`, when set, makes the literal token `demo` its host (loopback only)."""
 
     def __init__(self, secret: str, clock: Clock, *, demo_show: str | None = None) -> None:
-        assert len(secret) >= 16, "settings refuse short secrets"
+        assert len(secret) >= SECRET_CHARS_MIN, "settings refuse short secrets"
         self._key = OctKey.import_key(hashlib.sha256(b"showcart token" + secret.encode()).digest())
         self._clock = clock
         self._demo_show = demo_show

@@ -1,5 +1,6 @@
 """What every command of the command line shares: a flag for each setting, and failures said in one line."""
 
+import errno
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -46,7 +47,7 @@ def run(job: Coroutine[Any, Any, None], settings: Settings) -> None:
     except (Problem, ValkeyError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
-        if error.errno is None:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise
         where = f"{settings.host}, port {settings.port} (TCP) or {settings.udp_port} (UDP)"
         raise click.ClickException(f"{where}: {error.strerror}. Set {PREFIX}PORT to another number.") from None

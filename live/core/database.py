@@ -8,7 +8,7 @@ connections of their own and never wait for the writer. On PostgreSQL both scope
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -173,7 +173,13 @@ async def is_current(url: str) -> bool:
 async def _schema_connection(url: str) -> AsyncIterator[AsyncConnection]:
     engine = _sqlite_engine(url, "BEGIN IMMEDIATE") if url.startswith("sqlite") else _postgresql_engine(url)
     try:
-        async with engine.begin() as connection:
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(engine.begin())
+            except (DBAPIError, OSError) as error:
+                reason = error.orig if isinstance(error, DBAPIError) else error
+                detail = f"The database of SHOWCART_DATABASE_URL is out of reach: {reason}"
+                raise Problem(Kind.unavailable, detail) from error
             yield connection
     finally:
         await engine.dispose()

@@ -28,6 +28,7 @@ GUESTS_BURST = 500
 GUEST_TOKEN_TTL_S = 30 * 24 * 3600
 TOKEN_TTL_S = 12 * 3600
 TOKEN_BYTES_MAX = 4096
+SECRET_CHARS_MIN = 16
 
 # --- realtime -------------------------------------------------------------------------------------------------
 WS_MESSAGE_BYTES_MAX = 16 * 1024  # client → server

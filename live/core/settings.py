@@ -2,7 +2,10 @@
 
 import ipaddress
 import os
+import re
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from live.core.ids import secret_token
+from live.core.limits import SECRET_CHARS_MIN
 
 PREFIX = "SHOWCART_"
 _Port = Annotated[int, Meta(ge=0, le=65535)]
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
 _LISTS = {"public_ips", "origins", "picture_origins"}
 
 
@@ -88,6 +93,10 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError(
             "SHOWCART_WORKERS: only 1 works today, because a viewer must be on the worker that the host publishes to"
         )
+    for name, origins in (("ORIGINS", settings.origins), ("PICTURE_ORIGINS", settings.picture_origins)):
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError(f"{PREFIX}{name}: {origin!r} is not an origin such as https://shop.example")
     scheme = settings.database_url.partition(":")[0]
     if scheme and scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
         raise SettingsError("SHOWCART_DATABASE_URL: only sqlite:///… and postgresql://… are supported")
@@ -99,8 +108,8 @@ def _checked(settings: Settings) -> Settings:
         if not settings.loopback:
             raise SettingsError("SHOWCART_SECRET: must be set when SHOWCART_HOST is not a loopback address")
         return msgspec.structs.replace(settings, secret=_kept_secret(settings.data_dir))
-    if len(settings.secret) < 16:
-        raise SettingsError("SHOWCART_SECRET: must have at least 16 characters")
+    if len(settings.secret) < SECRET_CHARS_MIN:
+        raise SettingsError(f"SHOWCART_SECRET: must have at least {SECRET_CHARS_MIN} characters")
     return settings
 
 
@@ -119,11 +128,19 @@ def _check_addresses(settings: Settings) -> None:
 def _kept_secret(folder: Path) -> str:
     """The secret of this data folder, made on first use, readable by its owner only."""
     path = folder / "secret"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secret := secret_token(32))
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            # Linked into place once it is whole: two processes that start together must agree on one.
+            descriptor, made = tempfile.mkstemp(dir=folder)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secret_token(32))
+            with suppress(FileExistsError):
+                os.link(made, path)
+            os.unlink(made)
+        secret = path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"SHOWCART_DATA_DIR: {error.filename}: {error.strerror}") from None
+    if len(secret) < SECRET_CHARS_MIN:
+        raise SettingsError(f"SHOWCART_DATA_DIR: {path} holds no secret; delete it, and sign-ins start anew")
     return secret

@@ -101,6 +101,12 @@ async def test_a_store_out_of_reach_is_a_numbered_problem(clock: ManualClock, tm
     await store.close()
 
 
+async def test_a_schema_out_of_reach_names_the_setting(tmp_path: Path) -> None:
+    for work in (migrate, is_current):
+        with pytest.raises(Problem, match="SHOWCART_DATABASE_URL"):
+            await work(f"postgresql://nobody@/none?host={tmp_path}")
+
+
 async def test_the_database_decides_what_time_it_is(database_url: str, clock: ManualClock) -> None:
     store = await Database.open(database_url, SystemClock())
     async with store.read() as connection:

@@ -55,6 +55,9 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         ({"SHOWCART_SECRET": "short"}, "SHOWCART_SECRET"),
         ({"SHOWCART_HOST": "0.0.0.0"}, "SHOWCART_SECRET"),
         ({"SHOWCART_HOST": "0.0.0.0", "SHOWCART_SECRET": SECRET, "SHOWCART_DEMO": "1"}, "SHOWCART_HOST"),
+        ({"SHOWCART_ORIGINS": "https://shop.example,*"}, "SHOWCART_ORIGINS"),
+        ({"SHOWCART_PICTURE_ORIGINS": "https://a.example;script-src"}, "SHOWCART_PICTURE_ORIGINS"),
+        ({"SHOWCART_DATA_DIR": "/dev/null/x"}, "SHOWCART_DATA_DIR"),
         ({"SHOWCART_LOG_LEVEL": "loud"}, "SHOWCART_LOG_LEVEL"),
         ({"SHOWCART_HOLD_TTL_S": "0"}, "SHOWCART_HOLD_TTL_S"),
     ],
@@ -74,3 +77,14 @@ def test_the_secret_of_a_data_folder_is_made_once_and_kept_private(tmp_path: Pat
     assert first.secret == second.secret
     assert len(first.secret) >= 32
     assert stat.S_IMODE(os.stat(tmp_path / "new" / "secret").st_mode) == 0o600
+
+
+def test_an_empty_secret_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    with pytest.raises(SettingsError, match="SHOWCART_DATA_DIR"):
+        load({"SHOWCART_DATA_DIR": str(tmp_path)})
+
+
+def test_origins_may_have_ports_and_addresses() -> None:
+    origins = "https://shop.example:8443,http://127.0.0.1,http://[::1]:80"
+    assert len(load({"SHOWCART_ORIGINS": origins, "SHOWCART_SECRET": SECRET}).origins) == 3

@@ -15,7 +15,7 @@ Run = Callable[..., Awaitable[asyncio.subprocess.Process]]
 def environment(folder: Path, **variables: str) -> dict[str, str]:
     """The variables of a showcart process with its data under `folder`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SHOWCART_")}
-    return kept | {"SHOWCART_PORT": "0", "SHOWCART_DATA_DIR": str(folder / "var"), "COLUMNS": "120"} | variables
+    return kept | {"SHOWCART_PORT": "0", "SHOWCART_DATA_DIR": str(folder / "var"), "COLUMNS": "60"} | variables
 
 
 @pytest.fixture
@@ -43,8 +43,9 @@ async def port_of(process: asyncio.subprocess.Process) -> int:
     assert process.stdout is not None
     printed = ""
     async with asyncio.timeout(30):
-        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/openapi.json", printed)):
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/whip/demo ", printed)):
             line = await process.stdout.readline()
             assert line, printed
             printed += line.decode()
+    assert "/studio/demo#token=demo " in printed, "a narrow terminal must not cut a link"
     return int(found[1])

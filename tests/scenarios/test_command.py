@@ -45,6 +45,7 @@ async def test_the_demo_is_ready_and_leaves_nothing_running(showcart: Run, tmp_p
         for product in show["lineup"]:
             assert (await client.get(product["picture"])).headers["content-type"] == "image/svg+xml"
         assert "showcart_loop_lag_seconds_bucket" in (await client.get("/metrics")).text
+        assert (await client.get("/healthz", headers={"host": "evil.example"})).status_code == 400
     assert len(_valkeys(tmp_path)) == 1
     demo.send_signal(signal.SIGINT)
     code, _, errors = await _output(demo)
@@ -126,6 +127,15 @@ async def test_wrong_settings_and_taken_ports_are_said_in_one_line(showcart: Run
     assert (code, errors.startswith("Error: SHOWCART_PORT: ")) == (1, True)
     code, _, errors = await _output(await showcart("demo", "--host", "0.0.0.0"))
     assert (code, errors.startswith("Error: SHOWCART_HOST: ")) == (1, True)
+    nowhere = "postgresql://shop:geheim@127.0.0.1:1/shop"
+    for command in ("demo", "migrate", "serve"):
+        code, _, errors = await _output(await showcart(command, SHOWCART_DATABASE_URL=nowhere))
+        assert (code, "SHOWCART_DATABASE_URL" in errors, "geheim" in errors, "Traceback" in errors) == (
+            1,
+            True,
+            False,
+            False,
+        )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, _, errors = await _output(await showcart("demo", "--port", str(taken.getsockname()[1])))
     assert (code, errors.count("\n"), "SHOWCART_PORT" in errors) == (1, 1, True)
