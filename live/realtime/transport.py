@@ -70,6 +70,12 @@ class RawProtocol(WebSocketsSansIOProtocol):
         if not self.close_sent:  # the handshake was accepted; the application's task has not begun yet
             cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = {"socket": self}
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            # A refusal is a complete answer; uvicorn would log an error for each, which floods the log for strangers.
+            self.handshake_complete = True
+
     # --- Socket
 
     @property

@@ -159,7 +159,7 @@ async def test_who_joins_on_an_older_snapshot_gets_what_happened_since(stage: St
 # --- handshakes -----------------------------------------------------------------------------------------------
 
 
-async def test_origins(stage: Stage, client: Audience) -> None:
+async def test_origins(stage: Stage, client: Audience, caplog: pytest.LogCaptureFixture) -> None:
     host = stage.url.removeprefix("ws://")
     for origin in (None, f"http://{host}", f"https://{host}", "https://shop.example"):
         await (await client(origin=None if origin is None else Origin(origin))).join()
@@ -167,6 +167,7 @@ async def test_origins(stage: Stage, client: Audience) -> None:
         with pytest.raises(InvalidStatus) as caught:
             await client(origin=Origin(origin))
         assert caught.value.response.status_code == 403
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
         assert json.loads(caught.value.response.body)["name"] == "origin_forbidden"
 
 
