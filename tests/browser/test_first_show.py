@@ -1,6 +1,7 @@
 """A show from the first frame to the last, as a host and two viewers live it in real browsers."""
 
 import asyncio
+import re
 
 import httpx
 import pytest
@@ -28,6 +29,7 @@ async def test_a_show_from_lobby_to_end(server: Server, screens: Screens) -> Non
         assert seen["width"] >= 640
         await expect(button(viewer, "live-badge")).to_be_visible()
     await expect(studio.get_by_test_id("figures-viewers")).to_have_text("2")
+    await expect(studio.get_by_test_id("health")).to_contain_text("H264")
 
     await people.say(studio, "Welcome, everybody!")
     await people.say(mia, "Hello from the tram")
@@ -185,6 +187,8 @@ async def test_every_page_in_both_languages_and_widths(server: Server, screens: 
             page = await screens.open(f"{server.url}{path}", width=width, height=height, locale=locale)
             await expect(page.locator("h1:visible").first).not_to_be_empty()
             assert await page.evaluate("document.documentElement.lang") == language
+            text = await page.locator("body").inner_text()
+            assert not re.findall(r"^[a-z]+\.[a-zA-Z.]+$", text, re.MULTILINE), "a text's key instead of the text"
             overflow = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert overflow <= 0, f"{path} at {width} px is {overflow} px too wide"
             await screens.picture(page, f"{name}-{width}-{language}")
