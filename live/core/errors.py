@@ -35,6 +35,8 @@ class Kind(Enum):
     precondition_failed = _Kind(1014, 412, "If-Match does not name the current version")
     internal = _Kind(1015, 500, "Our fault; it has been logged")
     unavailable = _Kind(1016, 503, "A store is out of reach; nothing was changed")
+    headers_too_large = _Kind(1017, 431, "The request's headers are too many or too large")
+    request_timeout = _Kind(1018, 408, "The request did not arrive in time")
     token_missing = _Kind(1101, 401, "A bearer token is required")
     token_invalid = _Kind(1102, 401, "The token is not valid")
     token_expired = _Kind(1103, 401, "The token has expired")

@@ -5,6 +5,12 @@ A bound is here so that an operator finds all of them on one page. Nothing in th
 
 # --- requests -------------------------------------------------------------------------------------------------
 HTTP_BODY_BYTES_MAX = 256 * 1024
+HTTP_HEADER_BYTES_MAX = 32 * 1024  # a request's line, headers and trailers
+HTTP_HEADERS_MAX = 100
+HTTP_FEED_BYTES = 8 * 1024  # parsed between two looks at the bounds
+HTTP_HEAD_TIMEOUT_S = 10.0
+HTTP_BODY_TIMEOUT_S = 30.0  # for a body, or for each HTTP_BODY_BYTES_MAX of a longer one
+HTTP_PIPELINED_MAX = 64  # requests that wait for the responses to earlier ones
 SDP_BYTES_MAX = 64 * 1024
 IDEMPOTENCY_KEY_CHARS_MAX = 128
 IDEMPOTENCY_KEPT_S = 24 * 3600
@@ -200,4 +206,6 @@ assert RELAY_BATCH_PACKETS_MAX <= RELAY_STEP_PACKETS
 assert REMB_BITS_PER_S_MIN < REMB_BITS_PER_S_START < REMB_BITS_PER_S_MAX
 assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
+assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
+assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+from live.core.http import BoundedProtocol
 from live.core.limits import LISTEN_BACKLOG, SHUTDOWN_S
 from live.core.settings import Settings
 
@@ -27,6 +28,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=BoundedProtocol,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
