@@ -76,7 +76,6 @@ class BoundedProtocol(HttpToolsProtocol):
         present = (self._begun, self._phase)
         if present != self._deadline_of:
             self._deadline_of = present
-            self._body_bytes = 0
             self._expect({_Phase.head: self.head_timeout_s, _Phase.body: self.body_timeout_s}.get(self._phase))
         elif self._phase is _Phase.idle and self._deadline is None:
             # Only empty lines, which the parser skips; yet they have ended uvicorn's wait for the next request.
@@ -108,6 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= HTTP_PIPELINED_MAX:
             self._stop(Problem(Kind.overloaded))
         self._phase = _Phase.body
+        self._body_bytes = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

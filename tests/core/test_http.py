@@ -253,13 +253,15 @@ async def test_a_long_body_may_take_longer_than_a_short_one(site: Site) -> None:
     async with Peer(site.port) as peer, asyncio.timeout(10):
         await peer.send(POST + b"content-length: %d\r\n\r\n" % (2 * HTTP_BODY_BYTES_MAX))
         await peer.send(b"x" * HTTP_BODY_BYTES_MAX)
+        while not site.server.server_state.connections:
+            await asyncio.sleep(0)
         (protocol,) = site.server.server_state.connections
         assert isinstance(protocol, BoundedProtocol)
-        while protocol._body_bytes < HTTP_BODY_BYTES_MAX:
+        while protocol._body_bytes < HTTP_BODY_BYTES_MAX or protocol.flow.read_paused:
             await asyncio.sleep(0)
         protocol._overdue()  # the time itself would depend on how busy this machine is
         await peer.send(b"x" * (HTTP_BODY_BYTES_MAX - 1))
-        while protocol._body_bytes < HTTP_BODY_BYTES_MAX - 1:
+        while protocol._body_bytes < HTTP_BODY_BYTES_MAX - 1 or protocol.flow.read_paused:
             await asyncio.sleep(0)
         protocol._overdue()
         assert problem(await peer.rest())["name"] == "request_timeout"
