@@ -50,9 +50,10 @@ async def say(page: Page, text: str) -> None:
     await button(page, "chat-input").press("Enter")
 
 
-async def reads(page: Page, text: str) -> None:
+async def reads(page: Page, text: str, *, timeout_s: float = 5) -> None:
     """The chat shows `text`, once."""
-    await expect(page.locator("[data-testid=chat-list]:visible").get_by_text(text, exact=True)).to_have_count(1)
+    found = page.locator("[data-testid=chat-list]:visible").get_by_text(text, exact=True)
+    await expect(found).to_have_count(1, timeout=timeout_s * 1000)
 
 
 async def pin(studio: Page, product: str) -> None:

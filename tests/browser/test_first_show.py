@@ -161,7 +161,8 @@ async def test_a_viewer_whose_network_drops_recovers_every_event_in_order(
     screens.errors.clear()  # the browser logs each connection that the cable refused
     cable.mend()
     for text in spoken:
-        await people.reads(viewer, text)
+        # The client comes back after a random wait of up to 20 s (full jitter), so that a crowd does not come at once.
+        await people.reads(viewer, text, timeout_s=25)
     shown = await viewer.locator("[data-testid=chat-list]:visible").inner_text()
     places = [shown.index(text) for text in ["before", *spoken]]
     assert places == sorted(places)
