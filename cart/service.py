@@ -99,7 +99,8 @@ class Shop:
         price_minor: int | None = None,
         key: str | None = None,
     ) -> Answer:
-        """Hold units for the viewer: {cart, hold}. A hold that is there grows, and its time starts again.
+        """Hold units for the viewer: {cart, hold}. A hold that is there grows, and its time starts again
+        as long as it could be extended.
 
         `price_minor`: what the viewer saw (None: not said). Raises `Problem` unknown_show, unknown_sku,
         invalid_quantity, sold_out, price_changed, mixed_currency, cart_full, checkout_running, key_reused.
@@ -116,7 +117,7 @@ class Shop:
                 await _take(moves, offer, Part(quantity=quantity, hold_id=hold.id, show=show))
                 await store.insert_hold(moves.tx.conn, hold)
             else:
-                expires_at_ms = moves.tx.now_ms + self._hold_ttl_ms
+                expires_at_ms = hold.renewed(moves.tx.now_ms, self._hold_ttl_ms)
                 await _grow(moves, offer, hold, hold.quantity + quantity, expires_at_ms)
             seen = await _tell(moves, hold)
             line = next(line for line in seen.lines if line.sku == sku)

@@ -133,10 +133,18 @@ class Hold(msgspec.Struct, frozen=True):
 
         Bounded by the hold's age, so that each of HOLD_EXTENSIONS_MAX full times can be used up before the next.
         """
-        assert not self.overdue(now_ms), "an expired hold never comes back"
-        if now_ms - self.held_since_ms > HOLD_EXTENSIONS_MAX * ttl_ms:
+        if self.final(now_ms, ttl_ms):
             raise Problem(Kind.hold_final, "Order it before its time is over.", field="sku", extra={"sku": self.sku})
-        return max(self.expires_at_ms, now_ms + ttl_ms)
+        return self.renewed(now_ms, ttl_ms)
+
+    def renewed(self, now_ms: int, ttl_ms: int) -> int:
+        """The expiry when a living hold grows: its full time of `ttl_ms` again; a final one keeps what it has."""
+        assert not self.overdue(now_ms), "an expired hold never comes back"
+        return self.expires_at_ms if self.final(now_ms, ttl_ms) else max(self.expires_at_ms, now_ms + ttl_ms)
+
+    def final(self, now_ms: int, ttl_ms: int) -> bool:
+        """Whether it has been held too long to get more time, by whatever way."""
+        return now_ms - self.held_since_ms > HOLD_EXTENSIONS_MAX * ttl_ms
 
     def overdue(self, now_ms: int) -> bool:
         """Whether its time has run out. The moment itself belongs to the others."""

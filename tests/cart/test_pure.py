@@ -96,6 +96,8 @@ def test_a_hold_gets_so_many_full_times() -> None:
     with pytest.raises(Problem, match="Order it") as caught:
         msgspec.structs.replace(hold, expires_at_ms=last_ms + 2).extended(last_ms + 1, ttl_ms)
     assert (caught.value.kind, caught.value.extra) == (Kind.hold_final, {"sku": "CUP"})
+    old = msgspec.structs.replace(hold, expires_at_ms=last_ms + 2)
+    assert old.renewed(last_ms + 1, ttl_ms) == last_ms + 2, "growing gives no more time either"
     with pytest.raises(AssertionError):
         hold.extended(7000, ttl_ms)
 

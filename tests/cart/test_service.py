@@ -267,6 +267,10 @@ async def test_a_hold_is_extended_so_often_and_no_more(shop: Shop, clock: Manual
     clock.advance(HOLD_TTL_S - 1)
     problem = await refused(shop.extend("demo", ADA, "CUP"))
     assert (problem.kind, problem.field, problem.extra) == (Kind.hold_final, "sku", {"sku": "CUP"})
+    before = (await shop.cart("demo", ADA)).lines[0].expires_at_ms
+    await shop.add("demo", ADA, "CUP")
+    line = (await shop.cart("demo", ADA)).lines[0]
+    assert (line.quantity, line.expires_at_ms) == (2, before), "more units are no way to more time"
     assert len((await shop.cart("demo", ADA)).lines) == 1, "what is left of its time stays"
     await shop.checkout("demo", ADA, name="Ada", email="ada@example.com")
 
