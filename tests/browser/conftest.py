@@ -17,6 +17,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Response, async_
 
 README = Path(__file__).parents[2] / "README.md"
 CAMERA = Path(__file__).parent / "camera.js"
+CLAPPER = Path(__file__).parent / "clapper.js"
 IMAGES = README.parent / "docs" / "images"
 # The README's pictures are made by these tests, but only when asked for: a test run must not change the checkout.
 UPDATE_IMAGES = bool(os.environ.get("SHOWCART_UPDATE_IMAGES"))
@@ -110,14 +111,23 @@ class Screens:
         self.expected = {(409, "whep"), (404, "whep"), (404, "whip")}
 
     async def open(
-        self, url: str, *, width: int = 1440, height: int = 900, locale: str = "en-GB", touch: bool = False
+        self,
+        url: str,
+        *,
+        width: int = 1440,
+        height: int = 900,
+        locale: str = "en-GB",
+        touch: bool = False,
+        script: Path | None = None,
     ) -> Page:
-        """A page of a new person (own storage), already loaded."""
+        """A page of a new person (own storage), already loaded; `script` runs in it before the page's own."""
         context = await self._browser.new_context(
             viewport={"width": width, "height": height}, locale=locale, has_touch=touch, is_mobile=touch,
             permissions=["camera", "microphone"],
         )  # fmt: skip
-        if UPDATE_IMAGES:
+        if script is not None:
+            await context.add_init_script(path=script)
+        elif UPDATE_IMAGES:
             await context.add_init_script(path=CAMERA)
         page = await context.new_page()
         page.on("pageerror", lambda error: self.errors.append(f"{page.url}: {error}"))
