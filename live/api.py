@@ -62,9 +62,10 @@ class PinProduct(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewStreamKey(msgspec.Struct, forbid_unknown_fields=True):
-    """A stream key to make. `label` tells its owner which one it is."""
+    """A stream key to make. `label` tells its owner which one it is; `backup`: it stands by for another publisher."""
 
     label: str = ""
+    backup: bool = False
 
 
 class NewGuest(msgspec.Struct, forbid_unknown_fields=True):
@@ -122,6 +123,7 @@ class StreamKeySecret(msgspec.Struct):
     id: str
     label: str
     created_at_ms: int
+    backup: bool
     key: str
 
 
@@ -211,8 +213,8 @@ class _Operations:
 
     async def create_stream_key(self, request: Request, body: NewStreamKey) -> StreamKeySecret:
         """The bearer token for WHIP, for an encoder such as OBS."""
-        key, secret = await self._shows.create_stream_key(_show_id(request), body.label)
-        return StreamKeySecret(id=key.id, label=key.label, created_at_ms=key.created_at_ms, key=secret)
+        key, secret = await self._shows.create_stream_key(_show_id(request), body.label, backup=body.backup)
+        return StreamKeySecret(key.id, key.label, key.created_at_ms, key.backup, key=secret)
 
     async def stream_keys(self, request: Request) -> StreamKeys:
         return StreamKeys(stream_keys=await self._shows.stream_keys(_show_id(request)))

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from live import shows, store, timeline
-from live.core.auth import Role, Tokens, hash_stream_key
+from live.core.auth import Rank, Role, Tokens, hash_stream_key
 from live.core.clock import Clock
 from live.core.codec import encode
 from live.core.database import Database
@@ -214,7 +214,9 @@ class Shows:
         """
         async with self._changing(show_id) as (tx, show):
             await store.forget_events(tx.conn, show_id)
-            fresh = msgspec.structs.replace(show, state=ShowState.lobby, started_at_ms=None, ended_at_ms=None)
+            fresh = msgspec.structs.replace(
+                show, state=ShowState.lobby, started_at_ms=None, ended_at_ms=None, publisher_lost_at_ms=None
+            )
             return await _save(tx, show, fresh)
 
     # --- lineup and pin ---------------------------------------------------------------------------------------
@@ -279,8 +281,8 @@ class Shows:
 
     # --- who may publish --------------------------------------------------------------------------------------
 
-    async def create_stream_key(self, show_id: str, label: str = "") -> tuple[StreamKey, str]:
-        """A new stream key and its secret, which is not kept.
+    async def create_stream_key(self, show_id: str, label: str = "", *, backup: bool = False) -> tuple[StreamKey, str]:
+        """A new stream key and its secret, which is not kept; `backup`: it publishes with that rank.
 
         Raises `Problem` unknown_show, invalid_field, too_many_stream_keys.
         """
@@ -288,7 +290,7 @@ class Shows:
         async with self._changing(show_id) as (tx, _):
             if await store.count_stream_keys(tx.conn, show_id) >= STREAM_KEYS_MAX:
                 raise Problem(Kind.too_many_stream_keys, f"At most {STREAM_KEYS_MAX}; revoke one first.")
-            key = StreamKey(id=uuid7(tx.now_ms), label=label, created_at_ms=tx.now_ms, revoked_at_ms=None)
+            key = StreamKey(uuid7(tx.now_ms), label, tx.now_ms, revoked_at_ms=None, backup=backup)
             secret = secret_token()
             await store.insert_stream_key(tx.conn, show_id, key, hash_stream_key(secret))
             return key, secret
@@ -312,8 +314,8 @@ class Shows:
             if key.revoked_at_ms is None:
                 await store.revoke_stream_key(tx.conn, key_id, tx.now_ms)
 
-    async def authorise_publisher(self, show_id: str, bearer: str) -> None:
-        """Let pass whoever may publish to the show: a stream key of the show, or a token with the role host.
+    async def authorise_publisher(self, show_id: str, bearer: str) -> Rank:
+        """The rank of whoever may publish to the show: that of its stream key; a token of the role host is primary.
 
         Raises `Problem` unknown_show, token_missing, token_invalid, token_expired, role_forbidden, show_forbidden.
         """
@@ -321,13 +323,16 @@ class Shows:
             await self.find(conn, show_id)
             if not bearer:
                 raise Problem(Kind.token_missing)
-            owner = await store.show_of_stream_key(conn, hash_stream_key(bearer))
-        if owner is not None and owner != show_id:
-            raise Problem(Kind.show_forbidden, "The stream key belongs to another show.")
-        if owner is None:
-            if self._tokens is None:
-                raise Problem(Kind.token_invalid)
-            self._tokens.verify(bearer).require(Role.host, show_id)
+            found = await store.good_stream_key(conn, hash_stream_key(bearer))
+        if found is not None:
+            owner, key = found
+            if owner != show_id:
+                raise Problem(Kind.show_forbidden, "The stream key belongs to another show.")
+            return key.rank
+        if self._tokens is None:
+            raise Problem(Kind.token_invalid)
+        self._tokens.verify(bearer).require(Role.host, show_id)
+        return Rank.primary
 
     async def check_open(self, show_id: str) -> None:
         """Raises `Problem` unknown_show, and illegal_transition when the show is over: nobody publishes to it."""

@@ -14,7 +14,8 @@
 (i) the host takes an announcement back: scheduled, lobby → draft
 
 Two triggers exist: the host (a person or a program with the role host) and the publisher (WebRTC arrives). A
-publisher that goes away never moves a show: viewers wait on a slate, and the host decides.
+publisher that goes away never moves a show: a show that is live and has no publisher is on the *slate*, which viewers
+see in place of the picture. Whoever publishes again ends it, and the host decides about everything else.
 """
 
 import re
@@ -66,6 +67,7 @@ TRANSITIONS: dict[tuple[ShowState, ShowState], frozenset[Trigger]] = {
 }
 
 BEFORE_AIR = (ShowState.draft, ShowState.scheduled, ShowState.lobby)
+ON_AIR = (ShowState.live, ShowState.paused)
 OVER = (ShowState.ended, ShowState.replayable)
 
 _ID = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{SHOW_ID_CHARS_MAX - 1}}}")
@@ -74,7 +76,8 @@ _ID = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{SHOW_ID_CHARS_MAX - 1}}}")
 class Show(msgspec.Struct, frozen=True):
     """A live session. Times are Unix milliseconds; None: it has not happened, or no date is set.
 
-    `publishing`: somebody sends video now. `auto_live`: the publisher's arrival puts the show on air.
+    `publishing`: somebody sends video now. `publisher_lost_at_ms`: since when nobody does in a show on air that had
+    a publisher, None otherwise. `auto_live`: the publisher's arrival puts the show on air.
     """
 
     id: str
@@ -85,7 +88,13 @@ class Show(msgspec.Struct, frozen=True):
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
     publishing: bool = False
+    publisher_lost_at_ms: int | None = None
     auto_live: bool = False
+
+    @property
+    def slate(self) -> bool:
+        """Whether viewers see the slate in place of the picture."""
+        return self.state is ShowState.live and not self.publishing
 
 
 def is_show_id(value: str) -> bool:
@@ -150,12 +159,19 @@ def transition(show: Show, to: ShowState, now_ms: int, trigger: Trigger = Trigge
         raise Problem(Kind.invalid_field, "Set the date before announcing the show.", field="scheduled_at_ms")
     started_at_ms = now_ms if to is ShowState.live and show.started_at_ms is None else show.started_at_ms
     ended_at_ms = now_ms if to is ShowState.ended else show.ended_at_ms
-    return msgspec.structs.replace(show, state=to, started_at_ms=started_at_ms, ended_at_ms=ended_at_ms)
+    lost_at_ms = show.publisher_lost_at_ms if to in ON_AIR else None
+    return msgspec.structs.replace(
+        show, state=to, started_at_ms=started_at_ms, ended_at_ms=ended_at_ms, publisher_lost_at_ms=lost_at_ms
+    )
 
 
 def with_publisher(show: Show, present: bool, now_ms: int) -> Show:
-    """`show` after a publisher came or the last one went; with `auto_live` the arrival puts it on air (d)."""
-    show = msgspec.structs.replace(show, publishing=present)
+    """`show` after a publisher came or the last one went; with `auto_live` the arrival puts it on air (d).
+
+    The first news of a loss dates it; being told again changes nothing.
+    """
+    lost_at_ms = now_ms if show.publishing and show.state in ON_AIR else show.publisher_lost_at_ms
+    show = msgspec.structs.replace(show, publishing=present, publisher_lost_at_ms=None if present else lost_at_ms)
     if present and show.auto_live and show.state in BEFORE_AIR:
         return transition(show, ShowState.live, now_ms, Trigger.publisher)
     return show

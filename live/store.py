@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from live.core.auth import Rank
 from live.core.database import metadata
 from live.core.limits import LABEL_CHARS_MAX, PRODUCT_ID_CHARS_MAX, SHOW_ID_CHARS_MAX
 from live.shows import OVER, Show, ShowState
@@ -44,6 +45,7 @@ show = Table(
     Column("started_at_ms", BigInteger),
     Column("ended_at_ms", BigInteger),
     Column("publishing", Boolean, nullable=False),
+    Column("publisher_lost_at_ms", BigInteger),
     Column("auto_live", Boolean, nullable=False),
     Column("timeline_seq", Integer, nullable=False),
     Column("timeline_at_ms", BigInteger, nullable=False),  # of the newest event: the show's clock never goes back
@@ -61,6 +63,7 @@ stream_key = Table(
     Column("label", String(LABEL_CHARS_MAX), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("revoked_at_ms", BigInteger),
+    Column("backup", Boolean, nullable=False),
     Index("uq_stream_key_hash", "hash", unique=True),
     Index("ix_stream_key_show_id", "show_id"),
 )
@@ -103,12 +106,20 @@ _SHOW_COLUMNS = [show.c[name] for name in Show.__struct_fields__]
 
 
 class StreamKey(msgspec.Struct, frozen=True):
-    """A stream key without its secret. Times are Unix milliseconds; `revoked_at_ms` None: it is good."""
+    """A stream key without its secret. Times are Unix milliseconds; `revoked_at_ms` None: it is good.
+
+    `backup`: whoever publishes with it stands by until there is nobody else.
+    """
 
     id: str
     label: str
     created_at_ms: int
     revoked_at_ms: int | None
+    backup: bool = False
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.backup if self.backup else Rank.primary
 
 
 class Clocked(msgspec.Struct, frozen=True):
@@ -316,12 +327,13 @@ async def revoke_stream_key(conn: AsyncConnection, key_id: str, now_ms: int) -> 
     await conn.execute(update(stream_key).where(stream_key.c.id == key_id).values(revoked_at_ms=now_ms))
 
 
-async def show_of_stream_key(conn: AsyncConnection, hash_: str) -> str | None:
-    """The show that a good stream key belongs to."""
-    found: str | None = await conn.scalar(
-        select(stream_key.c.show_id).where(stream_key.c.hash == hash_, stream_key.c.revoked_at_ms.is_(None))
+async def good_stream_key(conn: AsyncConnection, hash_: str) -> tuple[str, StreamKey] | None:
+    """The show that a good stream key belongs to, and the key."""
+    statement = select(stream_key.c.show_id, *_KEY_COLUMNS).where(
+        stream_key.c.hash == hash_, stream_key.c.revoked_at_ms.is_(None)
     )
-    return found
+    row = (await conn.execute(statement)).first()
+    return None if row is None else (str(row[0]), StreamKey(*row[1:]))
 
 
 async def count_stream_keys(conn: AsyncConnection, show_id: str) -> int:

@@ -3,8 +3,8 @@
 A token is a JWT (RFC 7519), signed with HS256 under `SHOWCART_SECRET`. Claims: `sub` (viewer id), `role`, `show`
 (the show it is good for, "*" for all), `name` (shown in the chat), `iat`, `exp` (Unix seconds).
 
-A stream key is a random secret for WHIP that belongs to one show. Only its SHA-256 is stored: the key has 192 bits
-of entropy, so a slow password hash would protect nothing and cost a flood of POSTs its CPU.
+A stream key is a random secret for WHIP that belongs to one show and has a rank. Only its SHA-256 is stored: the key
+has 192 bits of entropy, so a slow password hash would protect nothing and cost a flood of POSTs its CPU.
 """
 
 import hashlib
@@ -36,6 +36,13 @@ class Role(Enum):
     @property
     def rank(self) -> int:
         return list(Role).index(self)
+
+
+class Rank(Enum):
+    """Which publisher a show prefers; several of the same rank take over from each other."""
+
+    primary = "primary"
+    backup = "backup"  # stands by, and is on air while there is no primary
 
 
 class Principal(msgspec.Struct, frozen=True):

@@ -108,13 +108,16 @@ async def test_stream_keys_are_told_once(http: httpx.AsyncClient, host: dict[str
     assert made.status_code == 201
     secret = made.json().pop("key")
     listed = (await http.get(f"{SHOW}/stream-keys", headers=host)).json()["stream_keys"]
-    assert [key["label"] for key in listed] == ["OBS"]
+    assert [(key["label"], key["backup"]) for key in listed] == [("OBS", False)]
     path = f"{SHOW}/stream-keys/{made.json()['id']}"
     one = await http.get(path, headers=host)
     assert one.json() == listed[0]
     assert secret not in one.text
     assert (await http.delete(path, headers=host)).status_code == 204
     assert (await http.get(f"{SHOW}/stream-keys", headers=host)).json() == {"stream_keys": []}
+    backup = await http.post(f"{SHOW}/stream-keys", json={"backup": True}, headers=host)
+    listed = (await http.get(f"{SHOW}/stream-keys", headers=host)).json()["stream_keys"]
+    assert [backup.json()["backup"], *(key["backup"] for key in listed)] == [True, True]
 
 
 async def test_one_address_makes_only_so_many_guests(http: httpx.AsyncClient, rates: Rates) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from live import store, timeline
-from live.core.auth import Principal, Role, Tokens
+from live.core.auth import Principal, Rank, Role, Tokens
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.errors import Kind, Problem
@@ -175,6 +175,31 @@ async def test_a_publisher_puts_an_auto_live_show_on_air_and_leaves_it_there(
     show = await shows.get("demo")
     assert (show.state, show.publishing, show.started_at_ms) == (ShowState.live, False, clock.now_ms() - 1000)
     assert [(told.data["state"], told.data["publishing"]) for told in outlet.told] == [("live", True), ("live", False)]
+
+
+async def test_a_lost_publisher_is_a_slate_on_the_timeline_until_one_is_back(
+    shows: Shows, outlet: Recorder, clock: ManualClock
+) -> None:
+    await shows.create("demo", "Demo", auto_live=True)
+    snapshots = [await shows.publisher_changed("demo", True)]
+    clock.advance(10)
+    lost_at_ms = clock.now_ms()
+    for present in (False, False, True):  # told again, a loss stays where it was
+        snapshots.append(await shows.publisher_changed("demo", present))
+        clock.advance(30)
+    assert [(show.slate, show.publisher_lost_at_ms) for show in snapshots] == [
+        (False, None), (True, lost_at_ms), (True, lost_at_ms), (False, None),
+    ]  # fmt: skip
+    assert {show.state for show in snapshots} == {ShowState.live}
+    entries = await shows.timeline("demo")
+    assert [(entry.at_ms, entry.data["publishing"], entry.data["publisher_lost_at_ms"]) for entry in entries] == [
+        (0, True, None), (10_000, False, lost_at_ms), (70_000, True, None),
+    ]  # fmt: skip
+    seen = await shows.snapshot("demo")
+    rebuilt = seen | {"show": timeline.show_view(snapshots[0])}
+    for told in outlet.told[1:]:
+        rebuilt = timeline.apply(rebuilt, told.name, told.data)
+    assert rebuilt == seen
 
 
 async def test_without_auto_live_the_host_decides(shows: Shows) -> None:
@@ -404,7 +429,7 @@ async def test_a_stream_key_opens_its_show_until_it_is_revoked(shows: Shows, clo
     await bring(shows, ShowState.lobby, "two")
     key, secret = await shows.create_stream_key("one", " OBS ")
     assert (key.label, key.created_at_ms, key.revoked_at_ms) == ("OBS", clock.now_ms(), None)
-    await shows.authorise_publisher("one", secret)
+    assert await shows.authorise_publisher("one", secret) is Rank.primary
     with refused(Kind.show_forbidden):
         await shows.authorise_publisher("two", secret)
     assert await shows.stream_keys("one") == [key]
@@ -417,6 +442,15 @@ async def test_a_stream_key_opens_its_show_until_it_is_revoked(shows: Shows, clo
         await shows.authorise_publisher("one", secret)
     assert await shows.stream_keys("one") == []
     assert (await shows.stream_key("one", key.id)).revoked_at_ms == clock.now_ms()
+
+
+async def test_a_backup_key_publishes_with_that_rank(shows: Shows) -> None:
+    await shows.create("demo", "Demo")
+    key, secret = await shows.create_stream_key("demo", "second line", backup=True)
+    assert (key.backup, key.rank) == (True, Rank.backup)
+    assert await shows.authorise_publisher("demo", secret) is Rank.backup
+    assert await shows.stream_keys("demo") == [key]
+    assert await shows.stream_key("demo", key.id) == key
 
 
 async def test_the_secret_of_a_stream_key_is_not_stored(shows: Shows, database: Database) -> None:
@@ -462,7 +496,7 @@ async def test_a_token_may_publish_with_the_role_host(shows: Shows, tokens: Toke
     for role, show, kind in BEARERS:
         token = tokens.sign(Principal("p", role, show, "P"), 60)
         if kind is None:
-            await shows.authorise_publisher("demo", token)
+            assert await shows.authorise_publisher("demo", token) is Rank.primary
         else:
             with refused(kind):
                 await shows.authorise_publisher("demo", token)

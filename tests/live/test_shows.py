@@ -86,6 +86,31 @@ def test_a_publisher_that_goes_away_moves_no_show(state: ShowState) -> None:
     assert (after.state, after.publishing) == (state, False)
 
 
+@pytest.mark.parametrize("state", ShowState)
+def test_the_slate_is_dated_by_the_first_news_of_a_loss(state: ShowState) -> None:
+    lost = shows.with_publisher(show(state, publishing=True), False, NOW_MS)
+    assert lost.publisher_lost_at_ms == (NOW_MS if state in shows.ON_AIR else None)
+    assert lost.slate is (state is ShowState.live)
+    assert shows.with_publisher(lost, False, NOW_MS + 9) == lost
+    back = shows.with_publisher(lost, True, NOW_MS + 9)
+    assert (back.publisher_lost_at_ms, back.slate, back.state) == (None, False, state)
+
+
+def test_who_never_had_a_publisher_has_lost_none() -> None:
+    live = shows.with_publisher(show(ShowState.live), False, NOW_MS)
+    assert (live.slate, live.publisher_lost_at_ms) == (True, None)
+
+
+def test_a_pause_keeps_the_date_of_the_loss_and_the_end_does_not() -> None:
+    lost = shows.with_publisher(show(ShowState.live, publishing=True), False, NOW_MS)
+    paused = shows.transition(lost, ShowState.paused, NOW_MS + 1)
+    assert (paused.publisher_lost_at_ms, paused.slate) == (NOW_MS, False)
+    again = shows.transition(paused, ShowState.live, NOW_MS + 2)
+    assert (again.publisher_lost_at_ms, again.slate) == (NOW_MS, True)
+    ended = shows.transition(again, ShowState.ended, NOW_MS + 3)
+    assert (ended.publisher_lost_at_ms, ended.slate) == (None, False)
+
+
 @pytest.mark.parametrize("value", ["a", "0", "demo", "spring-2026", "a-", "a" * SHOW_ID_CHARS_MAX])
 def test_a_show_id_is_a_slug(value: str) -> None:
     assert shows.is_show_id(value)

@@ -45,6 +45,7 @@ def test_the_view_of_a_show_is_plain(snapshot: timeline.Snapshot) -> None:
     assert snapshot["show"] == {
         "id": "demo", "title": "Demo", "state": "lobby", "created_at_ms": 1, "scheduled_at_ms": None,
         "started_at_ms": None, "ended_at_ms": None, "publishing": False, "auto_live": False,
+        "publisher_lost_at_ms": None,
     }  # fmt: skip
 
 
