@@ -19,9 +19,19 @@ from stream.peers import Certificate, Peer
 _CODECS = {
     "h264": ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
     "vp8": ("VP8/90000", ""),
+    "vp9": ("VP9/90000", "profile-id=0"),
+    "av1": ("AV1/90000", "level-idx=5;profile=0;tier=0"),
     "opus": ("opus/48000/2", "minptime=10;useinbandfec=1"),
 }
-PAYLOAD_TYPES = {"h264": 102, "vp8": 96, "opus": 111}
+PAYLOAD_TYPES = {"h264": 102, "vp8": 96, "vp9": 98, "av1": 45, "opus": 111}
+RTX_PAYLOAD_TYPES = {"h264": 103, "vp8": 97, "vp9": 99, "av1": 46}
+MID_ID, RID_ID, REPAIRED_RID_ID = 4, 10, 11
+"""The header extensions' numbers in our offers (RFC 8285)."""
+_EXTENSIONS = {
+    MID_ID: "urn:ietf:params:rtp-hdrext:sdes:mid",
+    RID_ID: "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+    REPAIRED_RID_ID: "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+}
 _REQUEST_INTERVAL_S = 0.05
 
 
@@ -58,22 +68,35 @@ class Client:
         """Our ICE ufrag and password, as in the offer."""
         return self._ufrag, self._password
 
-    def offer(self, direction: str, codecs: tuple[str, ...] = ("h264", "opus"), setup: str = "actpass") -> str:
-        """An offer with one section for the video codecs, as alternatives, and one for opus."""
+    def offer(
+        self,
+        direction: str,
+        codecs: tuple[str, ...] = ("h264", "opus"),
+        setup: str = "actpass",
+        *,
+        rids: tuple[str, ...] = (),
+        rtx: bool = False,
+    ) -> str:
+        """An offer with one section for the video codecs, as alternatives, and one for opus.
+
+        `rids` offers simulcast (RFC 8853) of that many layers, `rtx` retransmissions of the video (RFC 4588).
+        """
         sections = {"video": [name for name in codecs if name != "opus"], "audio": [n for n in codecs if n == "opus"]}
         used = {kind: names for kind, names in sections.items() if names}
         lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=group:BUNDLE " + " ".join(used)]
         for kind, names in used.items():
-            numbers = " ".join(str(PAYLOAD_TYPES[name]) for name in names)
-            lines += [f"m={kind} 9 UDP/TLS/RTP/SAVPF {numbers}", "c=IN IP4 0.0.0.0", f"a=mid:{kind}", f"a={direction}"]
+            video = kind == "video"
+            numbers = [PAYLOAD_TYPES[name] for name in names]
+            numbers += [RTX_PAYLOAD_TYPES[name] for name in names] if video and rtx else []
+            lines += [f"m={kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, numbers))}", "c=IN IP4 0.0.0.0"]
+            lines += [f"a=mid:{kind}", f"a={direction}"]
             lines += ["a=rtcp-mux", f"a=ice-ufrag:{self._ufrag}", f"a=ice-pwd:{self._password}"]
             lines += [f"a=fingerprint:sha-256 {self._certificate.fingerprint}", f"a=setup:{setup}"]
             for name in names:
-                number, (rtpmap, fmtp) = PAYLOAD_TYPES[name], _CODECS[name]
-                lines.append(f"a=rtpmap:{number} {rtpmap}")
-                lines += [f"a=fmtp:{number} {fmtp}"] if fmtp else []
-                if kind == "video":
-                    lines += [f"a=rtcp-fb:{number} {item}" for item in ("nack", "nack pli", "goog-remb")]
+                lines += _codec_lines(name, feedback=video, rtx=video and rtx)
+            if video and rids:
+                lines += [f"a=extmap:{number} {uri}" for number, uri in _EXTENSIONS.items()]
+                lines += [*(f"a=rid:{rid} send" for rid in rids), f"a=simulcast:send {';'.join(rids)}"]
         return "\r\n".join(lines) + "\r\n"
 
     async def connect(self, answer: str, timeout_s: float = 10.0) -> None:
@@ -164,3 +187,13 @@ class Client:
 
     def peer_rtcp(self, packet: bytes) -> None:
         self.on_rtcp(packet)
+
+
+def _codec_lines(name: str, *, feedback: bool, rtx: bool) -> list[str]:
+    number, (rtpmap, fmtp) = PAYLOAD_TYPES[name], _CODECS[name]
+    lines = [f"a=rtpmap:{number} {rtpmap}"]
+    lines += [f"a=fmtp:{number} {fmtp}"] if fmtp else []
+    lines += [f"a=rtcp-fb:{number} {item}" for item in ("nack", "nack pli", "ccm fir", "goog-remb")] if feedback else []
+    again = RTX_PAYLOAD_TYPES.get(name)
+    lines += [f"a=rtpmap:{again} rtx/90000", f"a=fmtp:{again} apt={number}"] if rtx else []
+    return lines
