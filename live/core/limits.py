@@ -140,8 +140,29 @@ GOP_FRESH_S = 2.0  # an older keyframe is played to a joining viewer, and a new 
 JOIN_PATIENCE_S = 0.1  # how long a joining viewer waits for that one before it is shown the older one
 RETRANSMISSIONS_PER_S = 500  # per viewer, sustained
 RETRANSMISSIONS_BURST = 256
+RETRANSMISSIONS_PER_PACKET_MAX = 3  # per viewer
+RETRANSMISSIONS_REMEMBERED = 1024  # packets per viewer
+RETRANSMISSIONS_WAITING_MAX = 8192  # per show
+RETRANSMISSION_INTERVAL_S = 0.1  # between two of the same packet, where the viewer's round trip is not known
+RETRANSMISSION_INTERVAL_S_MIN = 0.02
+SOUND_PACKETS_KEPT = 512  # for retransmission: ten seconds
+GOP_HOLE_PACKETS_MAX = 256  # a wider gap in a layer is no loss that will be repaired
+PACE_PACKETS = 16  # of one layer, to each viewer, per ...
+PACE_INTERVAL_S = 0.004  # ... this much: about 38 Mbit/s
+PACE_QUEUE_PACKETS_MAX = 256  # a show that is further behind is not paced
+SOUND_GRACE_S = 0.05  # how long sound that the kernel did not take is offered again
+SOUND_GRACE_PACKETS_MAX = 4  # per viewer
+SELECT_INTERVAL_S = 0.25  # between two looks at which layer suits a viewer
+FREEZE_S = 0.5  # a viewer without a picture for longer is counted as frozen
 PUBLISHERS_MAX = 64  # per worker
 PEER_ADDRESSES_MAX = 8  # validated addresses kept per peer
+MOVED_PACKETS = 3  # authenticated ones in a row from another proved address: the far end has moved there
+HANDSHAKES_MAX = 512  # sessions of a worker that are not secured yet ...
+HANDSHAKE_GRACE_S = 2.0  # ... and which keep their place this long when there are more
+MEDIA_POSTS_PER_S = 50  # WHIP and WHEP offers of one address to one worker; whole offices share one
+MEDIA_POSTS_BURST = 500
+MEDIA_POSTERS_MAX = 8192  # addresses remembered for it
+TURN_CREDENTIAL_TTL_S = 6 * 3600
 PEER_SWEEP_INTERVAL_S = 0.5
 DTLS_QUEUE_DATAGRAMS_MAX = 64  # per peer, before and after the handshake
 EARLY_DATAGRAMS_MAX = 32  # SRTP per peer, kept until the handshake is done
@@ -208,10 +229,15 @@ assert VIEWER_RESUME_BYTES < VIEWER_BACKLOG_BYTES_MAX
 assert PRESENCE_INTERVAL_S * 3 < PRESENCE_TTL_S, "two lost beats must not make viewers vanish"
 assert RECOVER_COST <= COMMANDS_BURST
 assert PEER_DEAD_S < CONSENT_EXPIRY_S
+assert HANDSHAKE_GRACE_S < HANDSHAKE_TIMEOUT_S, "who never comes must give way before it times out"
+assert MEDIA_POSTS_BURST <= HANDSHAKES_MAX, "one address must not fill the worker with handshakes"
 assert ADDRESS_QUIET_S < PEER_DEAD_S, "an address must be free before its last session is found dead"
 assert PEER_SWEEP_INTERVAL_S * 4 < PEER_DEAD_S, "the sweep must not eat the time it has to find a dead peer in"
 assert GOP_PACKETS_MAX & (GOP_PACKETS_MAX - 1) == 0, "the packet cache is indexed by the low bits of a sequence number"
 assert RETRANSMISSIONS_BURST < GOP_PACKETS_MAX
+assert SOUND_PACKETS_KEPT & (SOUND_PACKETS_KEPT - 1) == 0, "as above"
+assert PACE_QUEUE_PACKETS_MAX < RELAY_QUEUE_PACKETS_MAX, "pacing must never be what overloads a show"
+assert MEDIA_TICK_S < SOUND_GRACE_S, "sound is offered again at each tick"
 assert RELAY_BATCH_PACKETS_MAX <= RELAY_STEP_PACKETS
 assert REMB_BITS_PER_S_MIN < REMB_BITS_PER_S_START < REMB_BITS_PER_S_MAX
 assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
