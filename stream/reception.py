@@ -1,19 +1,15 @@
-"""How a publisher's stream arrives: statistics, what to ask for again, how much to ask for.
+"""How a publisher's stream arrives: what its reports say, when to ask for a keyframe, how much loss slows it down.
 
-`Reception` counts as RFC 3550 A.3 and A.8 do, `LossTracker` decides on NACKs, `KeyframeRequests` throttles PLIs to one
-per interval however many viewers ask, `RateControl` answers loss with a lower REMB, `Splice` hides from the viewers
-that the source has changed. All are pure: `now` is monotonic seconds.
+`Reception` counts as RFC 3550 A.3 and A.8 do, `KeyframeRequests` throttles PLIs to one per interval however many
+viewers ask, `RateControl` answers loss with a lower rate, `Splice` hides from the viewers that the source has changed.
+All are pure: `now` is monotonic seconds.
 """
 
 from live.core.limits import (
-    NACK_ATTEMPTS_MAX,
-    NACK_INTERVAL_S,
-    NACK_PENDING_MAX,
     PLI_INTERVAL_S,
     REMB_BITS_PER_S_MAX,
     REMB_BITS_PER_S_MIN,
     REMB_BITS_PER_S_START,
-    REORDER_WINDOW_PACKETS,
 )
 from stream.rtcp import ReportBlock, middle
 
@@ -24,8 +20,8 @@ class Reception:
     def __init__(self, ssrc: int, clock_rate: int) -> None:
         self.ssrc = ssrc
         self.packets = 0
-        self.octets = 0
-        self.frames = 0
+        self.recent = (0, 0)
+        """Lost and expected packets in the time that the last report covers."""
         self._clock_rate = clock_rate
         self._first: int | None = None
         self._highest = 0
@@ -38,14 +34,18 @@ class Reception:
     def expected(self) -> int:
         return 0 if self._first is None else self._highest - self._first + 1
 
-    def received(self, sequence: int, timestamp: int, octets: int, *, frame_end: bool, now: float) -> None:
+    @property
+    def jitter_s(self) -> float:
+        return self._jitter / self._clock_rate
+
+    def received(self, sequence: int, timestamp: int, now: float) -> None:
         """Count one packet."""
+        self.packets += 1
         if self._first is None:
             self._first = self._highest = sequence
-        self._highest = max(self._highest, sequence)
-        self.packets += 1
-        self.octets += octets
-        self.frames += frame_end
+        elif sequence <= self._highest:
+            return  # a late one, or one that was sent again: it says nothing about the jitter
+        self._highest = sequence
         transit = now * self._clock_rate - timestamp
         if self._transit is not None:
             change = abs(transit - self._transit)
@@ -62,6 +62,7 @@ class Reception:
         expected, received = self.expected - self._prior[0], self.packets - self._prior[1]
         self._prior = (self.expected, self.packets)
         lost = max(0, expected - received)
+        self.recent = (lost, max(expected, 0))
         fraction = min(255, lost * 256 // expected) if expected > 0 else 0
         last, delay = 0, 0
         if self._sender_report is not None:
@@ -71,82 +72,38 @@ class Reception:
         return ReportBlock(self.ssrc, fraction, total, highest, jitter, last, delay & 0xFFFFFFFF)
 
 
-class LossTracker:
-    """Finds gaps and says when to ask for what is missing; gives up after NACK_ATTEMPTS_MAX."""
-
-    def __init__(self) -> None:
-        self._next: int | None = None
-        self._missing: dict[int, tuple[float, int]] = {}  # sequence → (when to ask, times asked)
-
-    @property
-    def pending(self) -> int:
-        return len(self._missing)
-
-    def received(self, sequence: int, now: float) -> bool:
-        """Note an arrival; returns False when the hole is too big to fill, so that only a keyframe helps."""
-        if self._next is None:
-            self._next = sequence + 1
-        if sequence < self._next:
-            self._missing.pop(sequence, None)
-            return True
-        fillable = True
-        if len(self._missing) + sequence - self._next > NACK_PENDING_MAX:
-            self._missing.clear()
-            fillable = False
-        else:
-            for lost in range(self._next, sequence):
-                self._missing[lost] = (now, 0)
-        self._next = sequence + 1
-        return fillable
-
-    def due(self, now: float) -> tuple[list[int], bool]:
-        """What to ask for now, in order, and whether something was given up (then only a keyframe helps)."""
-        ask, given_up = [], []
-        oldest = (self._next or 0) - REORDER_WINDOW_PACKETS
-        for sequence, (at, asked) in self._missing.items():
-            if asked >= NACK_ATTEMPTS_MAX or sequence < oldest:
-                given_up.append(sequence)
-            elif now >= at:
-                ask.append(sequence)
-        for sequence in given_up:
-            del self._missing[sequence]
-        for sequence in ask:
-            asked = self._missing[sequence][1] + 1
-            # Each time waits longer: a far host's answer takes more than one interval.
-            self._missing[sequence] = (now + NACK_INTERVAL_S * 2**asked, asked)
-        return ask, bool(given_up)
-
-
 class KeyframeRequests:
     """Turns any number of wishes for a keyframe into at most one PLI per interval, until the keyframe has come."""
 
     def __init__(self) -> None:
-        self._wanted = False
+        self.wanted = False
         self._sent = float("-inf")
 
     def want(self) -> None:
-        self._wanted = True
+        self.wanted = True
 
     def arrived(self) -> None:
         """A keyframe began."""
-        self._wanted = False
+        self.wanted = False
 
     def due(self, now: float) -> bool:
         """Whether to send a PLI now."""
-        if not self._wanted or now - self._sent < PLI_INTERVAL_S:
+        if not self.wanted or now - self._sent < PLI_INTERVAL_S:
             return False
         self._sent = now
         return True
 
 
 class RateControl:
-    """What to tell the host that its path carries: up slowly without loss, down at once with it.
+    """What loss says that the host's path carries: up slowly without it, down at once with it.
 
     The thresholds are those of the loss-based half of draft-ietf-rmcat-gcc-02, section 6.
     """
 
-    def __init__(self) -> None:
-        self.bits_per_s = REMB_BITS_PER_S_START
+    def __init__(self, start: int = REMB_BITS_PER_S_START, maximum: int = REMB_BITS_PER_S_MAX) -> None:
+        """`start` and `maximum` are bits per second of all streams together."""
+        self.bits_per_s = start
+        self._maximum = maximum
 
     def update(self, fraction_lost: float, received_bits_per_s: float) -> int:
         """The next estimate from the loss (0 to 1) and the rate since the last one."""
@@ -155,7 +112,7 @@ class RateControl:
             estimate = min(estimate, max(received_bits_per_s, 1.0) * 1.5) * (1 - 0.5 * fraction_lost)
         elif fraction_lost < 0.02:
             estimate *= 1.08
-        self.bits_per_s = round(max(REMB_BITS_PER_S_MIN, min(estimate, REMB_BITS_PER_S_MAX)))
+        self.bits_per_s = round(max(REMB_BITS_PER_S_MIN, min(estimate, self._maximum)))
         return self.bits_per_s
 
 

@@ -118,12 +118,21 @@ GOP_PACKETS_MAX = 2048
 GOP_BYTES_MAX = 2 * 1024 * 1024
 GOP_AGE_S_MAX = 10.0
 PLI_INTERVAL_S = 0.5  # per publisher, however many viewers ask
-NACK_INTERVAL_S = 0.02
+NACK_GRACE_S = 0.005  # packets that overtook each other sort themselves out in this time
+NACK_INTERVAL_S = 0.02  # between two requests for a packet, however near the host is
+NACK_INTERVAL_S_MAX = 0.25  # or its round trip, when that is longer
 NACK_ATTEMPTS_MAX = 5
 NACK_PENDING_MAX = 256
 REORDER_WINDOW_PACKETS = 512
+RESYNC_PACKETS = 16  # in a row and too late: the host's numbers have jumped back
+RTT_S_START = 0.1  # until it was measured
+RTT_S_MAX = 2.0
+SSRCS_RETIRED_KEPT = 16  # per publisher, whose stragglers are refused
+LAYER_SILENT_S = 1.5  # without a packet a layer counts as not sent
+GUESSED_BITS_PER_PIXEL_S = 2  # of a layer that has not been measured yet
 REMB_INTERVAL_S = 1.0
-REMB_BITS_PER_S_MAX = 4_000_000
+REMB_BITS_PER_S_MAX = 4_000_000  # for one video stream
+REMB_SIMULCAST_BITS_PER_S_MAX = 6_000_000  # for all its layers together
 PEER_DEAD_S = 10.0  # no valid packet for this long: the peer is gone
 ADDRESS_QUIET_S = 3.0  # a session that is silent for this long no longer owns its address
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -164,12 +173,20 @@ MEDIA_POSTS_BURST = 500
 MEDIA_POSTERS_MAX = 8192  # addresses remembered for it
 TURN_CREDENTIAL_TTL_S = 6 * 3600
 PEER_SWEEP_INTERVAL_S = 0.5
-DTLS_QUEUE_DATAGRAMS_MAX = 64  # per peer, before and after the handshake
+DTLS_QUEUE_DATAGRAMS_MAX = 16  # per peer, before and after the handshake
+DTLS_DATAGRAM_BYTES_MAX = 1200  # sent: fits through every path that carries QUIC and WebRTC
+HANDSHAKE_DATAGRAMS_MAX = 128  # received by one peer in one handshake; an ordinary one takes 2
+HANDSHAKE_SLICE_S = 0.001  # of handshakes, before other work gets the loop; one step takes 0.2 ms
+HANDSHAKE_RESEND_S_MIN = 0.1  # a flight that is not answered is sent again after this, and after twice as long ...
+HANDSHAKE_RESEND_S_MAX = 1.0  # ... up to this
+SRTP_REPLAY_WINDOW = 1024  # packets
 EARLY_DATAGRAMS_MAX = 32  # SRTP per peer, kept until the handshake is done
 UDP_BUFFER_BYTES = 4 * 1024 * 1024  # asked of the kernel, each way; it may grant less
 MEDIA_TICK_S = 0.02
 MEDIA_REPORT_INTERVAL_S = 1.0  # receiver reports upstream, statistics to the studio
 REMB_BITS_PER_S_START = 2_500_000
+REMB_SIMULCAST_BITS_PER_S_START = 3_500_000
+REMB_HURRY_S = 0.2  # a path that fills up is told of at once, but not more often than this
 REMB_BITS_PER_S_MIN = 150_000
 SWITCHES_KEPT = 16  # stretches between a viewer's switches of layers whose packets can be sent again
 ALIGNMENT_CORRECTION_S_MAX = 2.0  # a sender report that moves a layer further is not believed
@@ -240,6 +257,9 @@ assert PACE_QUEUE_PACKETS_MAX < RELAY_QUEUE_PACKETS_MAX, "pacing must never be w
 assert MEDIA_TICK_S < SOUND_GRACE_S, "sound is offered again at each tick"
 assert RELAY_BATCH_PACKETS_MAX <= RELAY_STEP_PACKETS
 assert REMB_BITS_PER_S_MIN < REMB_BITS_PER_S_START < REMB_BITS_PER_S_MAX
+assert REMB_BITS_PER_S_START <= REMB_SIMULCAST_BITS_PER_S_START < REMB_SIMULCAST_BITS_PER_S_MAX
+assert NACK_GRACE_S < NACK_INTERVAL_S < NACK_INTERVAL_S_MAX < RTT_S_MAX
+assert NACK_PENDING_MAX < REORDER_WINDOW_PACKETS, "what is asked for must be taken when it comes"
 assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
