@@ -64,7 +64,7 @@ def picture_size(codec_name: str, packet: bytes, start: int, end: int) -> tuple[
 # --- H.264 ------------------------------------------------------------------------------------------------------
 
 
-def _opens_h264(packet: bytes, start: int, end: int) -> bool:
+def opens_h264_keyframe(packet: bytes, start: int, end: int) -> bool:
     """Whether an IDR picture or its parameter sets begin here: encoders put the SPS in front of the IDR.
 
     Of a picture in several slices only the first opens it (first_mb_in_slice is 0, which is coded as a single 1).
@@ -130,7 +130,7 @@ def _vp8_header(packet: bytes, start: int, end: int) -> int | None:
     return at if at < end else None
 
 
-def _opens_vp8(packet: bytes, start: int, end: int) -> bool:
+def opens_vp8_keyframe(packet: bytes, start: int, end: int) -> bool:
     at = _vp8_header(packet, start, end)
     return at is not None and packet[at] & 0x01 == 0
 
@@ -207,7 +207,7 @@ def _vp9_header(packet: bytes, start: int, end: int) -> int | None:
     return at if at < end else None
 
 
-def _opens_vp9(packet: bytes, start: int, end: int) -> bool:
+def opens_vp9_keyframe(packet: bytes, start: int, end: int) -> bool:
     at = _vp9_header(packet, start, end)
     return at is not None and bitstream.vp9_profile(bitstream.Bits(packet[at : at + 2] + b"\x00")) is not None
 
@@ -220,13 +220,13 @@ def _size_vp9(packet: bytes, start: int, end: int) -> tuple[int, int] | None:
 # --- AV1 --------------------------------------------------------------------------------------------------------
 
 
-def _opens_av1(packet: bytes, start: int, end: int) -> bool:
+def opens_av1_keyframe(packet: bytes, start: int, end: int) -> bool:
     """N: the packet is the first of a coded video sequence, which begins with a keyframe; Z: it continues an OBU."""
     return end - start > 1 and packet[start] & 0x88 == 0x08
 
 
 def _size_av1(packet: bytes, start: int, end: int) -> tuple[int, int] | None:
-    if not _opens_av1(packet, start, end):
+    if not opens_av1_keyframe(packet, start, end):
         return None
     for at, stop in _elements(packet, start, end):
         if packet[at] >> 3 & 0x0F == _OBU_SEQUENCE_HEADER:
@@ -269,7 +269,12 @@ def _leb128(packet: bytes, at: int, end: int) -> tuple[int, int] | None:
     return None
 
 
-_OPENS: dict[str, Payload] = {"h264": _opens_h264, "vp8": _opens_vp8, "vp9": _opens_vp9, "av1": _opens_av1}
+_OPENS: dict[str, Payload] = {
+    "h264": opens_h264_keyframe,
+    "vp8": opens_vp8_keyframe,
+    "vp9": opens_vp9_keyframe,
+    "av1": opens_av1_keyframe,
+}
 _SIZES: dict[str, Callable[[bytes, int, int], tuple[int, int] | None]] = {
     "h264": _size_h264,
     "vp8": _size_vp8,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from live.core.limits import NACK_SEQUENCES_MAX
 from stream.rtp import PacketError
 
 _SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, 201, 202, 203, 205, 206
@@ -110,13 +111,21 @@ def middle(ntp: int) -> int:
 
 
 def parse(compound: bytes) -> list[Packet]:
-    """The packets of a compound in order, without those of unknown types. Raises `PacketError` on wrong lengths."""
+    """The packets of a compound in order, without those of unknown types. Raises `PacketError` on wrong lengths.
+
+    Lost numbers beyond NACK_SEQUENCES_MAX are left out: whoever misses that much needs a keyframe.
+    """
     found: list[Packet] = []
+    room = NACK_SEQUENCES_MAX
     for kind, count, body in _split(compound):
         try:
             packet = _READERS[kind](count, body) if kind in _READERS else None
         except (struct.error, IndexError) as error:
             raise PacketError(f"RTCP packet of type {kind} is cut off") from error
+        if isinstance(packet, Nack):
+            if len(packet.sequences) > room:
+                packet = Nack(packet.sender, packet.media, packet.sequences[:room])
+            room -= len(packet.sequences)
         if packet is not None:
             found.append(packet)
     return found
@@ -211,7 +220,7 @@ def build(packets: Iterable[Packet]) -> bytes:
 
 
 def _frame(kind: int, count: int, body: bytes) -> bytes:
-    assert len(body) % 4 == 0, "RTCP is made of 32-bit words"
+    assert len(body) % 4 == 0 and count < 32, "RTCP is made of 32-bit words, and of at most 31 blocks"
     return struct.pack("!BBH", 0x80 | count, kind, len(body) // 4) + body
 
 

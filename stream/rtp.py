@@ -25,13 +25,6 @@ _HEADER = struct.Struct("!BBHII")
 _RTX_HEADER = struct.Struct("!BBH4sI2s")
 _ONE_BYTE = 0xBEDE  # the profile of extensions with headers of one byte; 0x1000 to 0x100F: of two
 
-# RFC 6184, section 5.2: NAL unit types.
-_NAL_IDR = 5
-_NAL_SPS = 7
-_NAL_STAP_A = 24
-_NAL_FU_A = 28
-_NAL_OPENING = (_NAL_IDR, _NAL_SPS)  # encoders put the SPS in front of the IDR; either opens a decodable picture
-
 
 class PacketError(ValueError):
     """The bytes are not a well-formed RTP or RTCP packet."""
@@ -159,42 +152,6 @@ def rewrite(packet: bytes, header: Header, *, sequence: int, timestamp: int, ssr
 def with_payload_type(packet: bytes, payload_type: int) -> bytes:
     """The packet for a viewer who numbers the codec differently."""
     return packet[:1] + bytes(((packet[1] & 0x80) | payload_type,)) + packet[2:]
-
-
-def opens_h264_keyframe(packet: bytes, start: int, end: int) -> bool:
-    """Whether the payload holds the beginning of an IDR picture or its parameter sets (RFC 6184, section 5)."""
-    if end - start < 2:
-        return False
-    unit = packet[start] & 0x1F
-    if unit in _NAL_OPENING:
-        return True
-    if unit == _NAL_FU_A:
-        return packet[start + 1] & 0x80 != 0 and packet[start + 1] & 0x1F in _NAL_OPENING
-    if unit != _NAL_STAP_A:
-        return False
-    at = start + 1
-    while at + 2 < end:
-        if packet[at + 2] & 0x1F in _NAL_OPENING:
-            return True
-        at += 2 + int.from_bytes(packet[at : at + 2])
-    return False
-
-
-def opens_vp8_keyframe(packet: bytes, start: int, end: int) -> bool:
-    """Whether the payload begins the first partition of a key frame (RFC 7741, sections 4.2 and 4.3)."""
-    if end - start < 2:
-        return False
-    first = packet[start]
-    if first & 0x10 == 0 or first & 0x07:  # not the start of partition 0
-        return False
-    at = start + 1
-    if first & 0x80:
-        extension = packet[at]
-        at += 1
-        if extension & 0x80:  # picture id of one or two bytes
-            at += 2 if at < end and packet[at] & 0x80 else 1
-        at += (extension >> 6 & 1) + (1 if extension & 0x30 else 0)
-    return at < end and packet[at] & 0x01 == 0
 
 
 class Unwrapper:

@@ -1,9 +1,12 @@
 """RTCP: what we build is what we read, and what others send is read or refused, never a crash."""
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from live.core.limits import NACK_SEQUENCES_MAX
 from stream import rtcp
 from stream.rtcp import Bye, Description, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlock, SenderReport, build, parse
 from stream.rtp import PacketError
@@ -32,6 +35,14 @@ def test_what_is_built_is_read_again(sent: list[rtcp.Packet]) -> None:
 def test_a_nack_names_every_lost_number_once(offsets: set[int], start: int) -> None:
     lost = tuple((start + offset) & 0xFFFF for offset in sorted(offsets))
     assert parse(build([Nack(1, 2, lost)])) == [Nack(1, 2, lost)]
+
+
+def test_of_absurd_losses_as_many_are_read_as_anybody_remembers() -> None:
+    everything = b"".join(struct.pack("!HH", start & 0xFFFF, 0xFFFF) for start in range(0, 17 * 170, 17))
+    nack = struct.pack("!BBHII", 0x81, 205, 2 + len(everything) // 4, 1, 2) + everything
+    assert parse(nack + nack + build([Pli(1, 2)])) == [
+        Nack(1, 2, tuple(range(NACK_SEQUENCES_MAX))), Nack(1, 2, ()), Pli(1, 2),
+    ]  # fmt: skip
 
 
 @given(st.integers(1, 1 << 40))

@@ -1,4 +1,4 @@
-"""RTP on raw bytes: headers in, headers out, keyframes found, numbers unwrapped; garbage refused."""
+"""RTP on raw bytes: headers in, headers out, extensions, retransmissions, numbers unwrapped; garbage refused."""
 
 import struct
 
@@ -11,12 +11,14 @@ from stream.rtp import (
     Header,
     PacketError,
     Unwrapper,
+    extension,
     is_rtcp,
-    opens_h264_keyframe,
-    opens_vp8_keyframe,
     parse,
+    plain,
     rewrite,
+    unwrap_rtx,
     with_payload_type,
+    wrap_rtx,
 )
 
 
@@ -27,11 +29,12 @@ def packet(
     second: int = 0x80 | 102,
     csrc: tuple[int, ...] = (),
     extension: bytes | None = None,
+    profile: int = 0xBEDE,
 ) -> bytes:
     head = struct.pack("!BBHII", first | len(csrc), second, 65535, 0xFFFFFFFF, 7)
     head += b"".join(source.to_bytes(4) for source in csrc)
     if extension is not None:
-        head = bytes((head[0] | 0x10,)) + head[1:] + struct.pack("!HH", 0xBEDE, len(extension) // 4) + extension
+        head = bytes((head[0] | 0x10,)) + head[1:] + struct.pack("!HH", profile, len(extension) // 4) + extension
     return head + payload
 
 
@@ -78,57 +81,93 @@ def test_garbage_raises_nothing_but_the_declared_error(garbage: bytes) -> None:
     assert rewritten[again.payload : again.end] == garbage[header.payload : header.end]
 
 
-@given(st.binary(max_size=40), st.integers(0, 40), st.integers(0, 40))
-def test_looking_for_keyframes_never_fails(payload: bytes, start: int, end: int) -> None:
-    start, end = min(start, len(payload)), min(end, len(payload))
-    assert opens_h264_keyframe(payload, start, end) in (True, False)
-    assert opens_vp8_keyframe(payload, start, end) in (True, False)
+@given(st.binary(min_size=12, max_size=80), st.integers(1, 255))
+def test_garbage_has_extensions_within_itself(garbage: bytes, identifier: int) -> None:
+    packet = bytes((0x90,)) + garbage[1:]
+    try:
+        header = parse(packet)
+    except PacketError:
+        return
+    found = extension(packet, header, identifier)
+    assert found is None or found in packet[16 : header.payload]
 
 
-@pytest.mark.parametrize(
-    ("payload", "opens"),
-    [
-        ("65", False),  # too short to say
-        ("6500", True),  # IDR
-        ("6700", True),  # SPS
-        ("4100", False),
-        ("7c85", True),  # FU-A, first fragment of an IDR
-        ("7c05", False),  # a later fragment
-        ("7c81", False),
-        ("780002674200026842", True),  # STAP-A with SPS and PPS
-        ("7800024142", False),
-        ("78000141000165", True),
-        ("78", False),
-        ("7800", False),
-    ],
-)
-def test_h264(payload: str, opens: bool) -> None:
-    found = bytes.fromhex(payload)
-    assert opens_h264_keyframe(b"head" + found, 4, 4 + len(found)) is opens
+class TestExtensions:
+    @pytest.mark.parametrize(
+        ("profile", "block", "identifier", "expected"),
+        [
+            (0xBEDE, "10aa2268656c0000", 1, "aa"),
+            (0xBEDE, "10aa2268656c0000", 2, "68656c"),
+            (0xBEDE, "10aa2268656c0000", 3, None),
+            (0xBEDE, "00000010aa000000", 1, "aa"),  # padding between
+            (0xBEDE, "f010aa00", 1, None),  # 15 ends the search
+            (0xBEDE, "3faabbcc", 3, None),  # longer than the block
+            (0xBEDE, "", 1, None),
+            (0x1000, "01000201aa000000", 1, ""),
+            (0x1000, "01000201aa000000", 2, "aa"),
+            (0x100F, "0000ff02aabb0000", 255, "aabb"),
+            (0x1000, "01050201", 1, None),
+            (0x1000, "00000001", 1, None),
+            (0x1010, "0101aa00", 1, None),  # another profile
+        ],
+    )
+    def test_both_forms(self, profile: int, block: str, identifier: int, expected: str | None) -> None:
+        for csrc in ((), (1, 2)):
+            found = packet(b"\xaa" * 40, csrc=csrc, extension=bytes.fromhex(block), profile=profile)
+            value = None if expected is None else bytes.fromhex(expected)
+            assert extension(found, parse(found), identifier) == value
+
+    def test_a_packet_without_any(self) -> None:
+        assert extension(packet(), parse(packet()), 1) is None
+
+    @given(st.dictionaries(st.integers(1, 14), st.binary(min_size=1, max_size=16), max_size=5), st.booleans())
+    def test_what_is_written_is_found(self, values: dict[int, bytes], wide: bool) -> None:
+        if wide:
+            block = b"".join(bytes((number, len(value))) + value for number, value in values.items())
+        else:
+            block = b"".join(bytes((number << 4 | len(value) - 1,)) + value for number, value in values.items())
+        found = packet(extension=block + bytes(-len(block) % 4), profile=0x1000 if wide else 0xBEDE)
+        header = parse(found)
+        assert {number: extension(found, header, number) for number in range(1, 15)} == {
+            number: values.get(number) for number in range(1, 15)
+        }
 
 
-@pytest.mark.parametrize(
-    ("payload", "opens"),
-    [
-        ("10", False),
-        ("1000", True),
-        ("1001", False),  # inter frame
-        ("0000", False),  # not the start of a partition
-        ("1100", False),  # second partition
-        ("90800100", True),  # short picture id
-        ("9080810100", True),  # long picture id
-        ("9080810101", False),
-        ("90e0812200aa00", True),  # picture id, TL0PICIDX, TID
-        ("9040aa00", True),
-        ("9020aa00", True),
-        ("9010aa00", True),
-        ("9000", False),
-        ("9080", False),
-    ],
-)
-def test_vp8(payload: str, opens: bool) -> None:
-    found = bytes.fromhex(payload)
-    assert opens_vp8_keyframe(b"head" + found, 4, 4 + len(found)) is opens
+def test_a_plain_packet_is_not_copied() -> None:
+    sent = packet()
+    assert plain(sent, parse(sent)) is sent
+
+
+def test_a_plain_header_keeps_all_but_sources_and_extensions() -> None:
+    sent = packet(b"abc\x00\x00\x03", first=0xA0, csrc=(1, 2), extension=b"12345678")
+    assert plain(sent, parse(sent)) == packet(b"abc\x00\x00\x03", first=0xA0)
+
+
+class TestRetransmission:
+    def test_the_original_number_is_in_front(self) -> None:
+        wrapped = wrap_rtx(packet(b"abc"), payload_type=97, sequence=65536 + 9, ssrc=8)
+        assert wrapped == struct.pack("!BBHIIH", 0x80, 0x80 | 97, 9, 0xFFFFFFFF, 8, 65535) + b"abc"
+
+    def test_padding_is_left_out(self) -> None:
+        padded = packet(b"abc\x00\x00\x03", first=0xA0)
+        assert wrap_rtx(padded, payload_type=97, sequence=9, ssrc=8) == wrap_rtx(
+            packet(b"abc"), payload_type=97, sequence=9, ssrc=8
+        )
+
+    @pytest.mark.parametrize("payload", [b"", b"\x01"])
+    def test_a_probe_carries_none(self, payload: bytes) -> None:
+        probe = packet(payload + b"\x00\x00\x03", first=0xA0, extension=b"1234")
+        assert unwrap_rtx(probe, parse(probe), payload_type=102, ssrc=7) is None
+
+    @given(st.binary(max_size=40), st.booleans(), st.integers(0, 20), st.integers(0, 65535))
+    def test_there_and_back(self, payload: bytes, marker: bool, padding: int, sequence: int) -> None:
+        original = packet(payload, second=marker << 7 | 102)
+        wrapped = wrap_rtx(original, payload_type=97, sequence=sequence, ssrc=8)
+        if padding:
+            wrapped = bytes((wrapped[0] | 0x20,)) + wrapped[1:] + bytes(padding - 1) + bytes((padding,))
+        header = parse(wrapped)
+        assert (header.payload_type, header.ssrc, header.sequence) == (97, 8, sequence)
+        assert unwrap_rtx(wrapped, header, payload_type=102, ssrc=7) == original
 
 
 def test_a_rewritten_header_is_plain() -> None:
