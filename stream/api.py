@@ -1,26 +1,43 @@
 """WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) over HTTP.
 
     /whip/{show}             POST an offer (bearer token) → 201, answer        /whep/{show}             POST → 201
-    /whip/{show}/{session}   PATCH candidates → 204, DELETE → 200              /whep/{show}/{session}   the same
+    /whip/{show}/{session}   PATCH candidates → 204,                           /whep/{show}/{session}   the same
+                             PATCH a restart of ICE → 200, fragment
+                             DELETE → 200
+                                                         /whep/{show}/{session}/layer   POST what is wanted → 204
 
-Both answer OPTIONS (CORS preflight needs no credentials) and GET and HEAD without content. Errors are problem+json.
+All answer OPTIONS (CORS preflight needs no credentials), and GET and HEAD without content. Errors are problem+json.
+
+A 201 names the STUN and TURN servers of this installation, with credentials, in `Link` headers. For publishers that
+must know them before they make their offer, so does OPTIONS, but only to who may publish (RFC 9725, section 4.6).
+
+`layer` is for viewers that save data: the JSON object {"max_height": lines of picture or null, "video": bool} says
+all that is wanted of the video from now on; what is left out is not limited. It goes for every publisher and layer
+to come. A 201 names the address in a `Link` of its own.
 """
 
+import math
+import secrets
 from collections.abc import Awaitable, Callable
+from typing import Annotated
 
+import msgspec
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from live.core.auth import Rank
 from live.core.errors import Kind, Problem
-from live.core.limits import SDP_BYTES_MAX, TOKEN_BYTES_MAX
-from stream.service import Created, Media
+from live.core.limits import PICTURE_LINES_MAX, SDP_BYTES_MAX, TOKEN_BYTES_MAX
+from live.core.rest import read_body
+from stream.service import Media
 from stream.sessions import Role
 
 SDP = "application/sdp"
 SDP_FRAGMENT = "application/trickle-ice-sdpfrag"
+LAYER_RELATION = "urn:ietf:params:whep:ext:core:layer"
 _CORS = {
     "access-control-allow-origin": "*",
     "access-control-expose-headers": "Location, ETag, Link, Retry-After",
@@ -32,8 +49,15 @@ _PREFLIGHT = {
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
+class Wish(msgspec.Struct, forbid_unknown_fields=True):
+    """What a viewer wants of the video at most. `max_height` None: the best that it can have."""
+
+    max_height: Annotated[int, msgspec.Meta(ge=1, le=PICTURE_LINES_MAX)] | None = None
+    video: bool = True
+
+
 def routes(media: Media) -> list[Route]:
-    """The four addresses, to be mounted at the root."""
+    """The five addresses, to be mounted at the root."""
     found = []
     for prefix, role in (("whip", Role.publisher), ("whep", Role.subscriber)):
         resource = _Resource(media, role)
@@ -42,6 +66,7 @@ def routes(media: Media) -> list[Route]:
             (f"/{prefix}/{{show}}/{{session}}", resource.session),
         ):
             found.append(Route(path, _Methods(methods)))
+    found.append(Route("/whep/{show}/{session}/layer", _Methods(resource.layer)))
     return found
 
 
@@ -96,43 +121,78 @@ class _Resource:
             "HEAD": self._session_get,
         }
 
-    async def _admit(self, request: Request) -> str:
-        """The show. Raises `Problem` when the bearer may not publish to it, or when there is no such show."""
+        self.layer: dict[str, _Handler] = {"POST": self._limit, "OPTIONS": self._layer_options}
+
+    async def _admit(self, request: Request) -> tuple[str, Rank]:
+        """The show, and the publisher's rank. Raises `Problem` when the bearer may not publish to it.
+
+        Viewers need no token: to know a session's address is to have been given it.
+        """
         show: str = request.path_params["show"]
         if self._role is Role.publisher:
-            await self._media.authorise_publisher(show, _bearer(request))
-        else:
-            await self._media.show_exists(show)
-        return show
+            return show, await self._media.authorise_publisher(show, _bearer(request))
+        return show, Rank.primary
+
+    def _slow_down(self, request: Request) -> None:
+        """Raise `Problem` rate_limited, before anything has been done, when this address asks too often."""
+        wait_s = self._media.gate.take(request.client.host if request.client else "", self._media.now())
+        if wait_s:
+            self._media.counts["refused_rate"] += 1
+            raise Problem(Kind.rate_limited, retry_after_s=math.ceil(wait_s))
 
     async def _post(self, request: Request) -> Response:
-        show = await self._admit(request)
+        self._slow_down(request)
+        show, rank = await self._admit(request)
         if self._role is Role.publisher:  # a session of a show that has ended can still be given back
             await self._media.show_open(show)
+        else:
+            await self._media.show_exists(show)
         _require_type(request, SDP)
         offer = await _text(request)
-        create: Callable[[str, str], Created]
-        create = self._media.publish if self._role is Role.publisher else self._media.subscribe
-        created = create(show, offer)
+        if self._role is Role.publisher:
+            created = self._media.publish(show, offer, rank)
+        else:
+            created = self._media.subscribe(show, offer)
         location = f"{request.url.path.rstrip('/')}/{created.session_id}"
-        return Response(created.answer, 201, {"location": location, "etag": created.etag}, SDP)
+        response = Response(created.answer, 201, {"location": location, "etag": created.etag}, SDP)
+        self._tell_ice_servers(response)
+        if self._role is Role.subscriber:
+            response.headers.append("link", f'<{location}/layer>; rel="{LAYER_RELATION}"')
+        return response
+
+    def _tell_ice_servers(self, response: Response) -> None:
+        # Not the session's id: that is a secret, and this gets around.
+        for link in self._media.ice_servers.links(secrets.token_hex(6), self._media.now_s()):
+            response.headers.append("link", link)
 
     async def _patch(self, request: Request) -> Response:
-        show = await self._admit(request)
+        show, _ = await self._admit(request)
         session_id = request.path_params["session"]
         self._media.session(show, self._role, session_id)
         _require_type(request, SDP_FRAGMENT)
         if_match = request.headers.get("if-match")
-        self._media.patch(show, self._role, session_id, if_match, await _text(request))
-        return Response(status_code=204)
+        restarted = self._media.patch(show, self._role, session_id, if_match, await _text(request))
+        if restarted is None:
+            return Response(status_code=204)
+        return Response(restarted.fragment, 200, {"etag": restarted.etag}, SDP_FRAGMENT)
 
     async def _delete(self, request: Request) -> Response:
-        show = await self._admit(request)
+        show, _ = await self._admit(request)
         self._media.delete(show, self._role, request.path_params["session"])
         return Response(status_code=200)
 
+    async def _limit(self, request: Request) -> Response:
+        show, session_id = request.path_params["show"], request.path_params["session"]
+        self._media.session(show, self._role, session_id)
+        wish = await read_body(request, Wish)
+        self._media.limit(show, session_id, wish.max_height, video=wish.video)
+        return Response(status_code=204)
+
     async def _endpoint_get(self, request: Request) -> Response:
+        """A player finds out what is here by HEAD, from the type (draft-ietf-wish-whep-03, section 4.2)."""
         await self._media.show_exists(request.path_params["show"])
+        if self._role is Role.subscriber:
+            return Response(status_code=200, headers={"content-type": SDP})
         return Response(status_code=204)
 
     async def _session_get(self, request: Request) -> Response:
@@ -142,6 +202,16 @@ class _Resource:
     async def _endpoint_options(self, request: Request) -> Response:
         allow = ", ".join(self.endpoint)
         headers = {"accept-post": SDP, "allow": allow, "access-control-allow-methods": allow}
+        response = Response(status_code=200, headers=headers | _PREFLIGHT)
+        if self._role is Role.publisher and "authorization" in request.headers:  # so it is no preflight
+            self._slow_down(request)
+            await self._admit(request)
+            self._tell_ice_servers(response)
+        return response
+
+    async def _layer_options(self, request: Request) -> Response:
+        allow = ", ".join(self.layer)
+        headers = {"accept-post": "application/json", "allow": allow, "access-control-allow-methods": allow}
         return Response(status_code=200, headers=headers | _PREFLIGHT)
 
     async def _session_options(self, request: Request) -> Response:

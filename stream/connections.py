@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from live.core.auth import Rank
 from stream import rtcp, sdp
-from stream.fanout import Subscriber
 from stream.ice import IcePort
 from stream.ingest import Ingest
 from stream.peers import Certificate, Peer
 from stream.relay import Relay
 from stream.rtp import PacketError
 from stream.sessions import Reason, Role, Session, State
+from stream.subscribers import Subscriber
 
 
 class House(Protocol):
@@ -83,18 +84,27 @@ class Connection(ABC):
 
 class Publication(Connection):
     role = Role.publisher
+    rank = Rank.primary
 
     def __init__(self, media: House, stage: "Stage", offer: sdp.Offer, codecs: dict[str, sdp.Codec]) -> None:
         super().__init__(media, stage, offer)
         self.codecs = codecs
-        self.ingest = Ingest(self.peer, codecs, stage.relay, media.counts, media.now)
+        self.ingest = Ingest(self.peer, offer, codecs, media.counts, media.now)
+
+    def tracks(self) -> dict[str, sdp.Track]:
+        """What the answer takes up."""
+        rids = {"video": self.ingest.feed.rids}
+        return {kind: sdp.Track((codec,), rids=rids.get(kind, ())) for kind, codec in self.codecs.items()}
 
     def connected(self) -> None:
         """Take the stage; whoever has it, and viewers who cannot play the new codecs, are closed."""
         before, self.stage.publication = self.stage.publication, self
         if self.stage.candidate is self:
             self.stage.candidate = None
-        stranded = self.stage.relay.begin(self.codecs, self.ingest.want_keyframe)
+        if before is not None:
+            before.ingest.attach(())
+        stranded = self.stage.relay.begin(self.ingest)
+        self.ingest.attach((self.stage.relay,))
         if before is not None:
             self.media.end(before, Reason.taken_over)
         for connection in tuple(self.stage.connections.values()):
@@ -107,18 +117,17 @@ class Publication(Connection):
             self.stage.candidate = None
         if self.stage.publication is self:
             self.stage.publication = None
+            self.ingest.attach(())
             self.stage.relay.end()
             self.media.announce(self.stage.show)
 
     def peer_rtp(self, packet: bytes) -> None:
         self.session.heard(self.media.now())
-        if self.stage.publication is self:
-            self.ingest.received_rtp(packet)
+        self.ingest.received_rtp(packet)
 
     def peer_rtcp(self, packet: bytes) -> None:
         self.session.heard(self.media.now())
-        if self.stage.publication is self:
-            self.ingest.received_rtcp(packet)
+        self.ingest.received_rtcp(packet)
 
 
 class Subscription(Connection):
@@ -130,15 +139,39 @@ class Subscription(Connection):
         super().__init__(media, stage, offer)
         self.codecs = codecs
         self.subscriber: Subscriber | None = None
+        self._limit: tuple[int | None, bool] = (None, True)
+
+    def tracks(self) -> dict[str, sdp.Track]:
+        """What the answer promises: the same streams to all viewers."""
+        relay = self.stage.relay
+        rtx = {"video": relay.rtx_ssrc} if any(codec.rtx is not None for codec in self.codecs.get("video", ())) else {}
+        return {kind: sdp.Track(codecs, relay.ssrc(kind), rtx.get(kind)) for kind, codecs in self.codecs.items()}
+        self._wish: tuple[int | None, bool] | None = None
+
+    def limit(self, max_height: int | None, *, video: bool) -> None:
+        """What the viewer wants of the video at most, from now on; see `Selector`."""
+        self._wish = max_height, video
+        if self.subscriber is not None:
+            self.subscriber.selector.max_height = max_height
+            self.stage.relay.cap(self.subscriber, None, video)
 
     def connected(self) -> None:
         self.subscriber = Subscriber(self.peer, self.codecs)
+        self.subscriber.max_height, self.subscriber.selector.video = self._limit
+        if self._wish is not None:
+            self.limit(self._wish[0], video=self._wish[1])
         if not self.stage.relay.join(self.subscriber):
             self.media.end(self, Reason.codec_changed)
 
     def left(self) -> None:
         if self.subscriber is not None:
             self.stage.relay.leave(self.subscriber)
+
+    def limit(self, max_height: int | None, *, video: bool) -> None:
+        """What the viewer wants at most, in lines of the picture; None: the best. `video` False: sound only."""
+        self._limit = (max_height, video)
+        if self.subscriber is not None:
+            self.stage.relay.cap(self.subscriber, max_height, video=video)
 
     def peer_rtp(self, packet: bytes) -> None:
         self.media.counts["rtp_from_viewer"] += 1

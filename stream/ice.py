@@ -8,6 +8,9 @@ shorter than its answer, so the port amplifies nothing.
     first byte 0–3   STUN, by ufrag           20–63  DTLS, by address           128–191  SRTP/SRTCP, by address
 
 (RFC 7983.) Consent (RFC 7675) follows: clients repeat the request every few seconds, and `Endpoint.bound` hears each.
+
+Bound to `::` the port takes both families. IPv4 clients then have mapped addresses (`::ffff:192.0.2.1`): inside the
+process those are used as they are, to a client its address is told as the IPv4 address that it is.
 """
 
 import asyncio
@@ -16,14 +19,14 @@ import logging
 import socket
 import struct
 from collections import Counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from aioice import stun
 
 from live.core.limits import PEER_ADDRESSES_MAX, UDP_BUFFER_BYTES, UDP_DATAGRAM_BYTES_MAX, UDP_READ_BURST
+from stream.paths import Address, Credentials
 
-Address = tuple[Any, ...]
-"""As the socket gives it: (host, port) or, for IPv6, (host, port, flow, scope)."""
+__all__ = ["Address", "Endpoint", "IcePort", "announced"]
 
 _MALFORMED = (ValueError, KeyError, IndexError, struct.error)
 logger = logging.getLogger(__name__)
@@ -32,34 +35,34 @@ logger = logging.getLogger(__name__)
 class Endpoint(Protocol):
     """One session, seen from the port."""
 
-    @property
-    def ufrag(self) -> str: ...
-
-    @property
-    def password(self) -> bytes: ...
-
     def owns(self, address: Address) -> bool:
         """Whether the session is secured at `address` and its peer was heard there a moment ago."""
 
-    def bound(self, address: Address, *, nominated: bool) -> None:
-        """A binding request from `address` passed its integrity check."""
+    def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
+        """A binding request from `address`, to our `ufrag`, passed its integrity check."""
 
-    def received(self, datagram: bytes) -> None:
-        """A datagram came from an address that has been proved; it is not STUN and not empty."""
+    def received(self, datagram: bytes, address: Address) -> None:
+        """A datagram came from an `address` that has been proved; it is not STUN and not empty."""
 
 
-def resolved(host: str) -> str:
-    """The IP address to announce for the address we listen on."""
+def announced(host: str) -> tuple[str, ...]:
+    """The IP addresses to announce for the address we listen on, best first; of both families for `::`."""
     address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     if not address.is_unspecified:
-        return str(address)
-    # A connected UDP socket sends nothing, but the kernel picks the source address it would use.
-    family, target = (socket.AF_INET, "192.0.2.1") if address.version == 4 else (socket.AF_INET6, "2001:db8::1")
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        return (str(address),)
+    if address.version == 4:
+        return (_source(socket.AF_INET, "192.0.2.1") or "127.0.0.1",)
+    found = (_source(socket.AF_INET6, "2001:db8::1"), _source(socket.AF_INET, "192.0.2.1"))
+    return tuple(each for each in found if each) or ("::1", "127.0.0.1")
+
+
+def _source(family: socket.AddressFamily, target: str) -> str | None:
+    """The address that the kernel would send from; None when it knows no way out."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:  # connected, which sends nothing
         try:
             probe.connect((target, 9))
         except OSError:
-            return "127.0.0.1" if address.version == 4 else "::1"
+            return None
         return str(probe.getsockname()[0])
 
 
@@ -70,12 +73,16 @@ class IcePort:
         self.counts: Counter[str] = Counter()
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._by_ufrag: dict[str, Endpoint] = {}
+        self._by_ufrag: dict[str, tuple[Endpoint, bytes]] = {}
+        self._ufrags: dict[Endpoint, set[str]] = {}
         self._by_address: dict[Address, Endpoint] = {}
         self._addresses: dict[Endpoint, list[Address]] = {}
 
-    def open(self, host: str, port: int) -> None:
-        """Bind `host`:`port` (0: any) and read from it in the running loop. Raises `OSError` when it is taken."""
+    def open(self, host: str, port: int, *, dscp: int = 0) -> None:
+        """Bind `host`:`port` (0: any) and read from it in the running loop.
+
+        `dscp` marks what is sent (RFC 2474, RFC 8837). Raises `OSError` when the port is taken.
+        """
         assert self._socket is None, "opened twice"
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
         opened = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
@@ -83,6 +90,10 @@ class IcePort:
             opened.setblocking(False)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UDP_BUFFER_BYTES)
+            if address.version == 6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not address.is_unspecified)
+            if dscp:
+                _mark(opened, dscp)
             opened.bind((str(address), port))
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(opened.fileno(), self._read)
@@ -114,15 +125,22 @@ class IcePort:
         assert self._socket is not None, "not open"
         return self._socket
 
-    def add(self, endpoint: Endpoint) -> None:
-        """Answer binding requests for `endpoint` from now on."""
-        assert endpoint.ufrag not in self._by_ufrag, "ufrags are random"
-        self._by_ufrag[endpoint.ufrag] = endpoint
-        self._addresses[endpoint] = []
+    def add(self, endpoint: Endpoint, credentials: Credentials) -> None:
+        """Answer binding requests with `credentials` for `endpoint` from now on; it may have several."""
+        assert credentials.ufrag not in self._by_ufrag, "ufrags are random"
+        self._by_ufrag[credentials.ufrag] = (endpoint, credentials.password.encode())
+        self._ufrags.setdefault(endpoint, set()).add(credentials.ufrag)
+        self._addresses.setdefault(endpoint, [])
+
+    def void(self, endpoint: Endpoint, credentials: Credentials) -> None:
+        """Answer binding requests with these `credentials` of `endpoint` no longer."""
+        self._by_ufrag.pop(credentials.ufrag, None)
+        self._ufrags[endpoint].discard(credentials.ufrag)
 
     def remove(self, endpoint: Endpoint) -> None:
-        """Forget `endpoint` and its addresses."""
-        self._by_ufrag.pop(endpoint.ufrag, None)
+        """Forget `endpoint`, its credentials and its addresses."""
+        for ufrag in self._ufrags.pop(endpoint, ()):
+            del self._by_ufrag[ufrag]
         for address in self._addresses.pop(endpoint, ()):
             if self._by_address.get(address) is endpoint:
                 del self._by_address[address]
@@ -167,7 +185,7 @@ class IcePort:
         elif datagram[0] < 4:
             self._stun(datagram, address)
         elif (endpoint := self._by_address.get(address)) is not None:
-            endpoint.received(datagram)
+            endpoint.received(datagram, address)
         else:
             self.counts["unknown_address"] += 1
 
@@ -180,11 +198,13 @@ class IcePort:
         if (request.message_method, request.message_class) != (stun.Method.BINDING, stun.Class.REQUEST):
             self.counts["stun_unexpected"] += 1
             return
-        endpoint = self._by_ufrag.get(str(request.attributes.get("USERNAME", "")).partition(":")[0])
-        if endpoint is None:
+        ufrag = str(request.attributes.get("USERNAME", "")).partition(":")[0]
+        found = self._by_ufrag.get(ufrag)
+        if found is None:
             self.counts["stun_unknown_user"] += 1
             return
-        if not request.check_message_integrity(endpoint.password):
+        endpoint, password = found
+        if not request.check_message_integrity(password):
             self.counts["stun_wrong_password"] += 1
             return
         if not self._remember(endpoint, address):
@@ -194,11 +214,11 @@ class IcePort:
             stun.Method.BINDING,
             stun.Class.RESPONSE,
             request.transaction_id,
-            {"XOR-MAPPED-ADDRESS": address[:2]},
+            {"XOR-MAPPED-ADDRESS": (_unmapped(address[0]), address[1])},
         )
-        answer.add_message_integrity(endpoint.password)
+        answer.add_message_integrity(password)
         self.send(bytes(answer), address)
-        endpoint.bound(address, nominated="USE-CANDIDATE" in request.attributes)
+        endpoint.bound(address, ufrag, nominated="USE-CANDIDATE" in request.attributes)
 
     def _remember(self, endpoint: Endpoint, address: Address) -> bool:
         """Route `address` to `endpoint`, unless a live session owns it; the oldest addresses are dropped.
@@ -221,3 +241,18 @@ class IcePort:
             if self._by_address.get(dropped) is endpoint:
                 del self._by_address[dropped]
         return True
+
+
+def _unmapped(host: str) -> str:
+    """The IPv4 address that `host` stands for on a socket of both families; else `host`."""
+    if not host.startswith("::ffff:"):
+        return host
+    mapped = ipaddress.IPv6Address(host).ipv4_mapped
+    return host if mapped is None else str(mapped)
+
+
+def _mark(opened: socket.socket, dscp: int) -> None:
+    """Set the upper six bits of the traffic class; on a socket of both families, for both."""
+    opened.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+    if opened.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)

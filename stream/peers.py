@@ -27,6 +27,7 @@ from aiortc.rtcdtlstransport import (
 
 from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, EARLY_DATAGRAMS_MAX, HANDSHAKE_TIMEOUT_S
 from stream.ice import Address, IcePort
+from stream.paths import Credentials, Paths
 from stream.rtp import is_rtcp
 
 logger = logging.getLogger(__name__)
@@ -111,8 +112,7 @@ class Peer:
         active: bool,
     ) -> None:
         """`fingerprints` are those of the offer; `active` makes us the DTLS client."""
-        self._ufrag = secrets.token_hex(4)
-        self._password = secrets.token_hex(16)
+        self._paths = Paths(_credentials())
         self.address: Address | None = None
         self.counts: Counter[str] = port.counts
         self.protect: Callable[[bytes], bytes] = _unsecured
@@ -128,22 +128,26 @@ class Peer:
         self._unprotect: Callable[[bytes], bytes] | None = None
         self._unprotect_rtcp: Callable[[bytes], bytes] = _unsecured
         self._task: asyncio.Task[None] | None = None
-        self._early: list[bytes] = []
+        self._early: list[tuple[bytes, Address]] = []
+        self._strayed = False  # the last packet came by another path
         self._closed = False
-        port.add(self)
+        port.add(self, self._paths.current)
 
     @property
-    def ufrag(self) -> str:
-        return self._ufrag
+    def credentials(self) -> Credentials:
+        """Our newest ICE ufrag and password, for the answer."""
+        return self._paths.newest
 
-    @property
-    def password(self) -> bytes:
-        return self._password.encode()
+    def restart(self) -> Credentials:
+        """New ICE credentials, good beside the old ones until the far end has used them; DTLS and SRTP go on."""
+        credentials = _credentials()
+        self._port.add(self, credentials)
+        self._void(self._paths.restart(credentials))
+        return credentials
 
-    @property
-    def credentials(self) -> tuple[str, str]:
-        """Our ICE ufrag and password, for the answer."""
-        return self._ufrag, self._password
+    def _void(self, credentials: Credentials | None) -> None:
+        if credentials is not None:
+            self._port.void(self, credentials)
 
     @property
     def profile(self) -> str:
@@ -155,18 +159,19 @@ class Peer:
         """Whether media is sent to `address` and its far end was heard a moment ago."""
         return self._unprotect is not None and self.address == address and self._owner.peer_alive()
 
-    def bound(self, address: Address, *, nominated: bool) -> None:
-        """A binding request proved `address`; the first proved one and every nominated one is sent to."""
+    def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
+        """A binding request to our `ufrag` proved `address`; see `stream.paths` for what is sent to."""
         if self._closed:
             return
-        if self.address is None or nominated:
-            self.address = address
+        self._void(self._paths.checked(address, ufrag, nominated=nominated))
+        self.address = self._paths.address
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._handshake())
-        self._owner.peer_bound()
+        if self.address == address:
+            self._owner.peer_bound()
 
-    def received(self, datagram: bytes) -> None:
-        """A datagram from a proved address."""
+    def received(self, datagram: bytes, address: Address) -> None:
+        """A datagram from a proved `address`."""
         first = datagram[0]
         if 20 <= first <= 63:
             try:
@@ -178,7 +183,7 @@ class Peer:
         elif self._unprotect is None:
             # The far end had its keys first: its first packets overtake our own last step of the handshake.
             if self._task is not None and len(self._early) < EARLY_DATAGRAMS_MAX:
-                self._early.append(datagram)
+                self._early.append((datagram, address))
             else:
                 self.counts["early"] += 1
         else:
@@ -188,10 +193,20 @@ class Peer:
             except ProtectError:
                 self.counts["srtp_refused"] += 1
                 return
+            if address != self.address or self._strayed:
+                self._heard(address)
             if control:
                 self._owner.peer_rtcp(packet)
             else:
                 self._owner.peer_rtp(packet)
+
+    def _heard(self, address: Address) -> None:
+        """An authenticated packet came by another path than the one that is sent to, or the first one again by that."""
+        self._void(self._paths.heard(address))
+        self._strayed = address != self._paths.address
+        if self.address != self._paths.address:
+            self.counts["path_changed"] += 1
+            self.address = self._paths.address
 
     def send_rtp(self, packet: bytes) -> bool:
         """Protect and send one RTP packet; False, counted, when that is not possible."""
@@ -230,8 +245,8 @@ class Peer:
         self.protect, self._protect_rtcp = outgoing.protect, outgoing.protect_rtcp
         self._owner.peer_secured()
         early, self._early = self._early, []
-        for datagram in early:
-            self.received(datagram)
+        for datagram, address in early:
+            self.received(datagram, address)
 
     def _state_changed(self) -> None:
         if self._dtls.state == "closed":
@@ -257,6 +272,10 @@ class Peer:
         self._dtls.remove_all_listeners()
         self._port.remove(self)
         self._unprotect = None
+
+
+def _credentials() -> Credentials:
+    return Credentials(secrets.token_hex(8), secrets.token_hex(16))
 
 
 def _unsecured(packet: bytes) -> bytes:

@@ -14,9 +14,15 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from live.core.auth import Rank
 from live.core.clock import Clock
 from live.core.errors import Kind, Problem
 from live.core.limits import (
+    HANDSHAKE_GRACE_S,
+    HANDSHAKES_MAX,
+    MEDIA_POSTERS_MAX,
+    MEDIA_POSTS_BURST,
+    MEDIA_POSTS_PER_S,
     MEDIA_REPORT_INTERVAL_S,
     MEDIA_TICK_S,
     PEER_SWEEP_INTERVAL_S,
@@ -27,11 +33,15 @@ from live.core.settings import Settings
 from stream import sdp
 from stream.connections import Connection, Publication, Stage, Subscription
 from stream.fanout import Pump
-from stream.ice import IcePort, resolved
+from stream.gate import Gate
+from stream.ice import IcePort, announced
 from stream.metrics import MediaCollector
+from stream.paths import Credentials
 from stream.peers import Certificate
 from stream.relay import Relay
 from stream.sessions import Reason, Role, Session, State
+from stream.trickle import Restarted, patched
+from stream.turn import IceServers
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +68,7 @@ class Media:
         settings: Settings,
         clock: Clock,
         *,
-        authorise_publisher: Callable[[str, str], Awaitable[None]],
+        authorise_publisher: Callable[[str, str], Awaitable[Rank]],
         show_exists: Callable[[str], Awaitable[None]],
         show_open: Callable[[str], Awaitable[None]],
         on_publisher: Callable[[str, bool], Awaitable[None]],
@@ -68,14 +78,18 @@ class Media:
     ) -> None:
         """`worker` counts from 0 and is added to the media port; `registry` None: no Prometheus figures.
 
-        `authorise_publisher`, `show_exists` and `show_open` (asked for new publishers) raise `Problem`.
+        `authorise_publisher`, which tells the rank, `show_exists` and `show_open` (asked for new publishers) raise
+        `Problem`.
         `on_publisher` hears of each change, in order, and again after it has raised; `on_statistics` once a second
         for each show on air.
         """
         self.now = clock.monotonic
+        self.now_s = lambda: clock.now_ms() // 1000
         self.authorise_publisher = authorise_publisher
         self.show_exists = show_exists
         self.show_open = show_open
+        self.ice_servers = IceServers(settings.turn_urls, settings.turn_secret)
+        self.gate = Gate(MEDIA_POSTS_PER_S, MEDIA_POSTS_BURST, MEDIA_POSTERS_MAX)
         self.port = IcePort()
         self.counts = self.port.counts
         self.ended: Counter[tuple[str, str]] = Counter()
@@ -103,7 +117,7 @@ class Media:
     async def start(self) -> None:
         """Bind the UDP port. Raises `OSError` when it is taken."""
         base = self._settings.udp_port
-        self.port.open(self._settings.host, base + self._worker if base else 0)
+        self.port.open(self._settings.host, base + self._worker if base else 0, dscp=self._settings.dscp)
         self._tasks = [
             asyncio.create_task(job(), name=f"media {name}")
             for name, job in (("tick", self._tick), ("statistics", self._report), ("notices", self._notify))
@@ -137,12 +151,12 @@ class Media:
         """Where clients reach the media port."""
         number = self.port.number
         assert number is not None, "started"
-        ips = self._settings.public_ips or (resolved(self._settings.host),)
+        ips = self._settings.public_ips or announced(self._settings.host)
         return tuple((ip, number) for ip in ips)
 
     # --- sessions -----------------------------------------------------------------------------------------------
 
-    def publish(self, show: str, offer_text: str) -> Created:
+    def publish(self, show: str, offer_text: str, rank: Rank = Rank.primary) -> Created:
         """A WHIP POST: a publisher wants the stage of `show`. Raises `Problem` for what the offer lacks, overloaded."""
         offer = sdp.parse_offer(offer_text)
         codecs = sdp.published(offer)
@@ -152,7 +166,8 @@ class Media:
             self.end(stage.candidate, Reason.taken_over)
             stage = self._stage(show)
         connection = stage.candidate = Publication(self, stage, offer, codecs)
-        return self._created(connection, {kind: sdp.Track((codec,)) for kind, codec in codecs.items()})
+        connection.rank = rank
+        return self._created(connection, connection.tracks())
 
     def subscribe(self, show: str, offer_text: str) -> Created:
         """A WHEP POST: a viewer joins. Raises `Problem` not_live, overloaded, or for what the offer lacks."""
@@ -160,40 +175,39 @@ class Media:
         stage = self.stages.get(show)
         if stage is None or stage.publication is None:
             raise Problem(Kind.not_live, retry_after_s=NOT_LIVE_RETRY_S)
-        codecs = sdp.subscribed(offer, stage.relay.codecs)
+        feed = stage.relay.feed
+        codecs = sdp.subscribed(offer, feed.codecs if feed is not None else {})
         self._make_room(Role.subscriber, SUBSCRIBERS_MAX)
         connection = Subscription(self, stage, offer, codecs)
         stage.relay.prepare_join()
-        tracks = {kind: sdp.Track(accepted, stage.relay.ssrc(kind)) for kind, accepted in codecs.items()}
-        return self._created(connection, tracks)
+        return self._created(connection, connection.tracks())
 
     def _created(self, connection: Connection, tracks: dict[str, sdp.Track]) -> Created:
         session = connection.session
         self.sessions[session.id] = connection
         connection.stage.connections[session.id] = connection
-        local = sdp.Local(*connection.peer.credentials, self.certificate.fingerprint, self.addresses)
+        local = self._local(connection.peer.credentials)
         answer = sdp.write_answer(connection.offer, local, tracks, stream=session.show, version=self._clock.now_ms())
         return Created(session.id, session.etag, answer)
+
+    def _local(self, credentials: Credentials) -> sdp.Local:
+        return sdp.Local(*credentials, self.certificate.fingerprint, self.addresses)
 
     def session(self, show: str, role: Role, session_id: str) -> Session:
         """The session at a URL. Raises `Problem` unknown_session."""
         return self._connection(show, role, session_id).session
 
-    def patch(self, show: str, role: Role, session_id: str, if_match: str | None, fragment_text: str) -> None:
-        """Trickled candidates: accepted and not needed, because an ICE-lite end never calls out.
+    def patch(
+        self, show: str, role: Role, session_id: str, if_match: str | None, fragment_text: str
+    ) -> Restarted | None:
+        """Trickled candidates (None), or an ICE restart: see `stream.trickle`. Raises `Problem` unknown_session too."""
+        return patched(self._connection(show, role, session_id), if_match, fragment_text, self._local)
 
-        Raises `Problem` unknown_session, precondition_required, precondition_failed, sdp_malformed, or
-        ice_restart_unsupported; the session goes on in any case.
-        """
-        connection = self._connection(show, role, session_id)
-        if if_match is None:
-            raise Problem(Kind.precondition_required, field="If-Match")
-        if not connection.session.matches(if_match):
-            raise Problem(Kind.precondition_failed, field="If-Match")
-        fragment = sdp.parse_fragment(fragment_text)
-        for given, known in ((fragment.ufrag, connection.offer.ufrag), (fragment.password, connection.offer.password)):
-            if given is not None and given != known:
-                raise Problem(Kind.ice_restart_unsupported)
+    def limit(self, show: str, session_id: str, max_height: int | None, *, video: bool) -> None:
+        """What a viewer wants of the video at most, from now on; None: the best. Raises `Problem` unknown_session."""
+        connection = self._connection(show, Role.subscriber, session_id)
+        assert isinstance(connection, Subscription), "its role says so"
+        connection.limit(max_height, video=video)
 
     def delete(self, show: str, role: Role, session_id: str) -> None:
         """End a session on its owner's wish. Raises `Problem` unknown_session."""
@@ -237,14 +251,26 @@ class Media:
         return stage
 
     def _make_room(self, role: Role, limit: int) -> None:
-        """Raise `Problem` overloaded when the worker is full, unless somebody has asked and never come."""
+        """Raise `Problem` overloaded when the worker is full, unless somebody has asked and never come.
+
+        Only so many handshakes are unfinished at a time: a flood of offers must neither fill the worker nor push out
+        those who have asked just now.
+        """
         same = [connection for connection in self.sessions.values() if connection.role is role]
-        if len(same) < limit:
-            return
-        idle = next((connection for connection in same if connection.session.state is State.waiting), None)
-        if idle is None:
-            raise Problem(Kind.overloaded, "This server carries no more media sessions.", retry_after_s=FULL_RETRY_S)
-        self.end(idle, Reason.evicted)
+        if len(same) >= limit:
+            idle = next((connection for connection in same if connection.session.state is State.waiting), None)
+            if idle is None:
+                self.counts["refused_full"] += 1
+                detail = "This server carries no more media sessions."
+                raise Problem(Kind.overloaded, detail, retry_after_s=FULL_RETRY_S)
+            self.end(idle, Reason.evicted)
+        unfinished = [each for each in self.sessions.values() if each.session.state is not State.connected]
+        if len(unfinished) >= HANDSHAKES_MAX:
+            oldest = unfinished[0]
+            if oldest.session.age_s(self.now()) < HANDSHAKE_GRACE_S:
+                self.counts["refused_handshakes"] += 1
+                raise Problem(Kind.overloaded, "Too many are joining at once.", retry_after_s=FULL_RETRY_S)
+            self.end(oldest, Reason.evicted)
 
     # --- telling others -----------------------------------------------------------------------------------------
 

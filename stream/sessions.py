@@ -119,6 +119,10 @@ class Session:
         self.trigger(Trigger.ended)
         self.reason = reason
 
+    def age_s(self, now: float) -> float:
+        """How long ago it was asked for."""
+        return now - self._created
+
     def expired(self, now: float) -> Reason | None:
         """Why the session must end now; None while it may go on."""
         if self.state is State.closed:

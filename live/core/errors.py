@@ -57,7 +57,7 @@ class Kind(Enum):
     duplicate_track = _Kind(3004, 422, "Only one track of each kind is accepted")
     not_live = _Kind(3005, 409, "Nobody is publishing to this show at the moment")
     unknown_session = _Kind(3006, 404, "There is no such media session")
-    ice_restart_unsupported = _Kind(3007, 422, "ICE restart is not supported; open a new session")
+    ice_restart_unsupported = _Kind(3007, 422, "This ICE restart cannot be done; open a new session")
     not_bundled = _Kind(3008, 422, "The offer must bundle all media on one transport with rtcp-mux")
 
     chat_empty = _Kind(4001, 422, "The message holds no text")

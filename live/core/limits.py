@@ -172,11 +172,14 @@ MEDIA_POSTS_PER_S = 50  # WHIP and WHEP offers of one address to one worker; who
 MEDIA_POSTS_BURST = 500
 MEDIA_POSTERS_MAX = 8192  # addresses remembered for it
 TURN_CREDENTIAL_TTL_S = 6 * 3600
+PICTURE_LINES_MAX = 8192  # what a viewer may ask for at most
 PEER_SWEEP_INTERVAL_S = 0.5
 DTLS_QUEUE_DATAGRAMS_MAX = 16  # per peer, before and after the handshake
 DTLS_DATAGRAM_BYTES_MAX = 1200  # sent: fits through every path that carries QUIC and WebRTC
 HANDSHAKE_DATAGRAMS_MAX = 128  # received by one peer in one handshake; an ordinary one takes 2
 HANDSHAKE_SLICE_S = 0.001  # of handshakes, before other work gets the loop; one step takes 0.2 ms
+CERTIFICATE_TTL_S = 30 * 24 * 3600  # of a worker; far ends compare fingerprints, not dates
+DTLS_REPEATS_MAX = 16  # of the last flight, to a far end that repeats its own
 HANDSHAKE_RESEND_S_MIN = 0.1  # a flight that is not answered is sent again after this, and after twice as long ...
 HANDSHAKE_RESEND_S_MAX = 1.0  # ... up to this
 SRTP_REPLAY_WINDOW = 1024  # packets
@@ -192,6 +195,18 @@ SWITCHES_KEPT = 16  # stretches between a viewer's switches of layers whose pack
 ALIGNMENT_CORRECTION_S_MAX = 2.0  # a sender report that moves a layer further is not believed
 ALIGNMENT_STALE_S = 5.0  # without a sender report of the layer that speaks for the line, another one does
 START_BITS_PER_S = 1_200_000  # what a new viewer's path is taken to carry
+LAYER_QUIET_S = 3.0  # at the least between two steps up
+LAYER_SETTLE_S = 1.5  # after a step down, reports still speak of the time before it
+REMB_STALLED_S = 2.5  # below the rate that is sent, and not rising for this long: the path carries no more
+ROUND_TRIPS_KEPT = 30  # of a viewer, about one a second, to know what is usual
+QUEUEING_S_MAX = 0.03  # a path whose round trip is longer than usual by this is not tried with more
+CONGESTION_FORGOTTEN_S = 2.5  # without another sign of it
+TRIAL_PASSED_S = 20.0  # a layer that is sent this long without congestion fits
+TRIAL_WAIT_S_MIN = 2.0  # before a layer that did not fit is tried again; doubled with each failure ...
+TRIAL_WAIT_S_MAX = 8.0  # ... up to this, so that a viewer is back on the best of three layers 15 s after relief
+AUDIO_ONLY_AFTER_S = 6.0  # when not even the lowest layer fits, by far
+AUDIO_ONLY_AGAIN_S = 2.0  # the same when it has just been tried again
+AUDIO_ONLY_WAIT_S_MAX = 30.0  # before video is tried again
 
 # --- chat -----------------------------------------------------------------------------------------------------
 CHAT_TEXT_BYTES_MAX = 1000
@@ -260,6 +275,9 @@ assert REMB_BITS_PER_S_MIN < REMB_BITS_PER_S_START < REMB_BITS_PER_S_MAX
 assert REMB_BITS_PER_S_START <= REMB_SIMULCAST_BITS_PER_S_START < REMB_SIMULCAST_BITS_PER_S_MAX
 assert NACK_GRACE_S < NACK_INTERVAL_S < NACK_INTERVAL_S_MAX < RTT_S_MAX
 assert NACK_PENDING_MAX < REORDER_WINDOW_PACKETS, "what is asked for must be taken when it comes"
+assert TRIAL_WAIT_S_MIN < TRIAL_WAIT_S_MAX < TRIAL_PASSED_S, "a wait must outlive no trial"
+assert TRIAL_WAIT_S_MAX + LAYER_QUIET_S < 13.0, "two steps up, with their keyframes, must take less than 15 s"
+assert LAYER_SETTLE_S < CONGESTION_FORGOTTEN_S < LAYER_QUIET_S
 assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"

@@ -61,9 +61,14 @@ class Server(uvicorn.Server):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The TCP socket of `settings`; raises `OSError` when the address is taken."""
+    """The TCP socket of `settings`, for both families when its host is `::`.
+
+    Raises `OSError` when the address is taken.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=LISTEN_BACKLOG)
+    both = settings.host == "::"
+    address = ("" if both else settings.host, settings.port)
+    return socket.create_server(address, family=family, backlog=LISTEN_BACKLOG, dualstack_ipv6=both)
 
 
 def run(job: Coroutine[Any, Any, None]) -> None:

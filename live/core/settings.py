@@ -18,7 +18,9 @@ from live.core.limits import SECRET_CHARS_MIN
 PREFIX = "SHOWCART_"
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
-_LISTS = {"public_ips", "origins", "picture_origins"}
+_LISTS = {"public_ips", "origins", "picture_origins", "turn_urls"}
+_HOST = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+_ICE_SERVER = re.compile(rf"stuns?:{_HOST}|turns?:{_HOST}(\?transport=(udp|tcp))?", re.IGNORECASE)
 
 
 class SettingsError(ValueError):
@@ -32,6 +34,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: _Port = 8000
     media_port: _Port | None = None  # None: the same number as `port`, for UDP
     public_ips: tuple[str, ...] = ()  # what viewers reach this machine at; () means `host`
+    turn_urls: tuple[str, ...] = ()  # STUN and TURN servers that clients are told of (RFC 7064, RFC 7065)
+    turn_secret: str = ""  # what the TURN servers share with us (coturn: use-auth-secret)
+    dscp: Annotated[int, Meta(ge=0, le=63)] = 0  # of what the media port sends; 0: not marked
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     database_url: str = ""  # "": SQLite in the data folder
     redis_url: str = ""  # "": a private Valkey in the data folder
@@ -97,6 +102,7 @@ def _checked(settings: Settings) -> Settings:
         for origin in origins:
             if not _ORIGIN.fullmatch(origin):
                 raise SettingsError(f"{PREFIX}{name}: {origin!r} is not an origin such as https://shop.example")
+    _check_ice_servers(settings)
     scheme = settings.database_url.partition(":")[0]
     if scheme and scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
         raise SettingsError("SHOWCART_DATABASE_URL: only sqlite:///… and postgresql://… are supported")
@@ -123,6 +129,19 @@ def _check_addresses(settings: Settings) -> None:
             ipaddress.ip_address(address)
         except ValueError:
             raise SettingsError(f"SHOWCART_PUBLIC_IPS: {address!r} is not an IP address") from None
+
+
+def _check_ice_servers(settings: Settings) -> None:
+    for url in settings.turn_urls:
+        if not _ICE_SERVER.fullmatch(url):
+            raise SettingsError(
+                f"SHOWCART_TURN_URLS: {url!r} is not a URI such as turn:turn.example:3478?transport=udp"
+            )
+    relays = any(url.lower().startswith("turn") for url in settings.turn_urls)
+    if relays and not settings.turn_secret:
+        raise SettingsError("SHOWCART_TURN_SECRET: must be set to what the TURN servers of SHOWCART_TURN_URLS have")
+    if settings.turn_secret and not relays:
+        raise SettingsError("SHOWCART_TURN_URLS: SHOWCART_TURN_SECRET is of no use without a turn: or turns: URI")
 
 
 def _kept_secret(folder: Path) -> str:

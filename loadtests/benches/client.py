@@ -14,6 +14,7 @@ from collections.abc import Callable
 from aioice import stun
 
 from stream.ice import Address
+from stream.paths import Credentials
 from stream.peers import Certificate, Peer
 
 _CODECS = {
@@ -57,10 +58,7 @@ class Client:
         self._ufrag, self._password = secrets.token_hex(4), secrets.token_hex(16)
         self._server: Address | None = None
         self._remote = ("", "")
-        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setblocking(False)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
-        self.socket.bind((host, 0))
+        self.socket = _socket(host)
         self._reading = False
 
     @property
@@ -120,16 +118,36 @@ class Client:
                 except TimeoutError:
                     continue
 
-    def keep_alive(self, password: str | None = None) -> None:
+    def keep_alive(self, password: str | None = None, *, nominate: bool = True) -> None:
         """Send a binding request: it renews consent. `password` None: the right one."""
         assert self._server is not None, "connect first"
         request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
         request.attributes["USERNAME"] = f"{self._remote[0]}:{self._ufrag}"
         request.attributes["PRIORITY"] = 1845501695
         request.attributes["ICE-CONTROLLING"] = 1
-        request.attributes["USE-CANDIDATE"] = None
+        if nominate:
+            request.attributes["USE-CANDIDATE"] = None
         request.add_message_integrity((password or self._remote[1]).encode())
         self.socket.sendto(bytes(request), self._server)
+
+    def restart(self) -> str:
+        """New ICE credentials, and the fragment that tells the server of them (RFC 9725, section 4.4.3)."""
+        self._ufrag, self._password = secrets.token_hex(4), secrets.token_hex(16)
+        return f"a=ice-ufrag:{self._ufrag}\r\na=ice-pwd:{self._password}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:video\r\n"
+
+    def restarted(self, fragment: str) -> None:
+        """The server's answer to a restart: its new credentials."""
+        found = {line[2:].partition(":")[0]: line.partition(":")[2] for line in fragment.split("\r\n")}
+        self._remote = (found["ice-ufrag"], found["ice-pwd"])
+
+    def move(self) -> None:
+        """Go on from another address, as behind a NAT that has forgotten us, or in another network."""
+        loop = asyncio.get_running_loop()
+        host = self.socket.getsockname()[0]
+        loop.remove_reader(self.socket.fileno())
+        self.socket.close()
+        self.socket = _socket(host)
+        loop.add_reader(self.socket.fileno(), self._read)
 
     def stop_reading(self) -> socket.socket:
         """Hand the socket over to somebody who only counts."""
@@ -154,16 +172,16 @@ class Client:
             assert self.peer is not None
             if datagram[0] < 4:
                 self.counts["stun"] += 1
-                self.peer.bound(address, nominated=False)
+                self.peer.bound(address, "", nominated=False)
             else:
                 self.counts["received"] += 1
-                self.peer.received(datagram)
+                self.peer.received(datagram, address)
             if not self._reading:
                 return
 
     # What `Peer` asks of its port ...
 
-    def add(self, peer: Peer) -> None: ...
+    def add(self, peer: Peer, credentials: Credentials) -> None: ...
 
     def remove(self, peer: Peer) -> None: ...
 
@@ -187,6 +205,14 @@ class Client:
 
     def peer_rtcp(self, packet: bytes) -> None:
         self.on_rtcp(packet)
+
+
+def _socket(host: str) -> socket.socket:
+    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setblocking(False)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
+    opened.bind((host, 0))
+    return opened
 
 
 def _codec_lines(name: str, *, feedback: bool, rtx: bool) -> list[str]:

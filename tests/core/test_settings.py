@@ -29,11 +29,16 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "SHOWCART_REDIS_URL": "redis://cache:6379/0",
             "SHOWCART_SECRET": SECRET,
             "SHOWCART_ORIGINS": "https://shop.example",
+            "SHOWCART_TURN_URLS": "stun:s.example, turn:[2001:db8::2]:3478,turns:t.example:443?transport=tcp",
+            "SHOWCART_TURN_SECRET": "shared with coturn",
+            "SHOWCART_DSCP": "34",
             "SHOWCART_DATA_DIR": str(tmp_path),
             "PATH": "/bin",
         }
     )
     assert settings.public_ips == ("192.0.2.1", "2001:db8::1")
+    assert settings.turn_urls[2] == "turns:t.example:443?transport=tcp"
+    assert (settings.turn_secret, settings.dscp) == ("shared with coturn", 34)
     assert settings.udp_port == 3478
     assert settings.effective_database_url == "postgresql://shop@db/shop"
     assert settings.origins == ("https://shop.example",)
@@ -60,6 +65,22 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         ({"SHOWCART_DATA_DIR": "/dev/null/x"}, "SHOWCART_DATA_DIR"),
         ({"SHOWCART_LOG_LEVEL": "loud"}, "SHOWCART_LOG_LEVEL"),
         ({"SHOWCART_HOLD_TTL_S": "0"}, "SHOWCART_HOLD_TTL_S"),
+        ({"SHOWCART_DSCP": "64"}, "SHOWCART_DSCP"),
+        ({"SHOWCART_TURN_URLS": "turn:t.example"}, "SHOWCART_TURN_SECRET"),
+        ({"SHOWCART_TURN_URLS": "stun:s.example", "SHOWCART_TURN_SECRET": "x"}, "SHOWCART_TURN_URLS"),
+        ({"SHOWCART_TURN_SECRET": "x"}, "SHOWCART_TURN_URLS"),
+        *(
+            ({"SHOWCART_TURN_URLS": url, "SHOWCART_TURN_SECRET": "x"}, "SHOWCART_TURN_URLS")
+            for url in (
+                "https://t.example",
+                "turn:t.example?transport=sctp",
+                "turn:t.example>; rel=x",
+                'turn:t".example',
+                "turn://t.example",
+                "turn:a b",
+                "stun:s.example?transport=udp",
+            )
+        ),
     ],
 )
 def test_a_wrong_value_names_its_variable(environ: dict[str, str], name: str) -> None:

@@ -1,8 +1,10 @@
 """The UDP port: who is let in, who is never answered, and how much is read at once. Real sockets throughout."""
 
 import asyncio
+import ipaddress
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -11,17 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from live.core.limits import PEER_ADDRESSES_MAX, UDP_DATAGRAM_BYTES_MAX, UDP_READ_BURST
-from stream.ice import Address, IcePort, resolved
+from stream.ice import Address, IcePort, _unmapped, announced
+from stream.paths import Credentials
 from tests.stream.conftest import until
 
 
 class Session:
     """An endpoint that remembers."""
 
-    ufrag = "server"
-    password = b"password"
-
-    def __init__(self) -> None:
+    def __init__(self, ufrag: str = "server") -> None:
+        self.credentials = Credentials(ufrag, "password")
         self.bindings: list[tuple[Address, bool]] = []
         self.datagrams: list[bytes] = []
         self.alive = False
@@ -29,10 +30,12 @@ class Session:
     def owns(self, address: Address) -> bool:
         return self.alive and address == self.bindings[0][0]
 
-    def bound(self, address: Address, *, nominated: bool) -> None:
+    def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
+        assert ufrag == self.credentials.ufrag
         self.bindings.append((address, nominated))
 
-    def received(self, datagram: bytes) -> None:
+    def received(self, datagram: bytes, address: Address) -> None:
+        assert address in {known for known, _ in self.bindings}
         if datagram == b"\xffbug":
             raise RuntimeError("our own bug")
         self.datagrams.append(datagram)
@@ -94,7 +97,7 @@ Far = Callable[[], socket.socket]
 
 async def test_a_signed_request_is_answered_and_proves_its_address(port: IcePort, far: Far) -> None:
     session, client = Session(), far()
-    port.add(session)
+    port.add(session, session.credentials)
     request = binding(nominate=True)
     client.send(request)
     datagram = await answer(client)
@@ -133,7 +136,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("what", REFUSED)
 async def test_everything_else_is_counted_and_never_answered(port: IcePort, far: Far, what: str) -> None:
     (datagram, counted), session, client = REFUSED[what], Session(), far()
-    port.add(session)
+    port.add(session, session.credentials)
     client.send(datagram)
     await until(lambda: port.counts[counted] == 1)
     assert dict(port.counts) == {counted: 1}
@@ -150,10 +153,9 @@ async def test_garbage_never_gets_through(port: IcePort, garbage: bytes) -> None
 
 
 async def test_the_newest_session_of_an_address_gets_its_packets(port: IcePort, far: Far) -> None:
-    old, new, client = Session(), Session(), far()
-    new.ufrag = "newer"
-    port.add(old)
-    port.add(new)
+    old, new, client = Session(), Session("newer"), far()
+    port.add(old, old.credentials)
+    port.add(new, new.credentials)
     client.send(binding())
     await answer(client)
     client.send(binding(user="newer:client"))
@@ -171,10 +173,9 @@ async def test_the_newest_session_of_an_address_gets_its_packets(port: IcePort, 
 
 
 async def test_nobody_takes_the_address_of_a_live_session(port: IcePort, far: Far) -> None:
-    host, thief, client = Session(), Session(), far()
-    thief.ufrag = "thief"
-    port.add(host)
-    port.add(thief)
+    host, thief, client = Session(), Session("thief"), far()
+    port.add(host, host.credentials)
+    port.add(thief, thief.credentials)
     client.send(binding())
     await answer(client)
     host.alive = True
@@ -193,7 +194,7 @@ async def test_nobody_takes_the_address_of_a_live_session(port: IcePort, far: Fa
 
 async def test_a_session_keeps_only_its_newest_addresses(port: IcePort, far: Far) -> None:
     session = Session()
-    port.add(session)
+    port.add(session, session.credentials)
     clients = [far() for _ in range(PEER_ADDRESSES_MAX + 1)]
     for client in clients:
         client.send(binding())
@@ -206,7 +207,7 @@ async def test_a_session_keeps_only_its_newest_addresses(port: IcePort, far: Far
 
 async def test_a_long_queue_is_read_in_bursts(port: IcePort, far: Far) -> None:
     session, client = Session(), far()
-    port.add(session)
+    port.add(session, session.credentials)
     client.send(binding())
     await answer(client)
     for _ in range(UDP_READ_BURST + 1):
@@ -220,7 +221,7 @@ async def test_a_bug_in_one_packet_is_logged_and_the_rest_goes_on(
     port: IcePort, far: Far, caplog: pytest.LogCaptureFixture
 ) -> None:
     session, client = Session(), far()
-    port.add(session)
+    port.add(session, session.credentials)
     client.send(binding())
     await answer(client)
     with caplog.at_level(logging.ERROR):
@@ -253,8 +254,91 @@ async def test_opening_and_closing() -> None:
     assert port.number is None
 
 
-def test_the_address_to_announce() -> None:
-    assert resolved("localhost") == "127.0.0.1"
-    assert resolved("192.0.2.7") == "192.0.2.7"
-    assert resolved("0.0.0.0") not in ("", "0.0.0.0")
-    assert resolved("::") not in ("", "::")
+def test_the_addresses_to_announce() -> None:
+    assert announced("localhost") == ("127.0.0.1",)
+    assert announced("192.0.2.7") == ("192.0.2.7",)
+    assert announced("2001:db8::7") == ("2001:db8::7",)
+    (four,) = announced("0.0.0.0")
+    assert ipaddress.ip_address(four).version == 4
+    assert "0.0.0.0" != four
+    both = [ipaddress.ip_address(each) for each in announced("::")]
+    assert both
+    assert not any(each.is_unspecified for each in both)
+
+
+async def test_a_restart_adds_credentials_and_voids_them(port: IcePort, far: Far) -> None:
+    session, client = Session(), far()
+    port.add(session, session.credentials)
+    port.add(session, Credentials("again", "secret"))
+    client.send(binding(user="server:client"))
+    assert stun.parse_message(await answer(client)).check_message_integrity(b"password")
+    session.credentials = Credentials("again", "secret")
+    client.send(binding(user="again:client", password=b"secret"))
+    assert stun.parse_message(await answer(client)).check_message_integrity(b"secret")
+    port.void(session, Credentials("server", "password"))
+    client.send(binding(user="server:client"))
+    await until(lambda: port.counts["stun_unknown_user"] == 1)
+    client.send(b"\x80")
+    await until(lambda: session.datagrams)
+    port.remove(session)
+    client.send(binding(user="again:client", password=b"secret"))
+    await until(lambda: port.counts["stun_unknown_user"] == 2)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+async def test_the_unspecified_ipv6_address_serves_both_families(family: socket.AddressFamily) -> None:
+    port, session = IcePort(), Session()
+    port.open("::", 0)
+    port.add(session, session.credentials)
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.connect(("127.0.0.1" if family == socket.AF_INET else "::1", port.number))
+        client.send(binding())
+        reply = stun.parse_message(await answer(client))
+        assert reply.attributes["XOR-MAPPED-ADDRESS"] == client.getsockname()[:2]
+        client.send(b"\x80")
+        await until(lambda: session.datagrams)
+        assert port.send(b"\x80back", session.bindings[0][0])
+        assert await answer(client) == b"\x80back"
+    port.close()
+
+
+async def test_another_ipv6_address_is_of_one_family() -> None:
+    port = IcePort()
+    port.open("::1", 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port.number or 0))  # it is free
+    port.close()
+
+
+def test_only_mapped_addresses_are_ipv4() -> None:
+    assert _unmapped("::ffff:192.0.2.1") == "192.0.2.1"
+    assert _unmapped("::ffff:0:102:304") == "::ffff:0:102:304"
+    assert _unmapped("2001:db8::1") == "2001:db8::1"
+
+
+@pytest.mark.parametrize(
+    ("host", "reach", "level", "option", "ask"),
+    [
+        ("127.0.0.1", "127.0.0.1", socket.IPPROTO_IP, socket.IP_TOS, socket.IP_RECVTOS),
+        ("::1", "::1", socket.IPPROTO_IPV6, socket.IPV6_TCLASS, socket.IPV6_RECVTCLASS),
+        ("::", "127.0.0.1", socket.IPPROTO_IP, socket.IP_TOS, socket.IP_RECVTOS),
+    ],
+)
+@pytest.mark.parametrize("dscp", [0, 34])
+async def test_what_is_sent_is_marked(host: str, reach: str, level: int, option: int, ask: int, dscp: int) -> None:
+    port = IcePort()
+    port.open(host, 0, dscp=dscp)
+    assert port.raw.getsockopt(level, option) == dscp << 2
+    family = socket.AF_INET6 if ":" in reach else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as far:
+        far.setsockopt(level, ask, 1)
+        far.bind((reach, 0))
+        far.settimeout(5)
+        target = far.getsockname() if host == reach else ("::ffff:" + reach, far.getsockname()[1], 0, 0)
+        assert port.send(b"marked", target)
+        _, ancillary, _, _ = await asyncio.to_thread(far.recvmsg, 100, socket.CMSG_SPACE(4))
+    # IPv4 hands over one byte, IPv6 an int.
+    marks = [int.from_bytes(value, sys.byteorder) for kind, what, value in ancillary if (kind, what) == (level, option)]
+    assert marks == [dscp << 2]
+    port.close()

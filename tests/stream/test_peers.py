@@ -112,10 +112,12 @@ async def test_dtls_garbage_after_the_handshake_is_survived_and_a_flood_is_bound
     await house.enter(publisher, "whip")
     connection = house.media.stages["demo"].publication
     assert connection is not None
-    connection.peer.received(b"\x16garbage")
-    connection.peer.received(b"\x17\xfe\xfd" + bytes(60))
+    far = connection.peer.address
+    assert far is not None
+    connection.peer.received(b"\x16garbage", far)
+    connection.peer.received(b"\x17\xfe\xfd" + bytes(60), far)
     for _ in range(DTLS_QUEUE_DATAGRAMS_MAX + 5):
-        connection.peer.received(b"\x16flood")
+        connection.peer.received(b"\x16flood", far)
     assert house.media.counts["dtls_flood"] >= 5
     await until(lambda: connection.peer._wire.datagrams.empty())
     assert house.media.on_air("demo")
@@ -150,11 +152,11 @@ async def lonely() -> tuple[Peer, _Nobody]:
 
 async def test_packets_before_the_handshake_are_kept_in_bounds(lonely: tuple[Peer, _Nobody]) -> None:
     peer, _ = lonely
-    peer.received(b"\x80before any binding")
+    peer.received(b"\x80before any binding", ("127.0.0.1", 9))
     assert peer.counts["early"] == 1
-    peer.bound(("127.0.0.1", 9), nominated=False)
+    peer.bound(("127.0.0.1", 9), peer.credentials.ufrag, nominated=False)
     for _ in range(EARLY_DATAGRAMS_MAX + 2):
-        peer.received(b"\x80early")
+        peer.received(b"\x80early", ("127.0.0.1", 9))
     assert peer.counts["early"] == 3
     await peer.close()
 
@@ -172,11 +174,11 @@ async def test_without_keys_nothing_is_sent(lonely: tuple[Peer, _Nobody]) -> Non
 
 async def test_closing_in_the_middle_of_the_handshake_tells_nobody(lonely: tuple[Peer, _Nobody]) -> None:
     peer, owner = lonely
-    peer.bound(("127.0.0.1", 9), nominated=True)
+    peer.bound(("127.0.0.1", 9), peer.credentials.ufrag, nominated=True)
     await asyncio.sleep(0)
     await peer.close()
     await peer.close()
-    peer.bound(("127.0.0.1", 10), nominated=True)
+    peer.bound(("127.0.0.1", 10), peer.credentials.ufrag, nominated=True)
     assert peer.address == ("127.0.0.1", 9)
     assert owner.closed == []
 
@@ -184,7 +186,7 @@ async def test_closing_in_the_middle_of_the_handshake_tells_nobody(lonely: tuple
 async def test_the_first_and_every_nominated_address_is_sent_to(lonely: tuple[Peer, _Nobody]) -> None:
     peer, _ = lonely
     for number, nominated, expected in ((1, False, 1), (2, False, 1), (3, True, 3), (4, False, 3)):
-        peer.bound(("127.0.0.1", number), nominated=nominated)
+        peer.bound(("127.0.0.1", number), peer.credentials.ufrag, nominated=nominated)
         assert peer.address == ("127.0.0.1", expected)
     await peer.close()
 
@@ -193,7 +195,7 @@ async def test_a_handshake_with_nonsense_fails_and_says_so(lonely: tuple[Peer, _
     peer, owner = lonely
     peer._dtls._ssl = None
     peer._remote.fingerprints.clear()  # aiortc asserts that there are some
-    peer.bound(("127.0.0.1", 9), nominated=True)
+    peer.bound(("127.0.0.1", 9), peer.credentials.ufrag, nominated=True)
     await until(lambda: owner.closed == [True])
     assert peer.counts["handshake_failed"] == 1
     await peer.close()

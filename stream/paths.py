@@ -1,0 +1,82 @@
+"""Where a far end is, and which of its ICE sessions counts: no I/O, and no clock.
+
+An ICE-lite end does not choose a path, it follows the far end (RFC 8445, section 7.3.1.5):
+
+a  the first address that a check proves is sent to, until the far end decides
+b  a check that nominates decides
+c  who cannot or need not nominate shows by its media where it is: RFC 8445, section 12.1 has it send on the path that
+   it uses, so several authenticated packets in a row from another proved address are a move. That is how a new
+   mapping of a NAT looks, of which the far end itself knows nothing.
+
+Only checks on the path that is sent to renew consent (RFC 7675): a far end that is somewhere else by now gets no more.
+
+A restart (RFC 8445, section 9; RFC 9725, section 4.4.3) adds credentials. The old ones stay good until a path is
+nominated with the new ones, or media comes by it: a restart that fails ends nothing. There are two sets at most.
+"""
+
+from typing import Any, NamedTuple
+
+from live.core.limits import MOVED_PACKETS
+
+Address = tuple[Any, ...]
+"""As the socket gives it: (host, port) or, for IPv6, (host, port, flow, scope)."""
+
+
+class Credentials(NamedTuple):
+    """One end's ICE user name fragment and password."""
+
+    ufrag: str
+    password: str
+
+
+class Paths:
+    """The far end's address and our credentials. `address` None: none is proved yet."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.address: Address | None = None
+        self.current = credentials
+        self.pending: Credentials | None = None
+        self._pending_at: Address | None = None  # the last address that was proved with the pending credentials
+        self._elsewhere: Address | None = None
+        self._packets = 0  # in a row, from elsewhere
+
+    @property
+    def newest(self) -> Credentials:
+        """What the far end was told last."""
+        return self.pending or self.current
+
+    def restart(self, credentials: Credentials) -> Credentials | None:
+        """From now on `credentials` are good too; the result are those that are void: of a restart that never was."""
+        void, self.pending, self._pending_at = self.pending, credentials, None
+        return void
+
+    def checked(self, address: Address, ufrag: str, *, nominated: bool) -> Credentials | None:
+        """A check with our `ufrag` proved `address`; the result are credentials that are void by it.
+
+        `nominated` with credentials that are void already decides nothing.
+        """
+        if self.pending is not None and ufrag == self.pending.ufrag:
+            self._pending_at = address
+            if nominated or self.address is None:
+                self.address = address
+                return self._restarted()
+        elif self.address is None or nominated:
+            self.address = address
+        return None
+
+    def heard(self, address: Address) -> Credentials | None:
+        """An authenticated packet came from `address`, a proved one; the result are as of `checked`."""
+        if address == self.address:
+            self._packets = 0
+            return None
+        self._packets = self._packets + 1 if address == self._elsewhere else 1
+        self._elsewhere = address
+        if self._packets < MOVED_PACKETS:
+            return None
+        self.address, self._packets = address, 0
+        return self._restarted() if address == self._pending_at else None
+
+    def _restarted(self) -> Credentials:
+        assert self.pending is not None, "a restart is under way"
+        void, self.current, self.pending, self._pending_at = self.current, self.pending, None, None
+        return void

@@ -1,0 +1,50 @@
+"""How often an address may ask, on a clock of our own."""
+
+import pytest
+
+from stream.gate import Gate, network
+
+
+def test_a_burst_is_granted_then_the_rate() -> None:
+    gate = Gate(rate_per_s=10, burst=5, size=100)
+    assert [gate.take("192.0.2.1", 50.0) for _ in range(5)] == [0.0] * 5
+    assert gate.take("192.0.2.1", 50.0) == pytest.approx(0.1)
+    assert gate.take("192.0.2.1", 50.05) == pytest.approx(0.05)
+    assert gate.take("192.0.2.1", 50.1) == 0.0
+    assert gate.take("192.0.2.1", 50.1) == pytest.approx(0.1)
+    assert [gate.take("192.0.2.1", 60.0) for _ in range(6)][-2:] == [0.0, pytest.approx(0.1)]
+
+
+def test_a_flood_costs_nobody_else_anything() -> None:
+    gate = Gate(rate_per_s=1, burst=2, size=100)
+    for _ in range(1000):
+        gate.take("192.0.2.1", 5.0)
+    assert gate.take("192.0.2.2", 5.0) == 0.0
+    assert gate.take("192.0.2.1", 6.0) == 0.0, "being refused takes nothing"
+
+
+def test_the_table_is_bounded_and_forgets_who_asked_least_lately() -> None:
+    gate = Gate(rate_per_s=1, burst=1, size=3)
+    for number in range(3):
+        gate.take(f"192.0.2.{number}", 5.0)
+    gate.take("192.0.2.0", 5.0)
+    gate.take("192.0.2.9", 5.0)
+    assert len(gate) == 3
+    assert gate.take("192.0.2.0", 5.0) > 0
+    assert gate.take("192.0.2.1", 5.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_a_network_of_ipv6_is_one_asker(address: str, expected: str) -> None:
+    assert network(address) == expected

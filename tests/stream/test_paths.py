@@ -1,0 +1,81 @@
+"""Where a far end is: nominations, moves without one, and restarts. Values only."""
+
+from live.core.limits import MOVED_PACKETS
+from stream.paths import Credentials, Paths
+
+OLD, NEW, NEWER = Credentials("old", "p1"), Credentials("new", "p2"), Credentials("newer", "p3")
+HOME, TRAIN = ("192.0.2.1", 1000), ("198.51.100.1", 2000)
+
+
+def at_home() -> Paths:
+    paths = Paths(OLD)
+    assert paths.checked(HOME, "old", nominated=True) is None
+    return paths
+
+
+def test_the_first_proved_address_is_sent_to_until_another_is_nominated() -> None:
+    paths = Paths(OLD)
+    assert paths.address is None
+    paths.checked(HOME, "old", nominated=False)
+    paths.checked(TRAIN, "old", nominated=False)
+    assert paths.address == HOME
+    paths.checked(TRAIN, "old", nominated=True)
+    assert paths.address == TRAIN
+    assert paths.newest == OLD
+
+
+def test_media_in_a_row_from_another_proved_address_is_a_move() -> None:
+    paths = at_home()
+    for _ in range(MOVED_PACKETS - 1):
+        assert paths.heard(TRAIN) is None
+    assert paths.address == HOME
+    paths.heard(TRAIN)
+    assert paths.address == TRAIN
+
+
+def test_stragglers_of_the_path_before_move_nobody() -> None:
+    paths = at_home()
+    for _ in range(10):
+        for _ in range(MOVED_PACKETS - 1):
+            paths.heard(TRAIN)
+        paths.heard(HOME)
+    for _ in range(10):
+        paths.heard(TRAIN)
+        paths.heard(("203.0.113.1", 1))
+    assert paths.address == HOME
+
+
+def test_old_credentials_are_good_until_the_new_ones_nominate() -> None:
+    paths = at_home()
+    assert paths.restart(NEW) is None
+    assert (paths.current, paths.newest) == (OLD, NEW)
+    assert paths.checked(TRAIN, "new", nominated=False) is None
+    paths.checked(HOME, "old", nominated=True)
+    assert (paths.address, paths.current) == (HOME, OLD)
+    assert paths.checked(TRAIN, "new", nominated=True) == OLD
+    assert (paths.address, paths.current, paths.pending) == (TRAIN, NEW, None)
+
+
+def test_media_by_a_path_of_the_new_session_completes_a_restart() -> None:
+    paths = at_home()
+    paths.restart(NEW)
+    paths.checked(TRAIN, "new", nominated=False)
+    assert [paths.heard(TRAIN) for _ in range(MOVED_PACKETS)] == [None] * (MOVED_PACKETS - 1) + [OLD]
+    assert (paths.address, paths.newest) == (TRAIN, NEW)
+
+
+def test_a_second_restart_replaces_one_that_never_was() -> None:
+    paths = at_home()
+    paths.restart(NEW)
+    paths.checked(TRAIN, "new", nominated=False)
+    assert paths.restart(NEWER) == NEW
+    assert (paths.current, paths.newest) == (OLD, NEWER)
+    assert [paths.heard(TRAIN) for _ in range(MOVED_PACKETS)] == [None] * MOVED_PACKETS
+    assert (paths.address, paths.current) == (TRAIN, OLD), "a move, and no restart"
+
+
+def test_a_restart_before_anything_was_proved_needs_no_nomination() -> None:
+    paths = Paths(OLD)
+    paths.restart(NEW)
+    assert paths.checked(HOME, "new", nominated=False) == OLD
+    assert (paths.address, paths.current) == (HOME, NEW)
