@@ -161,8 +161,6 @@ class Selector:
     def __init__(self) -> None:
         self.cap: int | None = None
         """The highest rank that the viewer wants: 0 is the lowest layer; None: no cap."""
-        self.max_height: int | None = None
-        """The shorter side of the largest picture that the viewer wants, in pixels; None: no limit."""
         self.video = True
         """False: the viewer wants audio only."""
         self.limited = False
@@ -200,9 +198,6 @@ class Selector:
         ladder = ranked(layers)
         if self.cap is not None:
             ladder = ladder[: max(self.cap, 0) + 1]
-        if self.max_height is not None:
-            sides = {layer: min(layers[layer].width, layers[layer].height) for layer in ladder}
-            ladder = [layer for layer in ladder if sides[layer] <= self.max_height] or ladder[:1]
         if current is None:
             self._target = self._begin(layers, ladder, now, congested=room is not None)
         elif current not in ladder:

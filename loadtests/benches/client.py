@@ -133,7 +133,8 @@ class Client:
     def restart(self) -> str:
         """New ICE credentials, and the fragment that tells the server of them (RFC 9725, section 4.4.3)."""
         self._ufrag, self._password = secrets.token_hex(4), secrets.token_hex(16)
-        return f"a=ice-ufrag:{self._ufrag}\r\na=ice-pwd:{self._password}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:video\r\n"
+        section = "m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:video\r\n"
+        return f"{section}a=ice-ufrag:{self._ufrag}\r\na=ice-pwd:{self._password}\r\n"
 
     def restarted(self, fragment: str) -> None:
         """The server's answer to a restart: its new credentials."""
