@@ -28,6 +28,7 @@ _BURST_UNITS = round(5 * _UNITS_PER_MS)
 _BURST_S = 0.005
 _SILENCE_S = 1.0  # after it nothing is compared with what was before
 _WINDOW_S = 0.5  # of the throughput
+_BURSTS_KEPT = 512  # in _WINDOW_S there are 100, unless the times of sending are made up
 _UPDATE_S = 0.5
 
 
@@ -57,7 +58,7 @@ class Estimate:
         self._detector = OveruseDetector()
 
     def received(self, send_time: int, octets: int, now: float) -> bool:
-        """Take a packet with its abs-send-time; returns whether the path has begun to fill up."""
+        """Take a packet with its abs-send-time; returns whether the host should hear at once that the path fills up."""
         begin = self._begin
         if begin is not None:
             span = (send_time - begin) % _WRAP
@@ -71,43 +72,45 @@ class Estimate:
                 self._reset()
             elif span > _WRAP // 2:
                 return False  # it was overtaken
-        full = begin is not None and self._close(begin)
+        if begin is not None:
+            self._close(begin)
         self._begin, self._span, self._arrived, self._size = send_time, 0, now, octets
-        return full
+        return self._control.current_bitrate < 0.97 * self.bits_per_s
 
     def _catches_up(self, span: int, now: float) -> bool:
         """Whether packets that waited somewhere arrive together: they say nothing about the path."""
         ahead = (span - self._span) % _WRAP
         return now - self._arrived <= _BURST_S and now - self._arrived < ahead / _UNITS_PER_MS / 1000 < _SILENCE_S
 
-    def _close(self, begin: int) -> bool:
+    def _close(self, begin: int) -> None:
         sent, arrived, size = (begin + self._span) % _WRAP, self._arrived, self._size
         previous, self._previous = self._previous, (sent, arrived, size)
         self._bursts.append((arrived, size))
         self._window += size
-        while self._bursts[0][0] < arrived - _WINDOW_S:
+        while self._bursts[0][0] < arrived - _WINDOW_S or len(self._bursts) > _BURSTS_KEPT:
             self._window -= self._bursts.popleft()[1]
         if previous is None:
-            return False
+            return
         sent_ms = ((sent - previous[0]) % _WRAP) / _UNITS_PER_MS
         # Each time rounded by itself: rounded differences would add up to a delay that is not there.
         now_ms = round(arrived * 1000)
         apart_ms = now_ms - round(previous[1] * 1000)
         if sent_ms > _SILENCE_S * 1000:
-            return False  # no host pauses that long within a second: a clock that jumps
+            return  # no host pauses that long within a second: a clock that jumps
         self._filter.update(apart_ms, sent_ms, size - previous[2], self._detector.state(), now_ms)
         usage = self._detector.detect(self._filter.offset(), sent_ms, self._filter.num_of_deltas(), now_ms)
         full = usage is BandwidthUsage.OVERUSING
         if full or arrived - self._updated_at >= _UPDATE_S:
             self._updated_at = arrived
             self._control.update(usage, round(self._window * 8 / _WINDOW_S), now_ms)
-        return full
+            # It climbs by 8 % a second: from nothing it would take minutes to reach what the host sends anyway.
+            self._control.current_bitrate = max(self._control.current_bitrate, REMB_BITS_PER_S_MIN)
 
-    def update(self, fraction_lost: float, received_bits_per_s: float, rtt_s: float | None = None) -> int:
-        """The next REMB from the loss (0 to 1) and the rate since the last one; `rtt_s` None is not known."""
+    def update(self, fraction_lost: float, received_bits_per_s: float, elapsed_s: float, rtt_s: float | None) -> int:
+        """The next REMB from the loss (0 to 1) and the rate in the time since the last one; `rtt_s` None: not known."""
         if rtt_s is not None:
             self._control.rtt = round(rtt_s * 1000)
-        by_loss = self._loss.update(fraction_lost, received_bits_per_s)
+        by_loss = self._loss.update(fraction_lost, received_bits_per_s, elapsed_s)
         estimate = min(by_loss, self._control.current_bitrate, self._maximum)
         self.bits_per_s = max(REMB_BITS_PER_S_MIN, estimate)
         return self.bits_per_s

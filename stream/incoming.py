@@ -65,7 +65,8 @@ class Incoming:
         self.newest: int | None = None
         self._unwrapper = Unwrapper()
         self._seen = [-1] * _RING
-        self._keyframe_from = -1
+        self._keyframe_from = -1  # where the newest one began
+        self._wanted_from = -1  # one that began before this does not help
         self._stray = (0, 0, 0)  # the last one's number, how many in a row, packets received before them
         self._before = (self._octets, self._frames, 0, 0, 0)
         self.tie = None
@@ -75,9 +76,14 @@ class Incoming:
         again = self.ssrc is not None
         self.ssrc = ssrc
         self._reset(ssrc)
+        self.want_keyframe()
+        return again
+
+    def want_keyframe(self) -> None:
+        """Somebody needs a keyframe that begins after what has come; of sound there are none."""
         if self.layer != AUDIO:
             self.keyframes.want()
-        return again
+            self._wanted_from = -1 if self.newest is None else self.newest
 
     # --- packets ------------------------------------------------------------------------------------------------
 
@@ -91,7 +97,8 @@ class Incoming:
         if newest is None or sequence > newest:
             self.newest = sequence
             if not self.losses.advanced(sequence, now):
-                self.keyframes.want()
+                self.want_keyframe()
+                self._wanted_from = sequence - 1  # this very packet may open it
         elif sequence <= newest - REORDER_WINDOW_PACKETS:
             return "rtp_resync" if not repair and self._strayed(number) else "rtp_too_late"
         elif self._seen[sequence % _RING] == sequence:
@@ -124,7 +131,8 @@ class Incoming:
             self.active, self._intervals = True, 0
         opens = self._opens_keyframe is not None and self._opens_keyframe(packet, header.payload, header.end)
         if opens:
-            self.keyframes.arrived()
+            if sequence > self._wanted_from:
+                self.keyframes.arrived()
             self._keyframe_from = max(self._keyframe_from, sequence)
             size = picture_size(self.codec.name, packet, header.payload, header.end)
             if size is not None and size != self.size:
@@ -135,7 +143,7 @@ class Incoming:
         """What to ask for now; wishes for a keyframe when a picture is lost that later ones need."""
         ask, given_up = self.losses.due(now, trip)
         if given_up is not None and given_up > self._keyframe_from:
-            self.keyframes.want()
+            self.want_keyframe()
         return ask
 
     def fell_silent(self, now: float) -> bool:

@@ -186,7 +186,7 @@ class Ingest:
         """A viewer needs a new keyframe of this layer; the host hears of it at most once per PLI interval."""
         if 0 <= layer < len(self._layers):
             stream = self._layers[layer]
-            stream.keyframes.want()
+            stream.want_keyframe()
             self._ask_for_keyframe(stream, self._now())
 
     def demand(self, layers: frozenset[int]) -> None:
@@ -235,10 +235,11 @@ class Ingest:
         blocks = tuple(stream.reception.report(now) for stream in begun)
         before, since = self._reported
         self._reported = (self._octets, now)
-        received = (self._octets - before) * 8 / max(now - since, REMB_HURRY_S)
+        elapsed = max(now - since, REMB_HURRY_S)
+        received = (self._octets - before) * 8 / elapsed
         lost = sum(stream.reception.recent[0] for stream in begun)
         expected = sum(stream.reception.recent[1] for stream in begun)
-        bitrate = self._estimate.update(lost / max(expected, 1), received, self._trip.seconds)
+        bitrate = self._estimate.update(lost / max(expected, 1), received, elapsed, self._trip.seconds)
         ssrcs = tuple(block.ssrc for block in blocks)
         remb = rtcp.Remb(self._ssrc, bitrate, ssrcs)
         self._peer.send_rtcp(rtcp.build((rtcp.ReceiverReport(self._ssrc, blocks), remb)))
@@ -269,13 +270,14 @@ class Ingest:
         video = self.feed.codecs.get("video")
         expected = sum(stream.figures.expected for stream in streams)
         rtt_s = self._trip.seconds
+        jitters_s = [stream.reception.jitter_s for stream in streams if stream.active]
         return {
             "bitrate_bps": sum(stream.figures.bits_per_s for stream in streams),
             "fps": max((stream.figures.fps for stream in self._layers), default=0.0),
             "loss": _share((stream.figures.lost for stream in streams), expected),
             "loss_repaired": _share((stream.figures.gone for stream in streams), expected),
             "codec": None if video is None else video.name,
-            "jitter_ms": round(max((stream.reception.jitter_s for stream in streams), default=0.0) * 1000, 1),
+            "jitter_ms": round(max(jitters_s, default=0.0) * 1000, 1),
             "host_rtt_ms": None if rtt_s is None else round(rtt_s * 1000, 1),
             "nacks": self._nacks,
             "plis": self._plis,

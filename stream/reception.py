@@ -10,6 +10,7 @@ from live.core.limits import (
     REMB_BITS_PER_S_MAX,
     REMB_BITS_PER_S_MIN,
     REMB_BITS_PER_S_START,
+    REMB_INTERVAL_S,
 )
 from stream.rtcp import ReportBlock, middle
 
@@ -105,13 +106,13 @@ class RateControl:
         self.bits_per_s = start
         self._maximum = maximum
 
-    def update(self, fraction_lost: float, received_bits_per_s: float) -> int:
-        """The next estimate from the loss (0 to 1) and the rate since the last one."""
+    def update(self, fraction_lost: float, received_bits_per_s: float, elapsed_s: float = REMB_INTERVAL_S) -> int:
+        """The next estimate from the loss (0 to 1) and the rate in the time since the last one."""
         estimate = float(self.bits_per_s)
         if fraction_lost > 0.10:
             estimate = min(estimate, max(received_bits_per_s, 1.0) * 1.5) * (1 - 0.5 * fraction_lost)
         elif fraction_lost < 0.02:
-            estimate *= 1.08
+            estimate *= 1.08 ** min(elapsed_s / REMB_INTERVAL_S, 1.0)
         self.bits_per_s = round(max(REMB_BITS_PER_S_MIN, min(estimate, self._maximum)))
         return self.bits_per_s
 

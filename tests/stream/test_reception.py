@@ -1,19 +1,17 @@
-"""Statistics, NACKs, PLI throttle, REMB and the splice of successive publishers."""
+"""What reports say, the throttle of PLIs, the rate that loss allows, the splice of successive publishers."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from live.core.limits import (
-    NACK_ATTEMPTS_MAX,
-    NACK_PENDING_MAX,
     PLI_INTERVAL_S,
     REMB_BITS_PER_S_MAX,
     REMB_BITS_PER_S_MIN,
     REMB_BITS_PER_S_START,
-    REORDER_WINDOW_PACKETS,
+    REMB_INTERVAL_S,
 )
-from stream.reception import KeyframeRequests, LossTracker, RateControl, Reception, Splice
+from stream.reception import KeyframeRequests, RateControl, Reception, Splice
 
 
 class TestReception:
@@ -22,86 +20,48 @@ class TestReception:
         assert reception.expected == 0
         assert reception.report(0.0).fraction_lost == 0
         for index in range(10):
-            reception.received(100 + index, 3000 * index, 50, frame_end=index % 2 == 1, now=index / 30)
+            reception.received(100 + index, 3000 * index, index / 30)
         block = reception.report(1.0)
         assert (block.ssrc, block.fraction_lost, block.lost, block.highest, block.jitter) == (7, 0, 0, 109, 0)
-        assert (reception.packets, reception.octets, reception.frames) == (10, 500, 5)
+        assert (reception.packets, reception.recent, reception.jitter_s) == (10, (0, 10), 0.0)
 
     def test_loss_is_counted_since_the_last_report(self) -> None:
         reception = Reception(7, 90_000)
         for sequence in (1, 2, 4):
-            reception.received(sequence, 0, 1, frame_end=False, now=0.0)
+            reception.received(sequence, 0, 0.0)
         first = reception.report(0.0)
-        assert (first.fraction_lost, first.lost) == (64, 1)
-        reception.received(3, 0, 1, frame_end=False, now=0.0)
-        reception.received(5, 0, 1, frame_end=False, now=0.0)
+        assert (first.fraction_lost, first.lost, reception.recent) == (64, 1, (1, 4))
+        reception.received(3, 0, 0.0)
+        reception.received(5, 0, 0.0)
         second = reception.report(0.0)
         assert (second.fraction_lost, second.lost) == (0, 0)
 
     def test_a_total_loss_is_255(self) -> None:
         reception = Reception(7, 90_000)
-        reception.received(1, 0, 1, frame_end=False, now=0.0)
+        reception.received(1, 0, 0.0)
         reception.report(0.0)
-        reception.received(1001, 0, 1, frame_end=False, now=0.0)
+        reception.received(1001, 0, 0.0)
         assert reception.report(0.0).fraction_lost == 255
 
     def test_jitter_grows_with_uneven_arrival_and_survives_the_wrap_of_the_timestamp(self) -> None:
         reception = Reception(7, 90_000)
         for index, (timestamp, now) in enumerate([((1 << 32) - 3000, 0.0), (0, 1 / 30), (3000, 3 / 30)]):
-            reception.received(index, timestamp, 1, frame_end=False, now=now)
+            reception.received(index, timestamp, now)
         assert reception.report(0.0).jitter == round(3000 / 16)
+        assert reception.jitter_s == pytest.approx(3000 / 16 / 90_000)
+
+    def test_what_was_sent_again_is_no_jitter(self) -> None:
+        reception = Reception(7, 90_000)
+        for sequence, now in ((1, 0.0), (3, 2 / 30), (2, 0.5), (4, 3 / 30)):
+            reception.received(sequence, 3000 * (sequence - 1), now)
+        block = reception.report(0.0)
+        assert (block.jitter, block.lost) == (0, 0)
 
     def test_the_last_sender_report_is_quoted(self) -> None:
         reception = Reception(7, 90_000)
         reception.sender_report(0x0123456789ABCDEF, 10.0)
         block = reception.report(10.5)
         assert (block.last_report, block.delay) == (0x456789AB, 32768)
-
-
-class TestLossTracker:
-    def test_a_gap_is_asked_for_until_it_is_filled(self) -> None:
-        losses = LossTracker()
-        assert losses.received(10, 0.0)
-        assert losses.received(13, 0.0)
-        assert losses.pending == 2
-        assert losses.due(0.0) == ([11, 12], False)
-        assert losses.due(0.01) == ([], False)
-        losses.received(11, 0.02)
-        assert losses.due(0.1) == ([12], False)
-        losses.received(12, 0.1)
-        assert losses.due(9.9) == ([], False)
-
-    def test_it_gives_up_and_says_so(self) -> None:
-        losses = LossTracker()
-        losses.received(1, 0.0)
-        losses.received(3, 0.0)
-        asked = [losses.due(float(second)) for second in range(NACK_ATTEMPTS_MAX + 2)]
-        assert asked == [([2], False)] * NACK_ATTEMPTS_MAX + [([], True), ([], False)]
-
-    def test_what_is_out_of_the_window_is_given_up(self) -> None:
-        losses = LossTracker()
-        losses.received(1, 0.0)
-        for sequence in range(3, REORDER_WINDOW_PACKETS + 10):
-            losses.received(sequence, 0.0)
-        assert losses.due(0.0) == ([], True)
-
-    def test_a_hole_too_big_needs_a_keyframe(self) -> None:
-        losses = LossTracker()
-        losses.received(1, 0.0)
-        assert not losses.received(3 + NACK_PENDING_MAX, 0.0)
-        assert losses.due(0.0) == ([], False)
-        assert losses.received(4 + NACK_PENDING_MAX, 0.0)
-
-    def test_nothing_is_due_before_the_first_packet(self) -> None:
-        assert LossTracker().due(0.0) == ([], False)
-
-    @given(st.permutations(range(40)))
-    def test_any_order_leaves_nothing_missing(self, order: list[int]) -> None:
-        losses = LossTracker()
-        losses.received(-1, 0.0)
-        for sequence in order:
-            losses.received(sequence, 0.0)
-        assert losses.pending == 0
 
 
 def test_many_wishes_are_one_pli_per_interval_until_the_keyframe_comes() -> None:
@@ -124,6 +84,16 @@ class TestRateControl:
         for _ in range(50):
             rate.update(0.0, 1e6)
         assert rate.bits_per_s == REMB_BITS_PER_S_MAX
+
+    def test_it_rises_no_faster_when_asked_more_often(self) -> None:
+        often, seldom = RateControl(), RateControl()
+        for _ in range(5):
+            often.update(0.0, 1e6, REMB_INTERVAL_S / 5)
+        assert often.bits_per_s == pytest.approx(seldom.update(0.0, 1e6), rel=1e-5)
+
+    def test_it_begins_where_it_is_told(self) -> None:
+        rate = RateControl(3_000_000, 3_100_000)
+        assert rate.update(0.0, 1e6) == 3_100_000
 
     def test_it_holds_with_a_little_loss(self) -> None:
         assert RateControl().update(0.05, 1e6) == REMB_BITS_PER_S_START
