@@ -1,4 +1,4 @@
-/* What the figures of a stream mean, in words, and what to do about it. */
+/* What the figures of a stream mean: in words for its host, and whether a viewer's line is too weak for it. */
 
 export const FPS_MIN = 15;
 export const BITRATE_MIN = 500_000; // when the line is what limits it; a still picture needs less
@@ -40,4 +40,24 @@ export class Steady {
   }
 
   raised = new Set();
+}
+
+/** Follows what a viewer receives; weak is what was weak twice in a row. */
+export class Reception {
+  #before = null;
+  #poor = 0;
+
+  /** "good" or "poor", from one reading of `getStats`. */
+  update(reports) {
+    const { framesDecoded: frames = 0, packetsReceived = 0, packetsLost = 0 } = reports.find((report) => report.type === "inbound-rtp" && report.kind === "video") ?? {};
+    const before = this.#before;
+    this.#before = { frames, packetsReceived, packetsLost };
+    if (before) {
+      const [received, lost] = [packetsReceived - before.packetsReceived, packetsLost - before.packetsLost];
+      const stalled = received > 0 && frames === before.frames;
+      const poor = stalled || lost > 0.05 * (received + lost);
+      this.#poor = poor ? Math.min(this.#poor + 1, 3) : Math.max(this.#poor - 1, 0);
+    }
+    return this.#poor >= 2 ? "poor" : "good";
+  }
 }

@@ -1,6 +1,6 @@
 /* The watch page: wires the socket, the picture and the parts together. */
 import { h, icon } from "./dom.js";
-import { compact, loadTexts, number, t } from "./i18n.js";
+import { compact, loadTexts, moreTexts, number, t } from "./i18n.js";
 import { ShowSocket, guestTokens, socketUrl } from "./socket.js";
 import { Store, cartCount, cover } from "./store.js";
 import { Watcher } from "./whep.js";
@@ -39,9 +39,10 @@ function picture() {
     onQuality: (quality) => { id("chip-poor").hidden = quality !== "poor"; },
   });
   store.watch(["show", "status"], ({ show: known }) => {
-    const on = known && known.publishing && (known.state === "live" || known.state === "paused");
-    if (on) watcher.start();
-    else if (known) watcher.stop(), id("chip-poor").hidden = true;
+    if (!known) return;
+    watcher.waits = !known.publishing; // the session stays: the picture comes back by itself
+    if (known.state !== "live" && known.state !== "paused") watcher.stop(), id("chip-poor").hidden = true;
+    else if (known.publishing) watcher.start();
   });
   const button = id("sound");
   const draw = (muted, blocked) => {
@@ -53,6 +54,7 @@ function picture() {
   store.watch(["show"], () => draw(video.muted, video.blocked && video.muted));
   button.addEventListener("click", () => video.setMuted(!video.muted));
   id("sound-on").addEventListener("click", () => { video.setMuted(false); button.focus(); });
+  return watcher;
 }
 
 function bar() {
@@ -106,16 +108,17 @@ function place(chat, openProducts) {
   arrange();
 }
 
-/** Drawer and list are not part of the first paint: their code comes once the page stands, or with the first tap. */
-function later(buying) {
+/** What is not part of the first paint: its code comes once the page stands, with the first tap, or when data is dear. */
+function later(buying, watcher) {
   const drawer = document.querySelector("cart-drawer");
   let ready = null;
-  const load = () => (ready ??= Promise.all([
+  const load = () => (ready ??= moreTexts("later").then(() => Promise.all([
     import("./parts/cart-drawer.js").then(() => drawer.connect({ store, buying })),
     import("./parts/product-list.js").then(() => document.querySelector("product-list").connect({ store, buying })),
-  ]));
+    import("./parts/quality-menu.js").then(({ addQuality }) => addQuality(id("sound"), watcher)),
+  ])));
   const open = () => load().then(() => drawer.open());
-  setTimeout(load, LATER_MS);
+  setTimeout(load, navigator.connection?.saveData || localStorage.getItem("showcart.quality") ? 0 : LATER_MS);
   id("tab-products").addEventListener("click", load);
   id("products-open").addEventListener("click", load);
   for (const button of all("[data-cart]")) button.addEventListener("click", open);
@@ -138,8 +141,7 @@ document.querySelector("show-cover").connect(store);
 chat.connect({ store, socket, tokens: guestTokens });
 document.querySelector("pinned-card").connect({ store, buying });
 bar();
-picture();
 place(chat, tabs());
-later(buying);
+later(buying, picture());
 document.body.classList.add("ready");
 socket.start();

@@ -2,17 +2,18 @@
 import { backoffMs } from "./wire.js";
 
 const STATISTICS_MS = 2000;
-const LOST_MS = 4000; // "disconnected" often heals by itself
 
 export class Watcher {
   #peer = null;
   #session = null;
-  #timers = { retry: 0, statistics: 0, lost: 0 };
+  #path = null;
+  #timers = { retry: 0, statistics: 0 };
   #attempt = 0;
   #wanted = false;
-  #before = null;
-  #poor = 0;
   #round = 0;
+  #servers = [];
+  #limit = null;
+  waits = false; // nobody publishes: a session that is lost meanwhile is not asked for again until `start`
 
   /** `onStream` takes a MediaStream or null; `onQuality` "good" or "poor"; `onFull` is called when there is no room. */
   constructor({ show, onStream, onQuality = () => {}, onFull = () => {} }) {
@@ -20,8 +21,9 @@ export class Watcher {
     addEventListener("pagehide", () => this.stop());
   }
 
+  /** Watches from now on; called again, it does not wait any longer for its turn. */
   start() {
-    if (this.#wanted) return;
+    if (this.#wanted && this.#peer) return;
     this.#wanted = true;
     this.#attempt = 0;
     this.#connect();
@@ -33,17 +35,27 @@ export class Watcher {
     this.onStream(null);
   }
 
+  /** {max_height: pixels or null, video: boolean}: the most that is to be sent here. */
+  limit(limit) {
+    this.#limit = limit;
+    this.#tell();
+  }
+
+  #tell() {
+    const [body, url] = [JSON.stringify(this.#limit), `${this.#session}/layer`];
+    if (this.#session) fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body }).catch(() => {}); // told again with the next session
+  }
+
   async #connect() {
     this.#close();
     const round = this.#round;
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#servers });
     this.#peer = peer;
     const stream = new MediaStream();
     peer.ontrack = ({ track }) => {
       stream.addTrack(track);
       if (track.kind === "video") this.onStream(stream);
     };
-    peer.onconnectionstatechange = () => this.#changed(peer);
     try {
       for (const kind of ["video", "audio"]) peer.addTransceiver(kind, { direction: "recvonly" });
       await peer.setLocalDescription(await peer.createOffer());
@@ -53,18 +65,16 @@ export class Watcher {
       if (round !== this.#round) return release(session);
       this.#session = session;
       await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
-      this.#timers.statistics = setInterval(() => this.#measure(peer), STATISTICS_MS);
+      if (this.#limit) this.#tell();
+      const [{ Path, iceServers }, { Reception }] = await Promise.all([import("./ice.js"), import("./health.js")]); // not part of the first paint
+      if (round !== this.#round) return;
+      this.#servers = iceServers(answer.headers.get("Link"));
+      this.#path = new Path(peer, { session, servers: this.#servers, onUp: () => { this.#attempt = 0; }, onLost: () => this.#again(null, round) });
+      const reception = new Reception();
+      this.#timers.statistics = setInterval(() => this.#measure(peer, reception), STATISTICS_MS);
     } catch {
       this.#again(null, round); // offline, or the peer was closed while it was set up
     }
-  }
-
-  #changed(peer) {
-    if (peer !== this.#peer) return;
-    clearTimeout(this.#timers.lost);
-    if (peer.connectionState === "connected") this.#attempt = 0;
-    else if (peer.connectionState === "failed") this.#again(null, this.#round);
-    else if (peer.connectionState === "disconnected") this.#timers.lost = setTimeout(() => this.#again(null, this.#round), LOST_MS);
   }
 
   #again(answer, round) {
@@ -74,7 +84,7 @@ export class Watcher {
     const asked = 1000 * (Number(answer?.headers.get("Retry-After")) || 0);
     const wait = Math.min(asked, 5000) * (0.5 + Math.random() / 2) + backoffMs(this.#attempt) / 2;
     this.#attempt += 1;
-    this.#timers.retry = setTimeout(() => this.#wanted && this.#connect(), wait);
+    if (!this.waits) this.#timers.retry = setTimeout(() => this.#wanted && this.#connect(), wait);
   }
 
   #close() {
@@ -82,29 +92,19 @@ export class Watcher {
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     release(this.#session);
     this.#session = null;
-    this.#before = null;
+    this.#path?.close();
+    this.#path = null;
     if (this.#peer) {
-      this.#peer.ontrack = this.#peer.onconnectionstatechange = null;
+      this.#peer.ontrack = null;
       this.#peer.close();
     }
     this.#peer = null;
   }
 
-  async #measure(peer) {
-    if (peer !== this.#peer || document.hidden) return;
-    const now = { frames: 0, received: 0, lost: 0 };
-    for (const report of (await peer.getStats()).values()) {
-      if (report.type !== "inbound-rtp" || report.kind !== "video") continue;
-      Object.assign(now, { frames: report.framesDecoded ?? 0, received: report.packetsReceived ?? 0, lost: report.packetsLost ?? 0 });
-    }
-    const before = this.#before;
-    this.#before = now;
-    if (!before) return;
-    const [received, lost] = [now.received - before.received, now.lost - before.lost];
-    const stalled = received > 0 && now.frames === before.frames;
-    const poor = stalled || lost > 0.05 * (received + lost);
-    this.#poor = poor ? Math.min(this.#poor + 1, 3) : Math.max(this.#poor - 1, 0);
-    this.onQuality(this.#poor >= 2 ? "poor" : "good");
+  async #measure(peer, reception) {
+    if (document.hidden) return;
+    const reports = [...(await peer.getStats()).values()];
+    if (peer === this.#peer) this.onQuality(reception.update(reports));
   }
 }
 

@@ -1,10 +1,18 @@
-/* Publishing over WHIP: H.264 first (every viewer and recorder takes it as it is), figures once a second. */
+/* Publishing over WHIP: H.264 first (every viewer and recorder takes it as it is), in up to three sizes at once, so that
+   each viewer gets what its line carries (simulcast, RFC 8853). Figures once a second. */
+import { Path, iceServers } from "./ice.js";
 import { release } from "./whep.js";
 import { backoffMs } from "./wire.js";
 
-const LOST_MS = 4000;
 const STATISTICS_MS = 1000;
 const VIDEO_BITS_PER_S_MAX = 2_500_000;
+const LAYERS = [ // the smallest first: a browser that lacks bandwidth takes from the end
+  { rid: "l", scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: "m", scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+  { rid: "h", scaleResolutionDownBy: 1, maxBitrate: VIDEO_BITS_PER_S_MAX },
+];
+const THREE_FROM = 480; // pixels of the shorter side
+const TWO_FROM = 270;
 
 /** The codecs of `kind` in the order we want them; what the server would refuse is left out. */
 export function preferred(codecs) {
@@ -18,22 +26,59 @@ export function preferred(codecs) {
     .sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, , codec]) => codec);
 }
 
+/** The encodings of a picture of this size (0: not known): a small one needs no smaller copies. */
+export function encodings(width, height) {
+  const side = Math.min(width, height) || THREE_FROM;
+  const count = side >= THREE_FROM ? 3 : side >= TWO_FROM ? 2 : 1;
+  return count === 1 ? [{ maxBitrate: VIDEO_BITS_PER_S_MAX }] : LAYERS.slice(-count).map((layer) => ({ ...layer }));
+}
+
+/** One second's figures from two readings of `getStats` ([] before the first) of the layers `rids`; null: none yet. */
+export function figuresOf(reports, before, rids) {
+  const named = (type) => reports.filter((report) => report.type === type && report.kind === "video");
+  const layers = [];
+  let lost = 0;
+  for (const out of named("outbound-rtp")) {
+    const earlier = before.find((report) => report.id === out.id);
+    if (!rids.includes(out.rid ?? "") || !earlier || out.timestamp <= earlier.timestamp) continue;
+    const seconds = (out.timestamp - earlier.timestamp) / 1000;
+    const bitrate = (8 * (out.bytesSent - earlier.bytesSent)) / seconds;
+    const remote = named("remote-inbound-rtp").find((report) => report.localId === out.id);
+    lost += bitrate * (remote?.fractionLost ?? 0);
+    layers.push({
+      rid: out.rid ?? "", bitrate, fps: (out.framesEncoded - earlier.framesEncoded) / seconds, width: out.frameWidth ?? 0, height: out.frameHeight ?? 0,
+      limited: out.qualityLimitationReason ?? "none", codec: reports.find((report) => report.id === out.codecId)?.mimeType?.split("/")[1] ?? "",
+    });
+  }
+  if (!layers.length) return null;
+  const rank = ({ rid }) => LAYERS.findIndex((layer) => layer.rid === rid);
+  layers.sort((a, b) => rank(b) - rank(a));
+  const best = layers.find((layer) => layer.bitrate > 0) ?? layers[0];
+  const bitrate = layers.reduce((sum, layer) => sum + layer.bitrate, 0);
+  const trips = named("remote-inbound-rtp").map((report) => report.roundTripTime).filter((rtt) => rtt != null);
+  const { fps, width, height, codec } = best;
+  return { bitrate, fps, width, height, codec, loss: bitrate ? lost / bitrate : 0, rtt: trips.length ? Math.min(...trips) : null, limited: layers[0].limited, layers };
+}
+
 export class Publisher {
   #peer = null;
   #session = null;
   #senders = {};
-  #timers = { retry: 0, statistics: 0, lost: 0 };
+  #path = null;
+  #timers = { retry: 0, statistics: 0 };
   #attempt = 0;
   #round = 0;
-  #before = null;
+  #before = [];
+  #servers = [];
   stream = null;
 
   /**
-   * `token` is a function; `onState` takes "off", "connecting", "on" or "reconnecting"; `onProblem` what the
-   * server refused; `onFigures` {bitrate, fps, loss, rtt, limited, codec, width, height}.
+   * `token` and `onAir` (whether somebody publishes now) are functions; `onState` takes "off", "connecting", "on" or
+   * "reconnecting"; `onProblem` what the server refused; `onFigures` {bitrate, fps, loss, rtt, limited, codec, width,
+   * height, layers}, the best layer first.
    */
-  constructor({ show, token, onState, onProblem, onFigures }) {
-    Object.assign(this, { url: `/whip/${encodeURIComponent(show)}`, token, onState, onProblem, onFigures });
+  constructor({ show, token, onAir, onState, onProblem, onFigures }) {
+    Object.assign(this, { url: `/whip/${encodeURIComponent(show)}`, token, onAir, onState, onProblem, onFigures });
     addEventListener("pagehide", () => this.stop());
   }
 
@@ -63,16 +108,12 @@ export class Publisher {
   async #connect() {
     this.#close();
     const round = this.#round;
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#servers });
     this.#peer = peer;
-    peer.onconnectionstatechange = () => this.#changed(peer);
     for (const kind of ["video", "audio"]) {
       const [track] = this.stream.getTracks().filter((other) => other.kind === kind);
       if (!track) continue;
-      const options = { direction: "sendonly", streams: [this.stream] };
-      if (kind === "video") options.sendEncodings = [{ maxBitrate: VIDEO_BITS_PER_S_MAX }];
-      const transceiver = peer.addTransceiver(track, options);
-      if (kind === "video") transceiver.setCodecPreferences?.(preferred(RTCRtpSender.getCapabilities("video").codecs));
+      const transceiver = kind === "video" ? this.#addVideo(peer, track) : peer.addTransceiver(track, this.#options());
       this.#senders[kind] = transceiver.sender;
     }
     try {
@@ -83,11 +124,46 @@ export class Publisher {
       const session = answer.headers.get("Location");
       if (round !== this.#round) return release(session, this.#authorisation());
       this.#session = session;
-      await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+      const sdp = await answer.text();
+      await peer.setRemoteDescription({ type: "answer", sdp });
+      if (!/^a=simulcast:/m.test(sdp)) await this.#single();
+      if (round !== this.#round) return;
       this.#timers.statistics = setInterval(() => this.#measure(peer), STATISTICS_MS);
+      this.#servers = iceServers(answer.headers.get("Link"));
+      this.#path = new Path(peer, {
+        session, servers: this.#servers, headers: () => this.#authorisation(),
+        onUp: () => { this.#attempt = 0; this.onState("on"); },
+        onTrouble: () => this.onState("reconnecting"),
+        onLost: (outcome) => this.#lost(outcome, round),
+      });
     } catch {
       this.#again(round); // offline, or the peer was closed while it was set up
     }
+  }
+
+  #options(sendEncodings) {
+    return { direction: "sendonly", streams: [this.stream], ...(sendEncodings && { sendEncodings }) };
+  }
+
+  #addVideo(peer, track) {
+    const { width = 0, height = 0 } = track.getSettings();
+    let transceiver;
+    try {
+      transceiver = peer.addTransceiver(track, this.#options(encodings(width, height)));
+    } catch {
+      transceiver = peer.addTransceiver(track, this.#options([{ maxBitrate: VIDEO_BITS_PER_S_MAX }])); // a browser without simulcast
+    }
+    transceiver.setCodecPreferences?.(preferred(RTCRtpSender.getCapabilities("video").codecs));
+    return transceiver;
+  }
+
+  /** The server takes one stream: the first encoding is what is left, and that was to be the small one. */
+  async #single() {
+    const { video } = this.#senders;
+    const parameters = video?.getParameters();
+    if (!parameters?.encodings?.length) return;
+    Object.assign(parameters.encodings[0], { scaleResolutionDownBy: 1, maxBitrate: VIDEO_BITS_PER_S_MAX });
+    await video.setParameters(parameters).catch(() => {}); // it stays small then, which is better than nothing
   }
 
   #authorisation() {
@@ -95,28 +171,24 @@ export class Publisher {
   }
 
   async #refused(answer, round) {
-    if (answer.status >= 500 || answer.status === 429) return this.#again(round);
+    if (answer.status >= 500 || answer.status === 429) return this.#again(round, 1000 * (Number(answer.headers.get("Retry-After")) || 0));
     const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
     this.stop();
     this.onProblem(problem);
   }
 
-  #changed(peer) {
-    if (peer !== this.#peer) return;
-    clearTimeout(this.#timers.lost);
-    const { connectionState: state } = peer;
-    if (state === "connected") {
-      this.#attempt = 0;
-      this.onState("on");
-    } else if (state === "failed") this.#again(this.#round);
-    else if (state === "disconnected") this.#timers.lost = setTimeout(() => this.#again(this.#round), LOST_MS);
+  /** A new session, unless somebody has taken over: two must not fight. */
+  #lost(outcome, round) {
+    if (outcome !== "gone" || !this.onAir()) return this.#again(round);
+    this.stop();
+    this.onProblem({ name: "taken_over" });
   }
 
-  #again(round) {
+  #again(round, least = 300) {
     if (!this.stream || round !== this.#round) return;
     this.#close();
     this.onState("reconnecting");
-    this.#timers.retry = setTimeout(() => this.stream && this.#connect(), 300 + backoffMs(this.#attempt));
+    this.#timers.retry = setTimeout(() => this.stream && this.#connect(), least + backoffMs(this.#attempt));
     this.#attempt += 1;
   }
 
@@ -125,34 +197,20 @@ export class Publisher {
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     release(this.#session, this.#authorisation());
     this.#session = null;
-    this.#before = null;
+    this.#path?.close();
+    this.#path = null;
+    this.#before = [];
     this.#senders = {};
-    if (this.#peer) {
-      this.#peer.onconnectionstatechange = null;
-      this.#peer.close();
-    }
+    this.#peer?.close();
     this.#peer = null;
   }
 
   async #measure(peer) {
     if (peer !== this.#peer) return;
     const reports = [...(await peer.getStats()).values()];
-    const out = reports.find((report) => report.type === "outbound-rtp" && report.kind === "video");
-    if (!out) return;
-    const remote = reports.find((report) => report.type === "remote-inbound-rtp" && report.kind === "video");
-    const before = this.#before;
-    this.#before = out;
-    if (!before) return;
-    const seconds = (out.timestamp - before.timestamp) / 1000;
-    this.onFigures({
-      bitrate: (8 * (out.bytesSent - before.bytesSent)) / seconds,
-      fps: (out.framesEncoded - before.framesEncoded) / seconds,
-      loss: remote?.fractionLost ?? 0,
-      rtt: remote?.roundTripTime ?? null,
-      limited: out.qualityLimitationReason ?? "none",
-      codec: reports.find((report) => report.id === out.codecId)?.mimeType?.split("/")[1] ?? "",
-      width: out.frameWidth ?? 0,
-      height: out.frameHeight ?? 0,
-    });
+    const rids = this.#senders.video?.getParameters().encodings.map((encoding) => encoding.rid ?? "") ?? [];
+    const figures = figuresOf(reports, this.#before, rids); // what the server did not take up has reports of nothing
+    this.#before = reports;
+    if (figures && peer === this.#peer) this.onFigures(figures);
   }
 }

@@ -1,9 +1,9 @@
 /*
  * <cart-drawer>: a bottom sheet on a phone, a side sheet on a wide screen; the video plays on.
- * It comes after the first paint and brings its style sheet and texts; `connect` resolves when they have arrived.
+ * It comes after the first paint and brings its style sheet; `connect` resolves when that has arrived.
  */
 import { h, icon } from "../dom.js";
-import { clock, money, moreTexts, t } from "../i18n.js";
+import { clock, money, t } from "../i18n.js";
 import { available } from "../store.js";
 import { EndingNotice, tellOfHolds } from "./holds.js";
 import { CheckoutForm, confirmation } from "./checkout-form.js";
@@ -15,8 +15,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
 
   async connect({ store, buying }) {
     Object.assign(this, { store, buying });
-    const style = new Promise((resolve) => document.head.append(h("link", { rel: "stylesheet", href: "/static/css/cart.css", onload: resolve, onerror: resolve })));
-    await Promise.all([style, moreTexts("order")]);
+    await new Promise((resolve) => document.head.append(h("link", { rel: "stylesheet", href: "/static/css/cart.css", onload: resolve, onerror: resolve })));
     this.heading = h("h2", { id: "cart-title", text: t("cart.title") });
     this.body = h("div", { class: "sheet-body" });
     this.ending = new EndingNotice(buying);

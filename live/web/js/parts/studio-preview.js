@@ -22,6 +22,7 @@ customElements.define("studio-preview", class extends HTMLElement {
     this.capture = new Capture();
     this.publisher = new Publisher({
       show, token,
+      onAir: () => this.store.state.status === "open" && this.store.state.show.publishing,
       onState: (state) => { this.sending = state; this.since = performance.now(); this.figures = null; this.#controls(); },
       onProblem: (problem) => toast(problemText(problem)),
       onFigures: (figures) => { if (performance.now() - this.since > RAMP_MS) this.figures = figures; this.#health(); },
