@@ -27,6 +27,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from live.core.errors import Kind, Problem
 from live.core.ids import secret_token
+from live.core.leases import Leases
 from live.core.limits import (
     BUS_CONNECTIONS_MAX,
     BUS_KEY_KEPT_S,
@@ -37,8 +38,9 @@ from live.core.limits import (
 )
 from live.core.listener import UNNUMBERED, Connection, Handler, Listener, Message
 from live.core.position import Position
+from live.core.speaker import Speaker
 
-__all__ = ["Bus", "BusError", "Handler", "Message", "Position", "Take"]
+__all__ = ["Bus", "BusError", "Handler", "Message", "Position", "Take", "Wire"]
 
 T = TypeVar("T")
 Take = Callable[[str, float, float], Awaitable[float]]
@@ -47,6 +49,7 @@ Take = Callable[[str, float, float], Awaitable[float]]
 _FAILURES = (RedisError, OSError, RuntimeError)  # RuntimeError: uvloop, on a write to a closed transport
 
 _PUBLISH = (Path(__file__).parent / "publish.lua").read_text()
+_LEASE = (Path(__file__).parent / "lease.lua").read_text()
 
 # Rate limit as one timestamp (GCRA, ITU-T I.371): `tat` is when the bucket would be full again, in microseconds.
 _TAKE = """
@@ -96,22 +99,14 @@ class Bus:
         self._publish = redis.register_script(_PUBLISH)
         self._take = redis.register_script(_TAKE)
         self._beat = redis.register_script(_BEAT)
-        self._listener = Listener(self._connection, _run_id, _FAILURES)
+        self._lease = redis.register_script(_LEASE)
+        self._listener = Listener(lambda: _connection(redis), _run_id, _FAILURES)
+        self.leases = Leases(self._run_lease)
 
     @classmethod
     async def open(cls, url: str) -> "Bus":
         """A bus on the server at `url` (redis://, rediss://, unix://); raises `BusError` when it does not answer."""
-        pool = BlockingConnectionPool.from_url(
-            url,
-            driver_info=None,  # else the library reads its own metadata from disk at each connect
-            protocol=2,  # pushes arrive as plain arrays
-            max_connections=BUS_CONNECTIONS_MAX,
-            timeout=BUS_TIMEOUT_S,
-            socket_timeout=BUS_TIMEOUT_S,
-            socket_connect_timeout=BUS_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),  # a blind second try could publish twice
-        )
-        bus = cls(Redis.from_pool(pool))
+        bus = cls(_client(url))
         try:
             await bus.check()
             await bus._listener.start()
@@ -131,11 +126,14 @@ class Bus:
         assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it publishes"
         return await self._head("publish", channel, payload, key=key, again=key is not None)
 
-    async def send(self, channel: str, payload: bytes, kind: Literal["state", "direct"] = "state") -> None:
-        """Hand `payload` to every subscriber; it is not numbered and not kept. Raises `BusError`."""
+    async def send(self, channel: str, payload: bytes, kind: Literal["state", "direct"] = "state") -> int:
+        """Hand `payload` to every subscriber and answer how many; it is not numbered and not kept.
+
+        Raises `BusError`.
+        """
         assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it sends"
         frame = UNNUMBERED[kind] + payload
-        await self._call(lambda: self._redis.spublish(_name(channel), frame), again=False)
+        return int(await self._call(lambda: self._redis.spublish(_name(channel), frame), again=False))
 
     @asynccontextmanager
     async def subscribe(self, channel: str, handler: Handler) -> AsyncIterator[None]:
@@ -143,15 +141,8 @@ class Bus:
 
         Raises `BusError` when the server does not confirm in time.
         """
-        name = _name(channel).encode()
-        try:
-            await self._listener.add(name, handler)
-        except TimeoutError:
-            raise BusError("The bus did not confirm the subscription in time.") from None
-        try:
+        async with _subscribed(self._listener, channel, handler):
             yield
-        finally:
-            await self._listener.remove(name, handler)
 
     async def position(self, channel: str) -> Position:
         """Where the channel stands; begins an epoch when there is none. Raises `BusError`."""
@@ -215,10 +206,9 @@ class Bus:
         await self._listener.stop()
         await self._redis.aclose()
 
-    def _connection(self) -> Connection:
-        pool: Any = self._redis.connection_pool  # its make_connection is not annotated
-        connection: Connection = pool.make_connection()
-        return connection
+    async def _run_lease(self, key: str, arguments: list[str | bytes | int]) -> Any:
+        # Twice does no harm: a lease that was granted and not heard of is granted again, with a higher fence.
+        return await self._call(lambda: self._lease(keys=[key], args=arguments), again=True)
 
     async def _head(
         self, operation: str, channel: str, payload: bytes = b"", *, key: str | None = None, again: bool
@@ -244,6 +234,82 @@ class Bus:
             return await work()
         except _FAILURES as error:
             raise BusError(f"The bus did not answer: {error}") from error
+
+
+class Wire:
+    """A way for packets beside the bus: connections of its own, so that video never delays an event.
+
+    Nothing is numbered, kept or sent again. Subscribers are told `gone` when they may have missed something.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._listener = Listener(lambda: _connection(redis), _run_id, _FAILURES)
+        self._speaker = Speaker(lambda: _connection(redis), _FAILURES)
+
+    @classmethod
+    async def open(cls, url: str) -> "Wire":
+        """A wire over the server at `url`; raises `BusError` when it does not answer."""
+        wire = cls(_client(url))
+        try:
+            await wire._listener.start()
+            wire._speaker.start()
+        except TimeoutError:
+            await wire.close()
+            raise BusError("The bus did not accept a subscriber in time.") from None
+        except BaseException:
+            await wire.close()
+            raise
+        return wire
+
+    def send(self, channel: str, payload: bytes) -> bool:
+        """Hand `payload` to every subscriber, without waiting; False: the server is away or behind, it was dropped."""
+        assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it sends"
+        return self._speaker.send(_name(channel).encode(), UNNUMBERED["state"] + payload)
+
+    @asynccontextmanager
+    async def subscribe(self, channel: str, handler: Handler) -> AsyncIterator[None]:
+        """As `Bus.subscribe`."""
+        async with _subscribed(self._listener, channel, handler):
+            yield
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self._speaker.stop()
+        await self._listener.stop()
+        await self._redis.aclose()
+
+
+@asynccontextmanager
+async def _subscribed(listener: Listener, channel: str, handler: Handler) -> AsyncIterator[None]:
+    name = _name(channel).encode()
+    try:
+        await listener.add(name, handler)
+    except TimeoutError:
+        raise BusError("The bus did not confirm the subscription in time.") from None
+    try:
+        yield
+    finally:
+        await listener.remove(name, handler)
+
+
+def _client(url: str) -> Redis:
+    pool = BlockingConnectionPool.from_url(
+        url,
+        driver_info=None,  # else the library reads its own metadata from disk at each connect
+        protocol=2,  # pushes arrive as plain arrays
+        max_connections=BUS_CONNECTIONS_MAX,
+        timeout=BUS_TIMEOUT_S,
+        socket_timeout=BUS_TIMEOUT_S,
+        socket_connect_timeout=BUS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),  # a blind second try could publish twice
+    )
+    return Redis.from_pool(pool)
+
+
+def _connection(redis: Redis) -> Any:
+    pool: Any = redis.connection_pool  # its make_connection is not annotated
+    return pool.make_connection()
 
 
 async def _run_id(connection: Connection) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from live.core.limits import BUS_PULSE_S, BUS_RETRY_S_MAX, BUS_RETRY_S_MIN, BUS_TIMEOUT_S
 from live.core.position import Position
+from live.core.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +99,7 @@ class Listener:
 
     async def stop(self) -> None:
         """Close the connection; handlers hear nothing more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._tasks = []
 
     async def add(self, channel: bytes, handler: Handler) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,54 +14,9 @@ from live.core.bus import Bus, BusError, Message, Position
 from live.core.errors import Kind
 from live.core.limits import HISTORY_EVENTS_MAX
 from live.core.valkey import EmbeddedValkey
+from tests.core.conftest import Ear
 
 pytestmark = pytest.mark.timeout(60)
-
-
-class Ear:
-    """A handler that remembers; `until` waits for something to be heard."""
-
-    def __init__(self) -> None:
-        self.heard: list[Message] = []
-        self._news = asyncio.Event()
-
-    def __call__(self, message: Message) -> None:
-        self.heard.append(message)
-        self._news.set()
-
-    async def until(self, done: Callable[[list[Message]], bool]) -> list[Message]:
-        async with asyncio.timeout(15):
-            while not done(self.heard):
-                self._news.clear()
-                await self._news.wait()
-        return self.heard
-
-
-@pytest.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
-    server = EmbeddedValkey(tmp_path)
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def url(valkey: EmbeddedValkey) -> str:
-    return await valkey.start()
-
-
-@pytest.fixture
-async def bus(url: str) -> AsyncIterator[Bus]:
-    opened = await Bus.open(url)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[Bus]:
-    """A second worker's bus on the same server."""
-    opened = await Bus.open(url)
-    yield opened
-    await opened.close()
 
 
 async def test_events_are_numbered_and_arrive_in_order_on_every_worker(bus: Bus, other: Bus) -> None:

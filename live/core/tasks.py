@@ -1,0 +1,22 @@
+"""Ending background tasks for sure."""
+
+import asyncio
+from typing import Any
+
+_AGAIN_S = 0.1
+
+
+async def end(*tasks: "asyncio.Task[Any] | None") -> None:
+    """Cancel `tasks` and wait until they are over; their results and errors are forgotten, None is skipped.
+
+    Once is not enough: before Python 3.12, `asyncio.wait_for` (which the Redis library writes with) swallows a
+    cancellation that comes in the moment it is done, and the task would go on for ever.
+    """
+    pending = {task for task in tasks if task is not None}
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+        for task in done:
+            if not task.cancelled():
+                task.exception()

@@ -1,0 +1,98 @@
+"""The wire against a real Valkey: order, refusals instead of queues, and coming back."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from live.core.bus import Bus, BusError, Wire
+from live.core.limits import SPEAKER_BYTES_MAX
+from live.core.valkey import EmbeddedValkey
+from tests.core.conftest import Ear
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+async def wire(url: str) -> AsyncIterator[Wire]:
+    opened = await Wire.open(url)
+    await _until(lambda: opened.send("nobody", b""))
+    yield opened
+    await opened.close()
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_what_is_sent_arrives_in_order_at_everybody(wire: Wire, bus: Bus, url: str) -> None:
+    far = await Wire.open(url)
+    try:
+        ears = Ear(), Ear()
+        async with far.subscribe("a", ears[0]), wire.subscribe("a", ears[1]):
+            for i in range(300):
+                assert wire.send("a", b"%d" % i)
+                assert wire.send("b", b"nobody listens")
+                if i % 50 == 0:
+                    await asyncio.sleep(0)
+            for ear in ears:
+                await ear.until(lambda heard: len(heard) == 300)
+                assert [message.payload for message in ear.heard] == [b"%d" % i for i in range(300)]
+    finally:
+        await far.close()
+
+
+async def test_a_server_that_hangs_is_refusals_and_not_a_queue(wire: Wire, valkey: EmbeddedValkey) -> None:
+    ear = Ear()
+    payload = bytes(32 * 1024)
+    async with wire.subscribe("a", ear):
+        assert valkey.pid is not None
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            taken = 0
+            while wire.send("a", payload):
+                taken += 1
+                await asyncio.sleep(0)
+            assert taken == SPEAKER_BYTES_MAX // (len(payload) + 1)
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+        await ear.until(lambda heard: len(heard) == taken)
+        await _until(lambda: wire.send("a", b"again"))
+
+
+async def test_it_comes_back_with_the_server_and_tells(wire: Wire, valkey: EmbeddedValkey) -> None:
+    ear = Ear()
+    async with wire.subscribe("a", ear):
+        assert valkey.pid is not None
+        os.kill(valkey.pid, signal.SIGKILL)
+        await ear.until(lambda heard: any(message.kind == "gone" for message in heard))
+        await _until(lambda: wire.send("a", b"again"))
+        await ear.until(lambda heard: heard[-1].payload == b"again")
+
+
+async def test_a_silent_server_is_given_up(
+    wire: Wire, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("live.core.speaker.BUS_TIMEOUT_S", 0.05)
+    # The present wait for an answer has the usual patience; one answer later it has ours.
+    assert wire.send("a", b"")
+    await _until(lambda: not wire._speaker._unanswered)
+    assert valkey.pid is not None
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        assert wire.send("a", b"")
+        await _until(lambda: not wire.send("a", b""))
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+    assert "the server does not answer" in caplog.text
+    await _until(lambda: wire.send("a", b""))
+
+
+async def test_without_a_server_there_is_no_wire(url: str, valkey: EmbeddedValkey) -> None:
+    await valkey.stop()
+    with pytest.raises(BusError):
+        await Wire.open(url)
