@@ -146,20 +146,10 @@ class Subscription(Connection):
         relay = self.stage.relay
         rtx = {"video": relay.rtx_ssrc} if any(codec.rtx is not None for codec in self.codecs.get("video", ())) else {}
         return {kind: sdp.Track(codecs, relay.ssrc(kind), rtx.get(kind)) for kind, codecs in self.codecs.items()}
-        self._wish: tuple[int | None, bool] | None = None
-
-    def limit(self, max_height: int | None, *, video: bool) -> None:
-        """What the viewer wants of the video at most, from now on; see `Selector`."""
-        self._wish = max_height, video
-        if self.subscriber is not None:
-            self.subscriber.selector.max_height = max_height
-            self.stage.relay.cap(self.subscriber, None, video)
 
     def connected(self) -> None:
         self.subscriber = Subscriber(self.peer, self.codecs)
         self.subscriber.max_height, self.subscriber.selector.video = self._limit
-        if self._wish is not None:
-            self.limit(self._wish[0], video=self._wish[1])
         if not self.stage.relay.join(self.subscriber):
             self.media.end(self, Reason.codec_changed)
 
@@ -196,3 +186,10 @@ class Stage:
     publication: Publication | None = None
     candidate: Publication | None = None
     connections: dict[str, Connection] = field(default_factory=dict)
+
+    def poll(self, now: float) -> None:
+        """Do what is due, every MEDIA_TICK_S."""
+        publication = self.publication
+        if publication is not None and publication.session.state is State.connected:
+            publication.ingest.poll(now)
+        self.relay.poll(now)

@@ -3,31 +3,31 @@
 A packet costs each viewer one `protect` and one `sendto`, about 5 µs together; everything else is arranged so that it
 is paid once per packet, per group or per batch, never per viewer:
 
-- Viewers who number the codecs alike form a *group*; a header is rewritten once per group.
+- Viewers who get the same bytes form a *group*: they call the codecs alike and have the same `Translation`, which all
+  have who were never switched to another layer. A header is rewritten once per group.
 - A viewer gets a whole batch before the next viewer's turn, from an iterator that remembers where an error struck.
 - A batch to 500 viewers takes milliseconds, so the loop is a generator of small steps; the `Pump` gives the event loop
   back after RELAY_SLICE_S and goes on in the loop's next turn.
 
-When the kernel takes no more (EAGAIN), a viewer's video is dropped to the end of the frame; its NACKs fetch the rest.
+When the kernel takes no more (EAGAIN), a viewer's video is dropped to the end of the frame (its NACKs fetch the rest)
+and its sound is offered again for SOUND_GRACE_S.
 """
 
 import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from live.core.limits import (
     RELAY_SLICE_S,
     RELAY_STEP_PACKETS,
-    RETRANSMISSIONS_BURST,
-    RETRANSMISSIONS_PER_S,
+    SOUND_GRACE_PACKETS_MAX,
+    SOUND_GRACE_S,
 )
 from stream.ice import IcePort
-from stream.peers import Peer, ProtectError
-from stream.rtp import with_payload_type
-from stream.sdp import Codec
+from stream.peers import ProtectError
+from stream.subscribers import Subscriber
 
 _SEND_ERRORS = (OSError, *ProtectError)
 
@@ -76,71 +76,14 @@ class Pump:
                 self._handle = asyncio.get_running_loop().call_soon(self._turn)
 
 
-@dataclass(slots=True)
-class Entry:
-    """One rewritten packet on its way."""
-
-    video: bool
-    sequence: int
-    timestamp: int
-    packet: bytes
-    opens_keyframe: bool
-
-
-class Subscriber:
-    """One viewer of a show: its payload types, and how far it has come in joining."""
-
-    def __init__(self, peer: Peer, codecs: dict[str, tuple[Codec, ...]]) -> None:
-        self.peer = peer
-        self.protect = peer.protect
-        self.codecs = codecs
-        self.group: Group | None = None
-        self.cursor: int | None = None  # the next packet of the walk; None: waits for a keyframe
-        self.joined_at = 0.0
-        self.first: int | None = None  # nothing before this may be sent again: SRTP's counter began here
-        self.skipping = False  # video up to the end of the frame
-        self.loss = 0.0
-        self.rtt_s: float | None = None
-        self.dropped = 0
-        self._tokens = float(RETRANSMISSIONS_BURST)
-        self._tokens_at = 0.0
-
-    def may_retransmit(self, count: int, now: float) -> int:
-        """How many of `count` packets may be sent again now; takes them from the viewer's allowance."""
-        refill = (now - self._tokens_at) * RETRANSMISSIONS_PER_S
-        self._tokens = min(self._tokens + refill, float(RETRANSMISSIONS_BURST))
-        self._tokens_at = now
-        granted = min(count, int(self._tokens))
-        self._tokens -= granted
-        return granted
-
-
-class Group:
-    """Viewers with the same payload types. The lists are replaced, never changed: a running batch keeps its own."""
-
-    def __init__(self, video: int | None, audio: int | None) -> None:
-        self.payload_types = {True: video, False: audio}
-        self.live: list[Subscriber] = []
-        self.joining: list[Subscriber] = []
-
-    def translate(self, entries: Iterable[Entry], *, video: bool = True) -> list[bytes]:
-        """The packets of `entries` for this group; without the video if so asked."""
-        packets = []
-        for entry in entries:
-            payload_type = self.payload_types[entry.video]
-            if payload_type is None or (entry.video and not video):
-                continue
-            same = entry.packet[1] & 0x7F == payload_type
-            packets.append(entry.packet if same else with_payload_type(entry.packet, payload_type))
-        return packets
-
-
 class Sender:
-    """Sends through one port and counts what it did."""
+    """Sends through one port and counts what it did. `now` gives monotonic seconds."""
 
-    def __init__(self, port: IcePort, counts: Counter[str]) -> None:
+    def __init__(self, port: IcePort, counts: Counter[str], now: Callable[[], float]) -> None:
         self._port = port
         self._counts = counts
+        self._now = now
+        self._late: dict[Subscriber, None] = {}
 
     def to_all(self, subscribers: Sequence[Subscriber], packets: list[bytes], video: int | None) -> Iterator[None]:
         """The inner loop. `video` is the payload type whose packets are dropped up to the end of a frame."""
@@ -149,8 +92,8 @@ class Sender:
         for start in range(0, len(subscribers), step):
             chunk = subscribers[start : start + step]
             for subscriber in chunk:
-                if subscriber.skipping:
-                    self.to_one(subscriber, packets, video)
+                if subscriber.troubled:
+                    self._carefully(subscriber, packets, video)
                     continue
                 protect, address = subscriber.protect, subscriber.peer.address
                 # An iterator remembers where an exception struck, so that the loop itself needs no book-keeping.
@@ -160,12 +103,28 @@ class Sender:
                         send(protect(packet), address)  # type: ignore[arg-type]
                 except _SEND_ERRORS as error:
                     self._refused(subscriber, packet, video, error)
-                    self.to_one(subscriber, remaining, video)
+                    self._carefully(subscriber, remaining, video)
             self._counts["sent"] += len(chunk) * len(packets)
             yield
 
-    def to_one(self, subscriber: Subscriber, packets: Iterable[bytes], video: int | None) -> None:
-        """The same for a viewer in trouble, packet by packet."""
+    def to_one(self, subscriber: Subscriber, packets: Sequence[bytes], video: int | None) -> None:
+        """The same for one viewer."""
+        self._counts["sent"] += len(packets)
+        self._carefully(subscriber, packets, video)
+
+    def offer_again(self) -> None:
+        """Send the sound that the kernel did not take; to be called every MEDIA_TICK_S."""
+        for subscriber in tuple(self._late):
+            self._offer_again(subscriber)
+
+    def forget(self, subscriber: Subscriber) -> None:
+        """The viewer is gone; nothing is sent to it any more."""
+        self._late.pop(subscriber, None)
+
+    def _carefully(self, subscriber: Subscriber, packets: Iterable[bytes], video: int | None) -> None:
+        """Packet by packet, for a viewer in trouble."""
+        if subscriber.late:
+            self._offer_again(subscriber)
         for packet in packets:
             if subscriber.skipping and packet[1] & 0x7F == video:
                 subscriber.skipping = packet[1] < 0x80
@@ -177,13 +136,43 @@ class Sender:
                 self._port.raw.sendto(subscriber.protect(packet), subscriber.peer.address)  # type: ignore[arg-type]
             except _SEND_ERRORS as error:
                 self._refused(subscriber, packet, video, error)
+        subscriber.troubled = subscriber.skipping or bool(subscriber.late)
 
     def _refused(self, subscriber: Subscriber, packet: bytes, video: int | None, error: Exception) -> None:
         self._counts["sent"] -= 1
-        subscriber.dropped += 1
         if isinstance(error, BlockingIOError):
             self._counts["send_full"] += 1
             if packet[1] & 0x7F == video:
                 subscriber.skipping = packet[1] < 0x80  # the marker: this was the frame's last packet
+            elif len(subscriber.late) < SOUND_GRACE_PACKETS_MAX:
+                # Sound is worth a second try: it is small, and a gap in it is heard. It is protected anew each time,
+                # which gives the same bytes.
+                subscriber.late.append((self._now() + SOUND_GRACE_S, packet))
+                self._late[subscriber] = None
+                return
+            else:
+                self._counts["sound_dropped"] += 1
         else:
             self._counts["send_failed" if isinstance(error, OSError) else "protect_refused"] += 1
+        subscriber.dropped += 1
+
+    def _offer_again(self, subscriber: Subscriber) -> None:
+        late, now = subscriber.late, self._now()
+        while late:
+            until, packet = late[0]
+            if now > until:
+                self._counts["sound_dropped"] += 1
+                subscriber.dropped += 1
+            else:
+                try:
+                    self._port.raw.sendto(subscriber.protect(packet), subscriber.peer.address)  # type: ignore[arg-type]
+                except BlockingIOError:
+                    return
+                except _SEND_ERRORS:
+                    self._counts["send_failed"] += 1
+                    subscriber.dropped += 1
+                else:
+                    self._counts["sent"] += 1
+            late.popleft()
+        self._late.pop(subscriber, None)
+        subscriber.troubled = subscriber.skipping

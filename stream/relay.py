@@ -1,285 +1,268 @@
-"""One show's way from its publisher to its viewers: numbering, joining, retransmission.
+"""One show's way from its publisher to its viewers: what comes in, in which order it is worked off, who is told what.
 
-All viewers see the same SSRCs, sequence numbers and timestamps, whoever publishes, so a header is rewritten once
-(`stream.fanout` does the sending). What has arrived since the last turn is one *batch*.
+    Source ─▶ push ─▶ Outgoing (numbers) ─▶ queue ─▶ batch ─▶ cache, Audience (moves) ─▶ Sender (one group at a time)
 
-A joining viewer *walks* the packet cache from the newest keyframe to its head, paced, and enters its group's live list
-at the moment it has reached the head: nothing is missed, nothing comes twice. Packets enter the cache when their batch
-begins, so that "head" means what the live viewers have been sent. When the keyframe is not fresh, a new one has been
-asked for already when the viewer's POST came; the walk waits for it a moment, because a short walk looks better.
+All viewers see the same SSRCs whoever publishes and whatever layer they get; those who were never switched see the same
+numbers too, so a header is rewritten once for all of them. What has arrived since the last turn is one *batch*. Sound
+overtakes pictures, and of each layer no more than PACE_PACKETS go out in PACE_INTERVAL_S: a keyframe that arrives at
+once would overflow buffers on the way to the viewers.
+
+A batch never reaches across the beginning of a keyframe: there viewers change layers (`stream.audience`).
 """
 
 import asyncio
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from live.core.limits import (
     GOP_FRESH_S,
-    JOIN_BURST_PACKETS,
-    JOIN_INTERVAL_S,
-    JOIN_PATIENCE_S,
+    MEDIA_TICK_S,
+    PACE_INTERVAL_S,
+    PACE_PACKETS,
+    PACE_QUEUE_PACKETS_MAX,
+    PLI_INTERVAL_S,
     RELAY_BATCH_PACKETS_MAX,
     RELAY_QUEUE_PACKETS_MAX,
     RELAY_STEP_PACKETS,
-    SENDER_REPORTS_KEPT,
+    SELECT_INTERVAL_S,
 )
 from stream import rtcp
-from stream.cache import PacketCache
-from stream.fanout import Entry, Group, Pump, Sender, Subscriber
+from stream.audience import Audience
+from stream.cache import Entry
+from stream.fanout import Pump, Sender
+from stream.feed import AUDIO, Arrival, Feed, LayerState, Source
+from stream.feedback import Feedback
+from stream.figures import audience_figures
 from stream.ice import IcePort
-from stream.reception import Splice
-from stream.rtp import Header, rewrite, with_payload_type
-from stream.sdp import Codec, payload_type_for
-
-KINDS = ("video", "audio")
-_CLOCK_RATES = {"video": 90_000, "audio": 48_000}
-
-
-class _Outgoing:
-    """One RTP stream as all viewers of the show see it."""
-
-    def __init__(self, kind: str) -> None:
-        self.ssrc = secrets.randbits(32) | 1
-        # The first number is small, so that no viewer joins just before the first wrap (RFC 3711, section 3.3.1).
-        self.splice = Splice(secrets.randbelow(1 << 14) + (1 << 16), secrets.randbits(32), _CLOCK_RATES[kind])
-        self.codec: Codec | None = None
-        self.packets = 0
-        self.octets = 0
-        self.report: tuple[int, int] | None = None  # the last sender report: NTP time and outgoing timestamp
+from stream.joining import Walks
+from stream.lines import Line, Outgoing
+from stream.rtp import HEADER_BYTES
+from stream.selection import Selector
+from stream.subscribers import Subscriber
 
 
 class Relay:
-    """The fan-out of one show; it outlives publishers, so that viewers stay when a publisher is replaced."""
+    """The fan-out of one show; it outlives publishers, so that viewers stay when a publisher is replaced.
+
+    It is a `stream.feed.Sink`. `now` gives monotonic seconds.
+    """
 
     def __init__(self, show: str, port: IcePort, pump: Pump, counts: Counter[str], now: Callable[[], float]) -> None:
         self.show = show
         self.counts = counts
-        self.request_keyframe: Callable[[], None] | None = None
-        self._sender = Sender(port, counts)
+        self.rtx_ssrc = secrets.randbits(32) & ~1  # the streams' own are odd
+        self._source: Source | None = None
         self._pump = pump
         self._now = now
-        self._streams = {kind: _Outgoing(kind) for kind in KINDS}
-        self._cache = PacketCache()
-        self._groups: dict[tuple[int | None, int | None], Group] = {}
-        self._walkers: list[Subscriber] = []
-        self._queue: deque[Entry] = deque()
-        self._controls: deque[bytes] = deque()
-        self._sent_names: dict[str, str] = {}
-        self._overloaded = False  # video is dropped to the end of the frame
-        self._awaiting_keyframe = True
-        self._walk_due = False
-        self._walk_timer: asyncio.TimerHandle | None = None
+        self._video, self._sound = Outgoing("video"), Outgoing("audio")
+        self._lines: dict[int, Line] = self._video.lines | self._sound.lines
+        self._audience = Audience(self._video, self._sound, self._ask)
+        self._sender = Sender(port, counts, now)
+        self._walks = Walks(self._audience, self._video, self._sender, self._wake)
+        self._feedback = Feedback(
+            self._audience, self._video, self._sound, self.rtx_ssrc, counts, now, ask=self._ask, wake=self._wake
+        )
+        self._names: dict[str, str] = {}  # of the codecs that were sent last
+        self._queues: dict[bool, deque[Entry]] = {True: deque(), False: deque()}  # pictures and sound
+        self._paced: dict[int, tuple[float, int]] = {}  # by layer: since when how many packets
+        self._pace_timer: asyncio.TimerHandle | None = None
+        self._controls: deque[Outgoing] = deque()
         self._steps: Iterator[None] | None = None
-        self._reports: dict[int, float] = {}  # when each sender report left, by how viewers quote it
+        self._demanded: frozenset[int] = frozenset()
+        self._expected = (0, float("-inf"))  # a layer that somebody who has asked will watch, and until when
+        self._asked: dict[int, float] = {}
+        self._round: list[Subscriber] = []  # whose selectors are asked next
+        self._polled_at = now()
+        self._octets = 0
+        self._measured = (0, now(), 0)  # octets at a time, and bits per second until then
 
     # --- the source ---------------------------------------------------------------------------------------------
 
     @property
-    def codecs(self) -> dict[str, Codec]:
-        """What is sent now, by kind; empty while nobody publishes."""
-        return {kind: stream.codec for kind, stream in self._streams.items() if stream.codec is not None}
+    def feed(self) -> Feed | None:
+        """What is sent now; None while nobody publishes."""
+        return None if self._source is None else self._source.feed
 
     def ssrc(self, kind: str) -> int:
         """The SSRC that all viewers see."""
-        return self._streams[kind].ssrc
+        return (self._video if kind == "video" else self._sound).ssrc
 
-    def begin(self, codecs: dict[str, Codec], request_keyframe: Callable[[], None]) -> list[Subscriber]:
+    def begin(self, source: Source) -> list[Subscriber]:
         """A publisher took the stage; returns the viewers who cannot play its codecs (the caller closes them)."""
-        # Nothing of the last publisher may be sent again under this one's payload types: the same sequence number
-        # with another header would use SRTP's key stream twice.
-        self._cache.clear()
-        if {kind: codec.name for kind, codec in codecs.items()} != self._sent_names:
-            self._queue.clear()
-        self._sent_names = {kind: codec.name for kind, codec in codecs.items()}
-        for kind, stream in self._streams.items():
-            stream.codec = codecs.get(kind)
-            stream.splice.begin()
-            stream.report = None
-        self.request_keyframe = request_keyframe
-        self._awaiting_keyframe = True
-        for walker in self._walkers:
-            walker.cursor = None
-        return [subscriber for subscriber in self.subscribers if not self._regroup(subscriber)]
+        feed = source.feed
+        names = {kind: codec.name for kind, codec in feed.codecs.items()}
+        if names != self._names:
+            for queue in self._queues.values():
+                queue.clear()
+        self._names = names
+        self._source = source
+        self._asked.clear()
+        for outgoing in (self._video, self._sound):
+            outgoing.begin(feed.codecs.get(outgoing.kind))
+        stranded = self._audience.begin(len(feed.rids), self._now())
+        self._demanded = frozenset()
+        self._moved()
+        return stranded
 
     def end(self) -> None:
         """The publisher is gone; the viewers wait."""
-        self.request_keyframe = None
-        self._cache.forget_gop()
-        for stream in self._streams.values():
-            stream.codec = None
+        self._source = None
+        for outgoing in (self._video, self._sound):
+            outgoing.end()
 
-    def new_ssrc(self, kind: str) -> None:
-        """The publisher started this stream anew, with its own numbering."""
-        self._streams[kind].splice.begin()
-        if kind == "video":
-            self._awaiting_keyframe = True
-            self._cache.forget_gop()
-
-    def push(self, kind: str, sequence: int, header: Header, packet: bytes, opens_keyframe: bool) -> None:
-        """Send a publisher's packet to everybody; `sequence` is its extended number."""
-        video = kind == "video"
-        if video and self._awaiting_keyframe:
-            # Whatever refers to pictures that nobody has would only be drawn wrong.
-            if not opens_keyframe:
+    def push(self, arrival: Arrival) -> None:
+        """Send a publisher's packet to everybody who gets its layer."""
+        line = self._lines.get(arrival.layer)
+        if line is None:
+            self.counts["unknown_layer"] += 1
+            return
+        if line.awaiting_keyframe:
+            if not arrival.opens_keyframe:
                 self.counts["before_keyframe"] += 1
                 return
-            self._awaiting_keyframe = False
-        if video and self._overloaded:
-            self._overloaded = not header.marker
+            line.awaiting_keyframe = False
+        video = arrival.layer != AUDIO
+        if line.overloaded or len(self._queues[True]) + len(self._queues[False]) >= RELAY_QUEUE_PACKETS_MAX:
+            # Of a picture that is broken anyway the rest is dropped too.
+            line.overloaded = video and arrival.packet[1] < 0x80
             self.counts["overload_dropped"] += 1
             return
-        if len(self._queue) >= RELAY_QUEUE_PACKETS_MAX:
-            self._overloaded = video and not header.marker
-            self.counts["overload_dropped"] += 1
-            return
-        stream = self._streams[kind]
-        mapped = stream.splice.map(sequence, header.timestamp, self._now())
-        if mapped is None:
-            return
-        rewritten = rewrite(packet, header, sequence=mapped[0], timestamp=mapped[1], ssrc=stream.ssrc)
-        stream.packets += 1
-        stream.octets += header.end - header.payload
-        self._queue.append(Entry(video, *mapped, rewritten, opens_keyframe))
-        self._pump.wake(self)
+        entry = (self._video if video else self._sound).take(arrival, self._now())
+        if entry is not None:
+            self._queues[video].append(entry)
+            self._wake()
 
-    def sender_report(self, kind: str, ntp: int, timestamp: int) -> None:
-        """Pass the host's sender report on, with the viewers' numbers."""
-        stream = self._streams[kind]
-        mapped = stream.splice.timestamp(timestamp)
-        if mapped is None:
-            return
-        stream.report = (ntp, mapped)
-        self._reports[rtcp.middle(ntp)] = self._now()
-        while len(self._reports) > SENDER_REPORTS_KEPT:
-            del self._reports[next(iter(self._reports))]
-        self._controls.append(self._report(stream, ntp, mapped))
-        self._pump.wake(self)
+    def restarted(self, layer: int) -> None:
+        """The publisher started this layer anew, with its own numbering."""
+        if layer in self._lines:
+            (self._sound if layer == AUDIO else self._video).restarted(layer)
 
-    def _report(self, stream: _Outgoing, ntp: int, timestamp: int) -> bytes:
-        totals = rtcp.SenderReport(stream.ssrc, ntp, timestamp, stream.packets, stream.octets)
-        return rtcp.build((totals, rtcp.Description(stream.ssrc, self.show)))
+    def sender_report(self, layer: int, ntp: int, timestamp: int) -> None:
+        """Pass the host's sender report on, with the viewers' numbers; of all layers one speaks for the video."""
+        outgoing = self._sound if layer == AUDIO else self._video
+        if layer in self._lines and outgoing.sender_report(layer, ntp, timestamp, self._now()):
+            self._feedback.report_sent(ntp)
+            self._controls.append(outgoing)
+            self._wake()
+
+    def described(self, layers: tuple[LayerState, ...]) -> None:
+        """How the layers arrive now; the viewers' selectors see it when they are asked next."""
+        if self._source is not None:
+            self._audience.states = layers
+
+    def _ask(self, layer: int) -> None:
+        """Have a keyframe of `layer`; many wishes at once are one."""
+        now = self._now()
+        if self._source is not None and now - self._asked.get(layer, float("-inf")) >= MEDIA_TICK_S:
+            self._asked[layer] = now
+            self._source.want_keyframe(layer)
 
     # --- the viewers --------------------------------------------------------------------------------------------
 
     @property
     def subscribers(self) -> list[Subscriber]:
-        return [subscriber for group in self._groups.values() for subscriber in (*group.live, *group.joining)]
+        return list(self._audience.members)
 
     def prepare_join(self) -> None:
         """A viewer is about to join: have a fresh keyframe by the time its handshake is done."""
-        if self.request_keyframe is not None and self._cache.gop_age(self._now()) > GOP_FRESH_S:
-            self.request_keyframe()
+        now, states = self._now(), self._audience.states
+        layer = Selector().choose(states, None, now)
+        if self._source is None or layer is None or "video" not in self._source.feed.codecs:
+            return
+        self._expected = (layer, now + GOP_FRESH_S)
+        self._demand()
+        if self._lines[layer].cache.gop_age(now) > GOP_FRESH_S:
+            self._ask(layer)
 
     def join(self, subscriber: Subscriber) -> bool:
         """Start sending; False when the viewer cannot play what is sent now."""
-        if not self._regroup(subscriber):
+        now = self._now()
+        subscriber.joined_at = now
+        if not self._audience.join(subscriber, now):
             return False
-        subscriber.joined_at = self._now()
-        for stream in self._streams.values():
-            if stream.report is not None:
+        for outgoing, payload_type in zip((self._video, self._sound), subscriber.payload_types, strict=True):
+            if outgoing.report is not None and payload_type is not None:
                 # At once, not with the host's next report: sound and picture are in step from the first second.
-                subscriber.peer.send_rtcp(self._report(stream, *stream.report))
-        assert subscriber.group is not None
-        if self._streams["video"].codec is None or subscriber.group.payload_types[True] is None:
-            self._go_live(subscriber)
-            return True
-        self._walkers.append(subscriber)
-        if self._cache.gop_age(self._now()) <= GOP_FRESH_S:
-            self._begin_walk(subscriber)
-        else:
-            self.prepare_join()
-            asyncio.get_running_loop().call_later(JOIN_PATIENCE_S, self._begin_walk, subscriber)
+                subscriber.peer.send_rtcp(self._report(outgoing, *outgoing.report, 0))
+        self._moved()
         return True
-
-    def close(self) -> None:
-        """Stop for good."""
-        if self._walk_timer is not None:
-            self._walk_timer.cancel()
-            self._walk_timer = None
 
     def leave(self, subscriber: Subscriber) -> None:
         """Stop sending; leaving twice does no harm. A batch that is being sent may still reach the viewer."""
-        if subscriber in self._walkers:
-            self._walkers.remove(subscriber)
-        group, subscriber.group = subscriber.group, None
-        if group is None:
-            return
-        group.live = [other for other in group.live if other is not subscriber]
-        group.joining = [other for other in group.joining if other is not subscriber]
-        if not group.live and not group.joining:
-            self._groups = {key: kept for key, kept in self._groups.items() if kept is not group}
-
-    def _regroup(self, subscriber: Subscriber) -> bool:
-        """Put the viewer into the group of its payload types; False when it cannot play a stream that it asked for."""
-        live = subscriber.group is not None and subscriber not in self._walkers
-        numbers: dict[str, int | None] = {}
-        for kind, stream in self._streams.items():
-            codecs = subscriber.codecs.get(kind)
-            numbers[kind] = payload_type_for(codecs, stream.codec) if codecs and stream.codec else None
-            if codecs and stream.codec and numbers[kind] is None:
-                return False
-        walking = subscriber in self._walkers
-        self.leave(subscriber)
-        key = (numbers["video"], numbers["audio"])
-        group = self._groups.setdefault(key, Group(*key))
-        if walking:
-            self._walkers.append(subscriber)
-        if live:
-            group.live = [*group.live, subscriber]
-        else:
-            group.joining = [*group.joining, subscriber]
-        subscriber.group = group
-        return True
-
-    def _go_live(self, subscriber: Subscriber) -> None:
-        group = subscriber.group
-        assert group is not None
-        if subscriber in self._walkers:
-            self._walkers.remove(subscriber)
-        group.joining = [other for other in group.joining if other is not subscriber]
-        group.live = [*group.live, subscriber]
-        if subscriber.first is None:
-            subscriber.first = self._cache.head
+        if subscriber in self._audience.members:
+            self._feedback.totals["dropped"] += subscriber.dropped
+            self._feedback.totals["freezes"] += subscriber.freezes
+        self._audience.leave(subscriber)
+        self._sender.forget(subscriber)
+        self._demand()
 
     def feedback(self, subscriber: Subscriber, packets: Iterable[rtcp.Packet]) -> None:
         """Act on a viewer's RTCP."""
-        for packet in packets:
-            match packet:
-                case rtcp.Nack(media=ssrc, sequences=sequences) if ssrc == self.ssrc("video"):
-                    self._retransmit(subscriber, sequences)
-                case rtcp.Pli() | rtcp.Fir():
-                    self.counts["viewer_pli"] += 1
-                    if self.request_keyframe is not None:
-                        self.request_keyframe()
-                case rtcp.ReceiverReport(blocks=blocks) | rtcp.SenderReport(blocks=blocks):
-                    self._viewer_report(subscriber, blocks)
-                case _:
-                    pass
+        self._feedback.received(subscriber, packets)
 
-    def _viewer_report(self, subscriber: Subscriber, blocks: Iterable[rtcp.ReportBlock]) -> None:
-        for block in blocks:
-            if block.ssrc == self.ssrc("video"):
-                subscriber.loss = block.fraction_lost / 256
-            sent_at = self._reports.get(block.last_report)
-            # A viewer's first report came with its joining, not when everybody else's was sent.
-            if sent_at is not None and sent_at >= subscriber.joined_at:
-                subscriber.rtt_s = max(0.0, self._now() - sent_at - block.delay / 65536)
+    def cap(self, subscriber: Subscriber, max_height: int | None, *, video: bool) -> None:
+        """What the viewer wants at most, in lines of the picture; None: the best. `video` False: sound only."""
+        subscriber.max_height = max_height
+        subscriber.selector.video = video
+        if subscriber in self._audience.members:
+            self._audience.choose(subscriber, self._now(), at_once=False)
+            self._moved()
 
-    def _retransmit(self, subscriber: Subscriber, numbers: Sequence[int]) -> None:
-        group = subscriber.group
-        if group is None or (payload_type := group.payload_types[True]) is None:
-            return
-        granted = subscriber.may_retransmit(len(numbers), self._now())
-        self.counts["nack_refused"] += len(numbers) - granted
-        for number in numbers[:granted]:
-            found = self._cache.find(number)
-            if found is None or subscriber.first is None or found[0] < subscriber.first:
-                self.counts["nack_missed"] += 1
-            elif subscriber.peer.send_rtp(with_payload_type(found[1], payload_type)):
-                self.counts["retransmitted"] += 1
+    def poll(self, now: float) -> None:
+        """Look after the viewers; to be called every MEDIA_TICK_S while there are any."""
+        elapsed, self._polled_at = now - self._polled_at, now
+        self._sender.offer_again()
+        self._audience.lose_patience(now)
+        for layer in self._audience.awaited:
+            if now - self._asked.get(layer, float("-inf")) >= PLI_INTERVAL_S:
+                self._ask(layer)
+        # Each is asked once in SELECT_INTERVAL_S, but never all in one turn of the loop.
+        share = min(1.0, elapsed / SELECT_INTERVAL_S)
+        for _ in range(int(len(self._audience.members) * share) + 1):
+            if not self._round:
+                self._round = list(self._audience.members)
+                if not self._round:
+                    break
+            subscriber = self._round.pop()
+            if subscriber in self._audience.members:
+                self._audience.choose(subscriber, now)
+        self._moved()
+
+    def _moved(self) -> None:
+        """Viewers may have changed places."""
+        self._walks.begin()
+        self._demand()
+
+    def _demand(self) -> None:
+        layer, until = self._expected
+        demanded = self._audience.watched | (frozenset((layer,)) if self._now() < until else frozenset())
+        if self._source is not None and demanded != self._demanded:
+            self._demanded = demanded
+            self._source.demand(demanded)
+
+    def statistics(self) -> dict[str, Any]:
+        """The figures of the viewers, as in `stream.service.Media.statistics`; rates are since the last call."""
+        now, viewers = self._now(), self._audience.members
+        before, since, bits_per_s = self._measured
+        if now > since:
+            bits_per_s = round((self._octets - before) * 8 / (now - since))
+            self._measured = (self._octets, now, bits_per_s)
+        rids = self._source.feed.rids if self._source is not None else ()
+        return audience_figures(viewers, rids, self._feedback.totals, bits_per_s, now)
+
+    def close(self) -> None:
+        """Stop for good."""
+        self._walks.close()
+        if self._pace_timer is not None:
+            self._pace_timer.cancel()
+            self._pace_timer = None
 
     # --- the work, in steps -------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._pump.wake(self)
 
     def run(self, expired: Callable[[], bool]) -> bool:
         """Work until time has `expired` or nothing is left; returns whether something is left."""
@@ -296,79 +279,91 @@ class Relay:
         return False
 
     def _work(self) -> Iterator[None]:
-        while self._queue or self._controls or self._walk_due:
+        while True:
+            batch = self._take_batch()
+            if not (batch or self._controls or self._walks.due or self._feedback.waiting):
+                return
+            if batch:
+                yield from self._send(batch)
             if self._controls:
-                yield from self._send_control(self._controls.popleft())
-            if self._walk_due:
-                self._walk_due = False
-                yield from self._walk()
-            if self._queue:
-                yield from self._send_batch()
-
-    def _send_control(self, compound: bytes) -> Iterator[None]:
-        for index, subscriber in enumerate(self.subscribers):
-            subscriber.peer.send_rtcp(compound)
-            if index % RELAY_STEP_PACKETS == 0:
+                yield from self._send_reports(self._controls.popleft())
+            if self._walks.due:
+                yield from self._walks.steps()
+            if self._feedback.waiting:
+                self._feedback.answer()
                 yield
 
-    def _send_batch(self) -> Iterator[None]:
-        size = min(len(self._queue), RELAY_BATCH_PACKETS_MAX)
-        batch = [self._queue.popleft() for _ in range(size)]
+    def _take_batch(self) -> list[Entry]:
+        """What goes out next. Its packets enter the caches now: "newest" is what the live viewers are sent."""
         now = self._now()
-        for entry in batch:
-            if entry.video and self._cache.put(
-                entry.sequence, entry.timestamp, entry.packet, opens_keyframe=entry.opens_keyframe, now=now
-            ):
-                self._keyframe(entry.sequence)
-        for group in tuple(self._groups.values()):
-            live, joining, video = group.live, group.joining, group.payload_types[True]
-            if live and (packets := group.translate(batch)):
-                yield from self._sender.to_all(live, packets, video)
-            if joining and (packets := group.translate(batch, video=False)):
-                yield from self._sender.to_all(joining, packets, video)
+        batch: list[Entry] = []
+        sound, pictures = self._queues[False], self._queues[True]
+        while sound and len(batch) < RELAY_BATCH_PACKETS_MAX:
+            self._put(sound.popleft(), batch, now)
+        hurried = len(pictures) > PACE_QUEUE_PACKETS_MAX
+        room = RELAY_BATCH_PACKETS_MAX
+        while pictures and room:
+            entry = pictures[0]
+            line = self._lines[entry.layer]
+            opens = line.cache.opens_gop(entry)
+            if opens and room < RELAY_BATCH_PACKETS_MAX:
+                break
+            if not hurried and not self._may_go(entry.layer, now):
+                break
+            room -= 1
+            if self._put(pictures.popleft(), batch, now):
+                self.counts["keyframes"] += 1
+        if pictures and not batch and self._pace_timer is None:
+            self._pace_timer = asyncio.get_running_loop().call_later(PACE_INTERVAL_S, self._go_on)
+        return batch
 
-    # --- joining viewers ----------------------------------------------------------------------------------------
+    def _put(self, entry: Entry, batch: list[Entry], now: float) -> bool:
+        """Keep an entry and let it go out, unless its number is taken; returns whether it begins a keyframe."""
+        line = self._lines[entry.layer]
+        if line.cache.taken(entry.mark.sequence):
+            self.counts["number_taken"] += 1
+            return False
+        batch.append(entry)
+        if not line.put(entry, now):
+            return False
+        self._asked.pop(entry.layer, None)
+        self._audience.keyframe(entry.layer, entry.mark, now)
+        self._moved()
+        return True
 
-    def _keyframe(self, start: int) -> None:
-        """A keyframe began: those who wait begin with it.
+    def _may_go(self, layer: int, now: float) -> bool:
+        since, count = self._paced.get(layer, (now, 0))
+        if now - since >= PACE_INTERVAL_S:
+            since, count = now, 0
+        self._paced[layer] = (since, count + 1)
+        return count < PACE_PACKETS
 
-        Those who walk through older pictures go on: a jump would look like loss to them, and be asked for again.
-        """
-        self.counts["keyframes"] += 1
-        for walker in self._walkers:
-            if walker.cursor is None:
-                walker.cursor = start
-                walker.first = start if walker.first is None else walker.first
-                self._walk_due = True
+    def _go_on(self) -> None:
+        self._pace_timer = None
+        self._wake()
 
-    def _begin_walk(self, walker: Subscriber) -> None:
-        """Begin with the keyframe that there is, if there is one and the viewer still waits."""
-        start = self._cache.gop(self._now())
-        if start is not None and walker in self._walkers and walker.cursor is None:
-            walker.cursor = start
-            walker.first = start if walker.first is None else walker.first
-            self._walk_now()
+    def _send(self, batch: list[Entry]) -> Iterator[None]:
+        # Who moves while the batch is being sent still gets all of it, once, and as it was when it began.
+        for group, members in [(group, group.members) for group in self._audience.groups.values()]:
+            if packets := group.translate(batch):
+                self._octets += len(members) * (sum(map(len, packets)) - HEADER_BYTES * len(packets))
+                yield from self._sender.to_all(members, packets, group.video)
 
-    def _walk_now(self) -> None:
-        self._walk_timer = None
-        self._walk_due = True
-        self._pump.wake(self)
-
-    def _walk(self) -> Iterator[None]:
-        """Send each joining viewer its next burst; those who reach the head are live."""
-        for walker in tuple(self._walkers):
-            group = walker.group
-            if walker.cursor is None or group is None:
+    def _send_reports(self, outgoing: Outgoing) -> Iterator[None]:
+        if outgoing.report is None:
+            return  # the publisher has changed
+        video = outgoing is self._video
+        for group, members in [(group, group.members) for group in self._audience.groups.values()]:
+            if (group.video if video else group.audio) is None:
                 continue
-            payload_type = group.payload_types[True]
-            assert payload_type is not None, "viewers without video do not walk"
-            end = min(walker.cursor + JOIN_BURST_PACKETS, self._cache.head)
-            found = [packet for sequence in range(walker.cursor, end) if (packet := self._cache.get(sequence))]
-            self._sender.to_one(walker, [with_payload_type(packet, payload_type) for packet in found], payload_type)
-            self.counts["sent"] += len(found)
-            walker.cursor = end
-            if end == self._cache.head:
-                self._go_live(walker)
-            yield
-        if self._walk_timer is None and any(walker.cursor is not None for walker in self._walkers):
-            self._walk_timer = asyncio.get_running_loop().call_later(JOIN_INTERVAL_S, self._walk_now)
+            compound = self._report(outgoing, *outgoing.report, group.translation.timestamp if video else 0)
+            for index, subscriber in enumerate(members):
+                subscriber.peer.send_rtcp(compound)
+                if index % RELAY_STEP_PACKETS == 0:
+                    yield
+
+    def _report(self, outgoing: Outgoing, ntp: int, timestamp: int, shift: int) -> bytes:
+        lines = outgoing.lines.values()
+        packets, octets = sum(line.packets for line in lines), sum(line.octets for line in lines)
+        totals = rtcp.SenderReport(outgoing.ssrc, ntp, (timestamp + shift) & 0xFFFFFFFF, packets, octets)
+        return rtcp.build((totals, rtcp.Description(outgoing.ssrc, self.show)))

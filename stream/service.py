@@ -9,7 +9,6 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -102,6 +101,8 @@ class Media:
         self._pump = Pump()
         self.stages: dict[str, Stage] = {}
         self.sessions: dict[str, Connection] = {}
+        self.figures: dict[str, dict[str, Any]] = {}
+        """The newest `statistics` of each show on air."""
         self._announcements: dict[str, None] = {}
         self._announced: set[str] = set()
         self._announce = asyncio.Event()
@@ -110,7 +111,7 @@ class Media:
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         if registry is not None:
-            MediaCollector(self.counts, self.ended, self._figures).register(registry)
+            MediaCollector(self.counts, self.ended, self._figures, lambda: self.figures).register(registry)
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -233,6 +234,7 @@ class Media:
         if not stage.connections:
             stage.relay.close()
             self.stages.pop(session.show, None)
+            self.figures.pop(session.show, None)
         task = asyncio.get_running_loop().create_task(connection.peer.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -307,20 +309,21 @@ class Media:
     async def _tick(self) -> None:
         swept = self.now()
         while True:
-            publications = [stage.publication for stage in self.stages.values() if stage.publication is not None]
-            await asyncio.sleep(MEDIA_TICK_S if publications else PEER_SWEEP_INTERVAL_S)
+            await asyncio.sleep(MEDIA_TICK_S if self.stages else PEER_SWEEP_INTERVAL_S)
             now = self.now()
-            try:
-                for publication in publications:
-                    if publication.session.state is State.connected:
-                        publication.ingest.poll(now)
-                if now - swept >= PEER_SWEEP_INTERVAL_S:
-                    swept = now
-                    self.sweep(now)
-            except Exception:
-                # Our own bug in one show must not leave every other without feedback and its dead peers alive.
-                logger.exception("the media part's tick failed")
-                self.counts["crashed"] += 1
+            for stage in tuple(self.stages.values()):
+                self._guarded(stage.poll, now)
+            if now - swept >= PEER_SWEEP_INTERVAL_S:
+                swept = now
+                self._guarded(self.sweep, now)
+
+    def _guarded(self, work: Callable[[float], None], now: float) -> None:
+        """Our own bug in one show must not leave every other without feedback and its dead peers alive."""
+        try:
+            work(now)
+        except Exception:
+            logger.exception("the media part's tick failed")
+            self.counts["crashed"] += 1
 
     def sweep(self, now: float) -> None:
         """End the sessions whose peers are dead; `now` is monotonic seconds."""
@@ -333,19 +336,38 @@ class Media:
         while True:
             await asyncio.sleep(MEDIA_REPORT_INTERVAL_S)
             for stage in tuple(self.stages.values()):
-                if stage.publication is not None:
+                if stage.publication is None:
+                    self.figures.pop(stage.show, None)
+                else:
+                    figures = self.figures[stage.show] = self.statistics(stage)
                     try:
-                        await self._on_statistics(stage.show, self.statistics(stage))
+                        await self._on_statistics(stage.show, figures)
                     except Exception:
                         logger.warning("could not tell the figures of %s", stage.show, exc_info=True)
 
     def statistics(self, stage: Stage) -> dict[str, Any]:
-        """The figures of a show for its studio."""
-        subscribers = stage.relay.subscribers
-        trips = [subscriber.rtt_s for subscriber in subscribers if subscriber.rtt_s is not None]
+        """The figures of a show for its studio, since the last call where they are rates.
+
+        What comes from the host is described at `Ingest.statistics` (`bitrate_bps`, `fps`, `loss`, `codec`, `layers`
+        and more; absent while nobody publishes here). `subscribers` is the number of viewers, `rtt_ms` the median of
+        their round trips (None: not known yet), and `audience` tells more of them:
+
+            layers         {rid: viewers who are sent it}; "" is the RID of a single layer
+            audio_only     viewers who are sent sound only, by their wish, their path or their player
+            waiting        viewers who want video and wait for its first keyframe
+            bitrate_bps    what all of them are sent, without headers and retransmissions
+            loss loss_p95  mean and 95th percentile of what they report (0 to 1; before retransmission); None: no report
+            rtt_ms rtt_p95_ms jitter_ms     median, 95th percentile; median; None: not known yet
+            nacks plis     their requests for packets and for keyframes since the relay began
+            retransmitted dropped           packets sent again, and not sent because their path took no more
+            frozen         viewers without a picture for more than FREEZE_S now, as far as can be told from here: they
+                           wait for a keyframe, or asked for one (their decoder has stopped) and got none since
+            freezes        how often that has happened
+        """
         figures = stage.publication.ingest.statistics() if stage.publication is not None else {}
-        rtt_ms = round(median(trips) * 1000, 1) if trips else None
-        return figures | {"rtt_ms": rtt_ms, "subscribers": len(subscribers)}
+        audience = stage.relay.statistics()
+        number = len(stage.relay.subscribers)
+        return figures | {"rtt_ms": audience["rtt_ms"], "subscribers": number, "audience": audience}
 
     def _figures(self) -> Counter[tuple[str, str]]:
         return Counter((connection.role.value, connection.session.state.value) for connection in self.sessions.values())

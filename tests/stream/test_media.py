@@ -13,6 +13,7 @@ from live.core.limits import GOP_FRESH_S, HANDSHAKE_TIMEOUT_S, PEER_DEAD_S, PLI_
 from loadtests.benches.client import Client
 from loadtests.benches.stage import Source
 from stream import rtcp
+from stream.feed import Arrival
 from stream.rtp import PacketError, parse
 from tests.stream.conftest import House, until
 
@@ -211,7 +212,7 @@ async def test_a_gap_is_asked_for_upstream_and_filled(house: House, client: Make
 async def test_a_hole_too_big_to_fill_asks_for_a_keyframe(house: House, publisher: Watcher) -> None:
     source = Source()
     publisher.send(*source.frame())
-    source._sequences[0] += 400
+    source.layers[0].sequence += 400
     publisher.send(*source.frame())
     await until(lambda: publisher.got(rtcp.Pli))
 
@@ -257,7 +258,7 @@ async def test_figures_are_told_every_second_even_when_telling_fails(house: Hous
     for _ in range(3):
         publisher.send(*source.frame())
     await until(lambda: len(house.figures) >= 2)
-    assert house.figures[0].keys() == {"bitrate_bps", "fps", "loss", "codec", "rtt_ms", "subscribers"}
+    assert house.figures[0].keys() >= {"bitrate_bps", "fps", "loss", "codec", "rtt_ms", "subscribers", "audience"}
     assert house.figures[0]["codec"] == "h264"
     assert house.figures[0]["fps"] > 0
 
@@ -410,7 +411,7 @@ async def test_an_overloaded_relay_drops_video_to_the_end_of_the_frame(
     before = house.media.counts["overload_dropped"]
     packets = [packet for packet in source.frame() if packet[1] & 0x7F == VIDEO]
     for index, packet in enumerate(packets):
-        relay.push("video", 90_000 + index, parse(packet), packet, False)
+        relay.push(Arrival(0, 90_000 + index, parse(packet).timestamp, packet, False))
     assert house.media.counts["overload_dropped"] == before + 3
 
 

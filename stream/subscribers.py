@@ -1,0 +1,142 @@
+"""One viewer of a show as the relay sees it, and the groups of those who get the same bytes.
+
+    SILENT ──a──▶ WAITING ──b──▶ LIVE ◀──┐
+       ▲             │ c          │ e    │ d
+       └──f──────────┼────────────┤      │
+                     └─▶ WALKING ─┴──────┘
+
+a  a layer was chosen for it                          d  its walk through the cache has reached the newest packet
+b  a keyframe of the layer began                      e  a better layer was chosen: it waits while the old one goes on
+c  the cache has a keyframe that will do              f  audio only was chosen, or a lower layer: no more of the old one
+
+`target` is the layer it waits for (None in WALKING, SILENT and LIVE without e), `cursor` the next packet of its walk,
+`numbering.current.layer` what it is sent.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from live.core.limits import FREEZE_S
+from stream.cache import Entry
+from stream.codecs import Codec
+from stream.feed import AUDIO
+from stream.layers import Mark, Numbering, Translation
+from stream.lines import translated
+from stream.peers import Peer
+from stream.retransmission import Allowance
+from stream.rtp import with_payload_type
+from stream.selection import Selector
+
+
+class Subscriber:
+    """One viewer. Times are monotonic seconds."""
+
+    def __init__(self, peer: Peer, codecs: dict[str, tuple[Codec, ...]], now: float = 0.0) -> None:
+        """`codecs` is what the viewer can play, by kind; a kind that it did not ask for is absent."""
+        self.peer = peer
+        self.group: Group | None = None  # None: it has left, or cannot play what is sent
+        self.protect = peer.protect
+        self.codecs = codecs
+        self.payload_types: tuple[int | None, int | None] = (None, None)  # of video and audio, as it calls them now
+        self.rtx: int | None = None  # the payload type of its video's retransmissions; None: in the stream itself
+        self.rtx_sequence = 0
+        self.joined_at = now
+        self.first_sound = 0  # no sound before this may be sent again: SRTP's counter began here
+        # Its video
+        self.numbering = Numbering()
+        self.first_video = 0  # its present run of numbers begins with this of the relay
+        self.selector = Selector()
+        self.max_height: int | None = None  # lines of the largest picture that it wants; None: as large as there is
+        self.target: int | None = None
+        self.patience_at = 0.0  # when an old keyframe is better than none
+        self.cursor: int | None = None
+        self.walked: Mark | None = None  # the last packet of its walk
+        self.shown: int | None = None  # the timestamp, as it saw it, of what it was sent last before its video stopped
+        self.dark_since: float | None = None  # wants a picture and gets none, or cannot decode what it gets
+        # What the kernel did not take
+        self.troubled = False  # it needs a look at each packet: it skips video, or there is sound to send
+        self.skipping = False  # video up to the end of the frame
+        self.late: deque[tuple[float, bytes]] = deque()  # sound, and until when it is worth sending
+        # Its path
+        self.allowance = Allowance()
+        self.loss: float | None = None
+        self.rtt_s: float | None = None
+        self.jitter_s: float | None = None
+        self.dropped = 0
+        self.freezes = 0
+
+    @property
+    def layer(self) -> int | None:
+        """The layer that it is sent; None: no video."""
+        return self.numbering.current.layer
+
+    @property
+    def wanted(self) -> int | None:
+        """The layer that it waits for or, if none, that it is sent; None: no video."""
+        return self.layer if self.target is None else self.target
+
+    def dark(self, now: float) -> None:
+        """It has no picture from now on, if it had one."""
+        if self.dark_since is None:
+            self.dark_since = now
+
+    def lit(self, now: float) -> None:
+        """A keyframe is on its way to it."""
+        if self.dark_since is not None:
+            self.freezes += now - self.dark_since > FREEZE_S
+            self.dark_since = None
+
+    def frozen(self, now: float) -> bool:
+        """Whether it has been without a picture for longer than FREEZE_S."""
+        return self.dark_since is not None and now - self.dark_since > FREEZE_S
+
+
+class Group:
+    """Viewers who get the same bytes: they call the codecs alike, and their video's numbers differ by the same offsets.
+
+    A payload type that is None is of a kind that they do not get.
+    """
+
+    def __init__(self, translation: Translation, video: int | None, audio: int | None) -> None:
+        self.key = (translation, video, audio)
+        self.translation = translation
+        self.video = video
+        self.audio = audio
+        self._first = translation.first
+        self._members: dict[Subscriber, None] = {}
+        self._listed: tuple[Subscriber, ...] | None = ()
+
+    def add(self, subscriber: Subscriber, first: int) -> None:
+        """Take in a viewer whose video begins with the relay's number `first`.
+
+        What is older is sent to nobody here, or SRTP's counter would begin for some with a number it must not know
+        (RFC 3711, section 3.3.1). Who has lost such a late packet asks for it.
+        """
+        self._members[subscriber] = None
+        self._first = max(self._first, first)
+        self._listed = None
+
+    def discard(self, subscriber: Subscriber) -> None:
+        """Take out a viewer, if it is here."""
+        self._members.pop(subscriber, None)
+        self._listed = None
+
+    @property
+    def members(self) -> tuple[Subscriber, ...]:
+        """All viewers as they are now; a running batch keeps its own."""
+        if self._listed is None:
+            self._listed = tuple(self._members)
+        return self._listed
+
+    def translate(self, entries: Iterable[Entry]) -> list[bytes]:
+        """The packets of `entries` that are for this group, as it gets them."""
+        packets = []
+        translation, layer, video, audio = self.translation, self.translation.layer, self.video, self.audio
+        for entry in entries:
+            if entry.layer == AUDIO:
+                if audio is not None:
+                    same = entry.packet[1] & 0x7F == audio
+                    packets.append(entry.packet if same else with_payload_type(entry.packet, audio))
+            elif entry.layer == layer and video is not None and entry.mark.sequence >= self._first:
+                packets.append(translated(entry, translation, video))
+        return packets
