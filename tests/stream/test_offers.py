@@ -59,6 +59,7 @@ class TestSimulcast:
             "a=rid:f recv",
             "a=simulcast:recv q;h;f",
         ]
+        assert answer.count("a=rid") == 3
         assert SessionDescription.parse(answer).media[1].rtp.codecs[1].parameters == {"apt": 108}
 
     def test_obs(self) -> None:
