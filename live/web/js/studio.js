@@ -9,6 +9,7 @@ import "./parts/show-chat.js";
 import "./parts/run-of-show.js";
 import "./parts/studio-preview.js";
 import "./parts/studio-ingest.js";
+import "./parts/stream-figures.js";
 
 const SLOW_S = [0, 5, 10, 30, 60];
 const FLOOD_PER_S = 5;
@@ -61,7 +62,13 @@ function build() {
   moderation.enter(chat.list);
   document.querySelector("run-of-show").connect({ store, socket });
   document.querySelector("studio-ingest").connect({ show, token });
-  document.querySelector("studio-preview").connect({ store, socket, show, token, onHealth: alarms() });
+  const numbers = document.querySelector("stream-figures");
+  const warn = alarms();
+  numbers.connect();
+  document.querySelector("studio-preview").connect({ store, socket, show, token, onHealth: (health) => {
+    warn(health);
+    numbers.update(health.figures, store.state.show.publishing ? store.state.video : null);
+  } });
   top();
   chatTools(chat);
 }

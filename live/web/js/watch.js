@@ -115,7 +115,7 @@ function later(buying, watcher) {
   const load = () => (ready ??= moreTexts("later").then(() => Promise.all([
     import("./parts/cart-drawer.js").then(() => drawer.connect({ store, buying })),
     import("./parts/product-list.js").then(() => document.querySelector("product-list").connect({ store, buying })),
-    import("./parts/quality-menu.js").then(({ addQuality }) => addQuality(id("sound"), watcher)),
+    import("./parts/quality-menu.js").then(() => document.querySelector("quality-menu").connect({ stage: document.querySelector("show-video"), watcher })),
   ])));
   const open = () => load().then(() => drawer.open());
   setTimeout(load, navigator.connection?.saveData || localStorage.getItem("showcart.quality") ? 0 : LATER_MS);

@@ -6,28 +6,31 @@ customElements.define("studio-ingest", class extends HTMLElement {
   connect({ show, token }) {
     Object.assign(this, { show, token });
     this.key = h("div", { class: "stack" });
-    this.create = h("button", { class: "button outline", type: "button", text: t("obs.create"), "data-testid": "stream-key-create", onclick: () => this.#create() });
-    this.append(h("details", { class: "card obs", "data-testid": "obs" },
+    const button = (name, backup) => h("button", { class: "button outline", type: "button", text: t(`obs.${name}`), "data-testid": `stream-key-${name}`, onclick: () => this.#create(backup) });
+    this.buttons = [button("create", false), button("backup", true)];
+    this.append(h("details", { class: "card fold", "data-testid": "obs" },
       h("summary", { text: t("obs.title") }),
-      h("div", { class: "stack obs-body" },
+      h("div", { class: "stack fold-body" },
         h("p", { class: "small muted", text: t("obs.more") }),
         copyable("obs-url", t("obs.url"), `${location.origin}/whip/${show}`),
-        this.key, this.create)));
+        this.key, this.buttons[0],
+        h("p", { class: "small muted", text: t("obs.backup.more") }), this.buttons[1])));
   }
 
-  async #create() {
-    this.create.disabled = true;
+  /** A key of the first rank, or one for an encoder that stands by. */
+  async #create(backup) {
+    for (const button of this.buttons) button.disabled = true;
     try {
       const answer = await fetch(`/api/shows/${encodeURIComponent(this.show)}/stream-keys`, {
-        method: "POST", headers: { Authorization: `Bearer ${this.token()}`, "Content-Type": "application/json" }, body: JSON.stringify({ label: "OBS" }),
+        method: "POST", headers: { Authorization: `Bearer ${this.token()}`, "Content-Type": "application/json" }, body: JSON.stringify(backup ? { label: "OBS backup", backup } : { label: "OBS" }),
       });
       const body = await answer.json();
       if (!answer.ok) throw body;
-      this.key.replaceChildren(copyable("obs-key", t("obs.key"), body.key), h("p", { class: "notice" }, icon("warn"), h("span", { text: t("obs.once") })));
+      this.key.replaceChildren(copyable("obs-key", t(backup ? "obs.backupKey" : "obs.key"), body.key), h("p", { class: "notice" }, icon("warn"), h("span", { text: t("obs.once") })));
     } catch (problem) {
       toast(problemText(problem));
     } finally {
-      this.create.disabled = false;
+      for (const button of this.buttons) button.disabled = false;
     }
   }
 });
