@@ -16,11 +16,31 @@ from live.core.clock import SystemClock
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 from loadtests.benches.client import Client
-from stream.api import SDP, routes
+from stream.api import SDP, SDP_FRAGMENT, routes
 from stream.service import Media
 
 KEY, BACKUP_KEY = "key", "backup key"
 BEARER = {"authorization": f"Bearer {KEY}"}
+
+
+_CANDIDATES = (
+    "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n"
+    "m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:video\r\na=candidate:1 1 udp 1 {} 9 typ host\r\n"
+)
+
+
+def refused(answer: httpx.Response, kind: Kind) -> httpx.Response:
+    """`answer`, which must be the problem `kind`."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert (answer.status_code, body["name"], body["code"]) == (kind.status, kind.name, kind.number)
+    assert answer.headers["access-control-allow-origin"] == "*"
+    return answer
+
+
+def fragment(client: Client, ufrag: str | None = None, candidate: str = "192.0.2.1") -> str:
+    """A trickled candidate of `client`."""
+    return _CANDIDATES.format(ufrag or client.credentials[0], client.credentials[1], candidate)
 
 
 class ShiftedClock(SystemClock):
@@ -35,7 +55,8 @@ class ShiftedClock(SystemClock):
 class House:
     """The running media part and what it told the rest of the product."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", **more: Any) -> None:
+        """`more` are settings."""
         self.clock = ShiftedClock()
         self.registry = CollectorRegistry()
         self.told: list[tuple[str, bool]] = []
@@ -43,7 +64,7 @@ class House:
         self.over: set[str] = set()  # shows that have ended
         self.failures = 0  # how often telling fails before it works
         self.media = Media(
-            Settings(host=host, port=0, secret="only for this test"),
+            Settings(host=host, port=0, secret="only for this test", **more),
             self.clock,
             authorise_publisher=self._authorise,
             show_exists=self._exists,
@@ -92,6 +113,12 @@ class House:
         return answer.headers["location"]
 
 
+async def patch(house: House, address: str, body: str, etag: str | None, kind: str = SDP_FRAGMENT) -> httpx.Response:
+    """PATCH a session; `etag` None: without If-Match."""
+    headers = {"content-type": kind} | BEARER | ({} if etag is None else {"if-match": etag})
+    return await house.http.patch(address, content=body, headers=headers)
+
+
 async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
     """Wait for something that another party does; there is no event to wait for."""
     async with asyncio.timeout(timeout_s):
@@ -101,7 +128,9 @@ async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> Non
 
 @pytest.fixture
 async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
-    made = House(getattr(request, "param", "127.0.0.1"))
+    """With another address, or other settings, as the fixture's parameter."""
+    asked = getattr(request, "param", {})
+    made = House(**asked if isinstance(asked, dict) else {"host": asked})
     await made.media.start()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
