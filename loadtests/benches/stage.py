@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
+from live.core.auth import Rank
 from live.core.clock import SystemClock
 from live.core.settings import Settings
 from loadtests.benches.client import PAYLOAD_TYPES, RID_ID, Client
@@ -29,13 +30,17 @@ VIDEO_BYTES, AUDIO_BYTES = 1100, 90
 async def _nothing(*_: Any) -> None: ...
 
 
+async def _primary(*_: Any) -> Rank:
+    return Rank.primary
+
+
 @asynccontextmanager
 async def stage() -> AsyncIterator[tuple[Media, int]]:
     """A started `Media` behind a real HTTP server; yields it and the HTTP port."""
     media = Media(
         Settings(port=0, secret="only for the bench"),
         SystemClock(),
-        authorise_publisher=_nothing,
+        authorise_publisher=_primary,
         show_exists=_nothing,
         show_open=_nothing,
         on_publisher=_nothing,

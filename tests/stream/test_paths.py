@@ -15,8 +15,9 @@ def at_home() -> Paths:
 
 def test_the_first_proved_address_is_sent_to_until_another_is_nominated() -> None:
     paths = Paths(OLD)
-    assert paths.address is None
+    before = paths.address
     paths.checked(HOME, "old", nominated=False)
+    assert before is None
     paths.checked(TRAIN, "old", nominated=False)
     assert paths.address == HOME
     paths.checked(TRAIN, "old", nominated=True)
