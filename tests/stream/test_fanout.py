@@ -8,9 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from stream.fanout import Entry, Group, Pump, Sender, Subscriber
+from live.core.limits import SOUND_GRACE_PACKETS_MAX, SOUND_GRACE_S
+from stream.cache import Entry
+from stream.fanout import Pump, Sender
+from stream.feed import AUDIO as SOUND
 from stream.ice import IcePort
+from stream.layers import NO_VIDEO, Mark, Translation
 from stream.peers import Peer
+from stream.subscribers import Group, Subscriber
 
 VIDEO, AUDIO = 102, 111
 
@@ -39,9 +44,13 @@ def viewer(number: int, protect: Callable[[bytes], bytes] = bytes) -> Subscriber
     return Subscriber(cast(Peer, peer), {})
 
 
+def sender(port: ScriptedPort, counts: Counter[str], now: Callable[[], float] = lambda: 0.0) -> Sender:
+    return Sender(cast(IcePort, port), counts, now)
+
+
 def send(port: ScriptedPort, subscribers: list[Subscriber], *packets: bytes) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for _ in Sender(cast(IcePort, port), counts).to_all(subscribers, list(packets), VIDEO):
+    for _ in sender(port, counts).to_all(subscribers, list(packets), VIDEO):
         pass
     return counts
 
@@ -55,10 +64,10 @@ def test_each_viewer_gets_the_whole_batch_in_order() -> None:
 
 
 def test_it_pauses_often() -> None:
-    sender = Sender(cast(IcePort, ScriptedPort()), Counter())
+    one = sender(ScriptedPort(), Counter())
     viewers = [viewer(number) for number in range(100)]
-    assert len(list(sender.to_all(viewers, [packet(VIDEO, 1)], VIDEO))) == 2
-    assert len(list(sender.to_all(viewers, [packet(VIDEO, 1)] * 16, VIDEO))) == 25
+    assert len(list(one.to_all(viewers, [packet(VIDEO, 1)], VIDEO))) == 2
+    assert len(list(one.to_all(viewers, [packet(VIDEO, 1)] * 16, VIDEO))) == 25
 
 
 def test_a_full_kernel_costs_a_viewer_the_rest_of_the_frame_but_not_its_sound() -> None:
@@ -89,11 +98,65 @@ def test_when_only_the_last_packet_of_a_frame_is_refused_the_next_frame_goes() -
     assert counts == {"sent": 1, "send_full": 1}
 
 
-def test_a_refused_sound_packet_does_not_stop_the_video() -> None:
-    one = viewer(1)
-    counts = send(ScriptedPort(BlockingIOError(), BlockingIOError()), [one], packet(AUDIO, 1), packet(AUDIO, 2))
-    assert not one.skipping
-    assert counts == {"sent": 0, "send_full": 2}
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_sound_that_the_kernel_did_not_take_is_offered_again() -> None:
+    one, counts = viewer(1), Counter[str]()
+    port = ScriptedPort(BlockingIOError(), BlockingIOError(), None, BlockingIOError())
+    relay = sender(port, counts)
+    assert list(relay.to_all([one], [packet(AUDIO, 1), packet(VIDEO, 2, marker=True)], VIDEO))
+    assert (one.troubled, one.skipping) == (True, False)
+    assert [datagram[3] for datagram, _ in port.sent] == [2], "the picture goes on"
+    relay.offer_again()
+    assert [datagram[3] for datagram, _ in port.sent] == [2]
+    relay.offer_again()
+    assert [datagram[3] for datagram, _ in port.sent] == [2, 1]
+    assert (one.troubled, one.skipping) == (False, False)
+    assert counts == {"sent": 2, "send_full": 1}
+    relay.offer_again()
+    assert len(port.sent) == 2
+
+
+def test_late_sound_goes_before_new_packets() -> None:
+    one, counts = viewer(1), Counter[str]()
+    port = ScriptedPort(BlockingIOError())
+    relay = sender(port, counts)
+    relay.to_one(one, [packet(AUDIO, 1)], VIDEO)
+    relay.to_one(one, [packet(AUDIO, 2)], VIDEO)
+    assert [datagram[3] for datagram, _ in port.sent] == [1, 2]
+    assert not one.troubled
+
+
+def test_the_grace_of_sound_is_short_and_small() -> None:
+    one, counts, clock = viewer(1), Counter[str](), Clock()
+    port = ScriptedPort(*[BlockingIOError()] * (SOUND_GRACE_PACKETS_MAX + 2), OSError("unreachable"))
+    relay = sender(port, counts, clock)
+    relay._refused(one, packet(AUDIO, 0), VIDEO, BlockingIOError())
+    clock.now = SOUND_GRACE_S / 2
+    for number in range(1, SOUND_GRACE_PACKETS_MAX + 1):
+        relay._refused(one, packet(AUDIO, number), VIDEO, BlockingIOError())
+    assert len(one.late) == SOUND_GRACE_PACKETS_MAX
+    assert counts["sound_dropped"] == one.dropped == 1
+    clock.now = SOUND_GRACE_S + 0.01
+    port.script = [OSError("unreachable")]
+    relay.offer_again()
+    # The first was too old, the second met another error.
+    assert [datagram[3] for datagram, _ in port.sent] == [2, 3]
+    assert (counts["sound_dropped"], counts["send_failed"], one.dropped) == (2, 1, 3)
+
+
+def test_who_has_left_is_offered_nothing() -> None:
+    one, port = viewer(1), ScriptedPort(BlockingIOError())
+    relay = sender(port, Counter())
+    relay.to_one(one, [packet(AUDIO, 1)], VIDEO)
+    relay.forget(one)
+    relay.offer_again()
+    assert not port.sent
 
 
 def test_other_errors_cost_one_packet() -> None:
@@ -110,21 +173,32 @@ def test_other_errors_cost_one_packet() -> None:
 
 def test_a_group_translates_the_payload_type_and_leaves_out_what_its_viewers_did_not_ask_for() -> None:
     entries = [
-        Entry(True, 1, 0, packet(VIDEO, 1, marker=True), False),
-        Entry(False, 1, 0, packet(AUDIO, 2), False),
+        Entry(0, Mark(1, 0), packet(VIDEO, 1, marker=True), False),
+        Entry(SOUND, Mark(1, 0), packet(AUDIO, 2), False),
+        Entry(1, Mark(1, 0), packet(VIDEO, 3), False),
     ]
-    assert Group(VIDEO, AUDIO).translate(entries)[0] is entries[0].packet, "the same numbers need no copy"
-    assert [each[1] for each in Group(45, 46).translate(entries)] == [0x80 | 45, 46]
-    assert [each[1] for each in Group(None, AUDIO).translate(entries)] == [AUDIO]
-    assert [each[1] for each in Group(VIDEO, AUDIO).translate(entries, video=False)] == [AUDIO]
+    layer = Translation(0)
+    same = Group(layer, VIDEO, AUDIO).translate(entries)
+    assert [each is entry.packet for each, entry in zip(same, entries[:2], strict=True)] == [True, True]
+    assert [each[1] for each in Group(layer, 45, 46).translate(entries)] == [0x80 | 45, 46]
+    assert [each[1] for each in Group(layer, None, AUDIO).translate(entries)] == [AUDIO]
+    assert [each[1] for each in Group(layer, VIDEO, None).translate(entries)] == [0x80 | VIDEO]
+    assert [each[1] for each in Group(NO_VIDEO, VIDEO, AUDIO).translate(entries)] == [AUDIO]
+    assert [each[3] for each in Group(Translation(1), VIDEO, None).translate(entries)] == [3]
 
 
-def test_retransmissions_have_an_allowance_that_refills() -> None:
-    one = viewer(1)
-    assert one.may_retransmit(200, 0.0) == 200
-    assert one.may_retransmit(200, 0.0) == 56
-    assert one.may_retransmit(200, 0.1) == 50
-    assert one.may_retransmit(1000, 100.0) == 256
+def test_a_group_gets_nothing_from_before_its_newest_member_began() -> None:
+    group = Group(Translation(0), VIDEO, None)
+    one, two = viewer(1), viewer(2)
+    entries = [Entry(0, Mark(number, 0), packet(VIDEO, number), False) for number in (4, 5, 6)]
+    group.add(one, 5)
+    assert [each[3] for each in group.translate(entries)] == [5, 6]
+    group.add(two, 6)
+    assert list(group.members) == [one, two]
+    group.discard(two)
+    assert list(group.members) == [one]
+    assert [each[3] for each in group.translate(entries)] == [6], "it may have been sent to the other already"
+    assert [each[3] for each in Group(Translation(0, first=5), VIDEO, None).translate(entries)] == [5, 6]
 
 
 class Job:

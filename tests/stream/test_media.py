@@ -176,7 +176,7 @@ async def test_what_a_viewer_lost_is_sent_again_in_bounds(house: House, client: 
     one.report(rtcp.Nack(5, ssrc, ((numbers[0] - 1) & 0xFFFF, (numbers[-1] + 1) & 0xFFFF)))
     await until(lambda: counts["nack_missed"] == 2)
     one.report(rtcp.Nack(5, 12345, (numbers[1],)))
-    one.report(rtcp.Nack(5, ssrc, tuple(range(300))))
+    one.report(rtcp.Nack(5, ssrc, tuple((numbers[-1] + 100 + index) & 0xFFFF for index in range(300))))
     await until(lambda: counts["nack_refused"] > 0)
     assert counts["retransmitted"] == 2
     assert sent
@@ -260,7 +260,7 @@ async def test_figures_are_told_every_second_even_when_telling_fails(house: Hous
     await until(lambda: len(house.figures) >= 2)
     assert house.figures[0].keys() >= {"bitrate_bps", "fps", "loss", "codec", "rtt_ms", "subscribers", "audience"}
     assert house.figures[0]["codec"] == "h264"
-    assert house.figures[0]["fps"] > 0
+    await until(lambda: any(figures["fps"] > 0 for figures in house.figures))
 
 
 async def test_a_second_publisher_takes_over_and_viewers_play_on(
