@@ -32,6 +32,7 @@ from live.core.limits import (
     ROUND_TRIPS_KEPT,
     START_BITS_PER_S,
     TRIAL_PASSED_S,
+    TRIAL_S,
     TRIAL_WAIT_S_MAX,
     TRIAL_WAIT_S_MIN,
 )
@@ -65,11 +66,12 @@ class _Path:
         self._round_trips: deque[tuple[float, float]] = deque(maxlen=ROUND_TRIPS_KEPT)  # and when they were measured
         self._remb: int | None = None
         self._rose_at = _NEVER  # when REMB rose last
+        self._changed_at = _NEVER
 
     def changed(self, now: float) -> None:
         """Another rate is sent from now on."""
         self._losses = (0.0, 0.0)
-        self._rose_at = now
+        self._rose_at = self._changed_at = now
         self.verdict()
 
     def verdict(self) -> tuple[float | None, bool]:
@@ -84,32 +86,34 @@ class _Path:
     @property
     def queueing_s(self) -> float:
         """How much the last two round trips were both longer than usual; 0 while the usual one is not known."""
-        return min(self._rises(), default=0.0)
+        return min(self._rises())
 
-    def _rises(self) -> list[float]:
-        """By how much each of the last two round trips exceeds the usual ones; empty while those are not known."""
-        earlier = [round_trip for round_trip, _ in self._round_trips]
-        last = [earlier.pop(), earlier.pop()] if len(earlier) >= _ROUND_TRIPS_MIN else []
-        if not last:
-            return []
+    def _rises(self) -> tuple[float, float]:
+        """By how much the last round trip and the one before exceed the usual ones; zeros while those are not known."""
+        if len(self._round_trips) < _ROUND_TRIPS_MIN:
+            return 0.0, 0.0
+        *earlier, previous, last = (round_trip for round_trip, _ in self._round_trips)
         middle = median(earlier)
         usual = middle + 2 * (middle - min(earlier))
-        return [round_trip - usual for round_trip in last]
+        return last - usual, previous - usual
 
     def report(
         self, remb: int | None, loss: float | None, rtt_s: float | None, rate: int, now: float, *, trial: bool
     ) -> None:
-        """Judge one report; `rate` is the video that is sent, `trial` says that it has just been raised."""
+        """Judge one report; `rate` is that of the video that is sent, `trial` says that it was raised a moment ago."""
+        settling = now - self._changed_at < LAYER_SETTLE_S
         rooms = []
         if rtt_s is not None:
             self._round_trips.append((rtt_s, now))
-        if remb is not None and self._narrow(remb, rate, now):
+        if remb is not None and self._narrow(remb, rate, now) and not settling:
             rooms.append(float(remb))
             self._severe |= remb < 0.7 * rate
+        if settling and not trial:
+            return  # loss and queue are still those of the higher rate
         if loss is not None:
             self._losses = (self._losses[1], loss)
         if loss is not None or rtt_s is not None:
-            rooms += self._full(rate, trial=trial)
+            rooms += self._full(rate, now, trial=trial)
         if rooms:
             self._room = min(rooms) if self._room is None else min(self._room, *rooms)
 
@@ -121,33 +125,29 @@ class _Path:
         fell = before is not None and remb < 0.95 * before
         return (fell and remb < 0.75 * rate) or (remb < 0.9 * rate and now - self._rose_at > REMB_STALLED_S)
 
-    def _full(self, rate: int, *, trial: bool) -> list[float]:
+    def _full(self, rate: int, now: float, *, trial: bool) -> list[float]:
         """What seems to fit when loss and round trip speak of congestion; empty when they do not."""
         before, loss = self._losses
         packets = max(rate / _PACKET_BITS, _PACKETS_MIN)
         once, twice = _credible(loss, packets), _credible((before + loss) / 2, 2 * packets)
-        rises = self._rises()
-        generous = self._remb is not None and self._remb >= rate
-        room = min(rate * (1 - loss) * 0.9, rate * 0.85, self._carried(rate))
-        if twice >= 0.25 or (twice >= 0.10 and not generous):
-            self._severe = True
-        elif not rises:
-            if generous or once < 0.10:
-                return []
-        elif max(rises) < 0.05 or once < 0.05:
-            last_two = min(rises)
-            filling = last_two >= (0.05 if trial else 0.15)
-            if not (last_two >= 0.03 and twice >= 0.02) and not filling:
-                return []
-            self._severe |= last_two >= 0.5
-        return [room]
+        last, previous = self._rises()
+        rise = min(last, previous)
+        # A browser that sees no queue from its side: its REMB is above the rate, or rises towards it.
+        content = self._remb is not None and (self._remb >= rate or now - self._rose_at < REMB_STALLED_S)
+        queue = rise >= (0.05 if trial else 0.15) and last >= 0.8 * previous  # and it does not drain
+        overflow = (max(last, previous) >= 0.05 and once >= 0.05) or (rise >= 0.03 and twice >= 0.02)
+        blind = len(self._round_trips) < _ROUND_TRIPS_MIN and not content and once >= 0.10
+        heavy = twice >= (0.25 if content else 0.10)
+        if not (queue or overflow or blind or heavy):
+            return []
+        self._severe |= twice >= 0.25 or rise >= 0.5
+        return [min(rate * (1 - loss) * 0.75, rate * 0.85, self._carried(rate))]
 
     def _carried(self, rate: int) -> float:
         """What the path carries as the growth of its queue tells; `rate` when it does not grow."""
-        if len(self._round_trips) < 2:
-            return float(rate)
-        (before, then), (after, now) = self._round_trips[-2], self._round_trips[-1]
-        return rate / (1 + max(after - before, 0.0) / max(now - then, 0.1))
+        *earlier, (after, now) = list(self._round_trips)[-3:] or [(0.0, 0.0)]
+        growth = max(((after - before) / max(now - then, 0.1) for before, then in earlier), default=0.0)
+        return rate / (1 + max(growth, 0.0))
 
 
 def _credible(loss: float, packets: float) -> float:
@@ -169,6 +169,8 @@ class Selector:
         self._current: int | None = None
         self._target: int | None = None
         self._rate = 0
+        self._shown: int | None = None  # the layer that was sent last ...
+        self._before: int | None = None  # ... and the one before it
         self._known = 0  # the rate that was sent last; 0 when nothing is known of the path
         self._changed_at = _NEVER  # when `current` became what it is
         self._raised = False  # that was a trial, which has not passed yet
@@ -181,8 +183,10 @@ class Selector:
         self, *, remb: int | None = None, loss: float | None = None, rtt_s: float | None = None, now: float
     ) -> None:
         """Take what a viewer's RTCP said: REMB in bits per second, loss from 0 to 1; None: not told this time."""
-        trial = self._raised and now - self._changed_at < TRIAL_PASSED_S
-        self._path.report(remb, loss, rtt_s, self._rate, now, trial=trial)
+        self._path.report(remb, loss, rtt_s, self._rate, now, trial=self._on_trial(now))
+
+    def _on_trial(self, now: float) -> bool:
+        return self._raised and now - self._changed_at < TRIAL_S
 
     def choose(self, layers: Sequence[LayerState], current: int | None, now: float) -> int | None:
         """The layer to show, `current` being what is sent now (None: no video); None: audio only.
@@ -202,7 +206,7 @@ class Selector:
             self._target = self._begin(layers, ladder, now, congested=room is not None)
         elif current not in ladder:
             self._target = self._best(layers, ladder, self._rate, now)
-        elif room is not None and (self._raised or now - self._changed_at >= LAYER_SETTLE_S):
+        elif room is not None:
             self._target = self._down(layers, ladder, current, room, now, severe=severe)
         else:
             self._target = self._up(ladder, current, now)
@@ -214,6 +218,7 @@ class Selector:
         rate = layers[current].bits_per_s if current is not None and current < len(layers) else 0
         if current != self._current:
             self._raised = current is not None and rate > self._known
+            self._before = self._shown
             self._current, self._changed_at = current, now
             self._path.changed(now)
             self._bad_since = None
@@ -221,8 +226,8 @@ class Selector:
             self._raised = False
             self._waits = {layer: wait for layer, wait in self._waits.items() if layer != current}
         self._rate = rate
-        if rate > 0:
-            self._known = rate
+        if current is not None:
+            self._known, self._shown = rate, current
 
     def _best(self, layers: Sequence[LayerState], ladder: list[int], room: float, now: float) -> int:
         """The best layer that fits into `room` and has not just failed; else the lowest."""
@@ -255,6 +260,8 @@ class Selector:
             self._failed(current, TRIAL_WAIT_S_MAX, now)
             fitting = [layer for layer in ladder[:rank] if layers[layer].bits_per_s <= room]
             lower = (fitting or ladder[:1])[-1]
+            if self._on_trial(now) and self._before in ladder[:rank]:
+                lower = self._before  # what a trial meets says little; that one was well a moment ago
             # A lower one may have been chosen by an earlier report, and wait for its keyframe.
             pending = self._target if self._target in ladder[:rank] else lower
             return min(lower, pending, key=ladder.index)

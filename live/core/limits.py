@@ -201,6 +201,7 @@ REMB_STALLED_S = 2.5  # below the rate that is sent, and not rising for this lon
 ROUND_TRIPS_KEPT = 30  # of a viewer, about one a second, to know what is usual
 QUEUEING_S_MAX = 0.03  # a path whose round trip is longer than usual by this is not tried with more
 CONGESTION_FORGOTTEN_S = 2.5  # without another sign of it
+TRIAL_S = 5.0  # after a step up, the first signs of congestion speak against it
 TRIAL_PASSED_S = 20.0  # a layer that is sent this long without congestion fits
 TRIAL_WAIT_S_MIN = 2.0  # before a layer that did not fit is tried again; doubled with each failure ...
 TRIAL_WAIT_S_MAX = 8.0  # ... up to this, so that a viewer is back on the best of three layers 15 s after relief
@@ -275,6 +276,7 @@ assert REMB_BITS_PER_S_MIN < REMB_BITS_PER_S_START < REMB_BITS_PER_S_MAX
 assert REMB_BITS_PER_S_START <= REMB_SIMULCAST_BITS_PER_S_START < REMB_SIMULCAST_BITS_PER_S_MAX
 assert NACK_GRACE_S < NACK_INTERVAL_S < NACK_INTERVAL_S_MAX < RTT_S_MAX
 assert NACK_PENDING_MAX < REORDER_WINDOW_PACKETS, "what is asked for must be taken when it comes"
+assert LAYER_SETTLE_S < TRIAL_S < TRIAL_PASSED_S
 assert TRIAL_WAIT_S_MIN < TRIAL_WAIT_S_MAX < TRIAL_PASSED_S, "a wait must outlive no trial"
 assert TRIAL_WAIT_S_MAX + LAYER_QUIET_S < 13.0, "two steps up, with their keyframes, must take less than 15 s"
 assert LAYER_SETTLE_S < CONGESTION_FORGOTTEN_S < LAYER_QUIET_S
