@@ -83,7 +83,7 @@ class Media:
         for each show on air.
         """
         self.now = clock.monotonic
-        self.now_s = lambda: clock.now_ms() // 1000
+        self.now_s: Callable[[], int] = lambda: clock.now_ms() // 1000
         self.authorise_publisher = authorise_publisher
         self.show_exists = show_exists
         self.show_open = show_open
