@@ -1,66 +1,57 @@
-"""The far end of one session: DTLS handshake, then SRTP both ways. The only module that uses aiortc's private names.
+"""The far end of one session: DTLS handshake, then SRTP both ways.
 
-aiortc's `RTCDtlsTransport` is handed a duck-typed ICE transport, does the handshake and derives the keys. After that
-its own packet loop sees DTLS records only: SRTP is unprotected here, in the reader's turn, and protected by the relay
-through `Peer.protect`. So no packet waits in an asyncio queue, none is parsed into objects, and an exception in a
-packet's handler cannot kill aiortc's task.
-
-`tests/stream/test_peers.py` has a contract test that fails when one of the names changes; the version is pinned.
+DTLS datagrams wait in a bounded queue until the peer's turn comes (`stream.turns`), SRTP is unprotected in the reader's
+turn, and protected by the relay. So no packet waits in an asyncio queue, no session has a task, and an exception in a
+packet's handler ends nothing.
 """
 
 import asyncio
+import functools
 import logging
 import secrets
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-import pylibsrtp
-from aiortc import rtcdtlstransport
-from aiortc.rtcdtlstransport import (
-    RTCCertificate,
-    RTCDtlsFingerprint,
-    RTCDtlsParameters,
-    RTCDtlsTransport,
-    SRTPProtectionProfile,
-)
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, EARLY_DATAGRAMS_MAX, HANDSHAKE_TIMEOUT_S
+from stream import handshake
+from stream.handshake import Handshake, HandshakeError
 from stream.ice import Address, IcePort
 from stream.paths import Credentials, Paths
 from stream.rtp import is_rtcp
+from stream.srtp import PROFILES, Keys, ProtectError, keying_bytes
+from stream.turns import Turns
+from stream.volley import Target
+
+__all__ = ["Certificate", "Owner", "Peer", "ProtectError"]
 
 logger = logging.getLogger(__name__)
 
-# AES-128-GCM protects a packet in 1.4 µs, AES-256-GCM in a little more, AES-CM with SHA-1 in 2.1 µs.
-_PREFERENCE = (b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80")
-ProtectError = (pylibsrtp.Error, ValueError)
-"""What `Peer.protect` raises: the packet is too long, or its sequence number too old."""
-
-_SESSION_CACHE_OFF = 0  # SSL_SESS_CACHE_OFF
+_KEYING_BYTES = {name: keying_bytes(name) for name in PROFILES}
 
 
-def _profiles() -> list[SRTPProtectionProfile]:
-    """What this libsrtp can do, fastest first."""
-    known = {profile.openssl_profile: profile for profile in rtcdtlstransport.SRTP_PROFILES}
-    return [known[name] for name in _PREFERENCE if name in known]
+class Certificate:
+    """The worker's identity, and what all its sessions share: one TLS context, and the turns of their handshakes."""
 
+    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        self.context = handshake.context(key, certificate, list(PROFILES))
+        self.turns = Turns()
+        self._certificate = certificate
 
-class Certificate(RTCCertificate):
-    """The worker's certificate with one TLS context for all its sessions, instead of one each."""
+    @classmethod
+    def generate(cls) -> "Certificate":
+        """A fresh one."""
+        return cls(*handshake.generate())
 
-    _context: Any = None
+    generateCertificate = generate
 
-    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> Any:
-        if self._context is None:
-            self._context = super()._create_ssl_context(srtp_profiles)
-            self._context.set_session_cache_mode(_SESSION_CACHE_OFF)
-        return self._context
-
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256, in the form of SDP."""
-        return next(item.value for item in self.getFingerprints() if item.algorithm == "sha-256")
+        return handshake.fingerprint(self._certificate)
 
 
 class Owner(Protocol):
@@ -79,28 +70,8 @@ class Owner(Protocol):
     def peer_rtcp(self, packet: bytes) -> None: ...
 
 
-class _Wire:
-    """What aiortc takes for an ICE transport: a bounded queue in, the port out."""
-
-    role = "controlled"
-    state = "completed"
-
-    def __init__(self, send: Callable[[bytes], object]) -> None:
-        self.datagrams: asyncio.Queue[bytes | None] = asyncio.Queue(DTLS_QUEUE_DATAGRAMS_MAX)
-        self._send_datagram = send
-
-    async def _recv(self) -> bytes:
-        datagram = await self.datagrams.get()
-        if datagram is None:
-            raise ConnectionError("closed")
-        return datagram
-
-    async def _send(self, datagram: bytes) -> None:
-        self._send_datagram(datagram)
-
-
 class Peer:
-    """One far end. `address` is where to send (None until proved); `protect` is there from `peer_secured` on."""
+    """One far end. `address` is where to send (None until proved); `keys` are there from `peer_secured` on."""
 
     def __init__(
         self,
@@ -114,22 +85,25 @@ class Peer:
         """`fingerprints` are those of the offer; `active` makes us the DTLS client."""
         self._paths = Paths(_credentials())
         self.address: Address | None = None
+        self.keys: Keys | None = None
+        self.target: Target | None = None
+        """Where volleys go: the keys with the address. None until there are both."""
         self.counts: Counter[str] = port.counts
         self.protect: Callable[[bytes], bytes] = _unsecured
         self._protect_rtcp: Callable[[bytes], bytes] = _unsecured
         self._port = port
         self._owner = owner
-        self._wire = _Wire(self._send)
-        self._dtls = RTCDtlsTransport(self._wire, [certificate])  # type: ignore[arg-type]
-        self._dtls._srtp_profiles = _profiles()
-        self._dtls._set_role("client" if active else "server")
-        self._dtls.on("statechange", self._state_changed)
-        self._remote = RTCDtlsParameters([RTCDtlsFingerprint(*item) for item in fingerprints])
-        self._unprotect: Callable[[bytes], bytes] | None = None
-        self._unprotect_rtcp: Callable[[bytes], bytes] = _unsecured
-        self._task: asyncio.Task[None] | None = None
+        self._active = active
+        self._turns = certificate.turns
+        self._dtls = Handshake(certificate.context, fingerprints, _KEYING_BYTES)
+        self._datagrams: deque[bytes] = deque()
+        self._deadline: float | None = None  # for the handshake; None: nobody has been proved to be there
+        self._begun = False
+        self._in_turns = False
+        self._timer: asyncio.TimerHandle | None = None
         self._early: list[tuple[bytes, Address]] = []
         self._strayed = False  # the last packet came by another path
+        self._ended = False  # there is nothing more to tell the owner
         self._closed = False
         port.add(self, self._paths.current)
 
@@ -152,61 +126,73 @@ class Peer:
     @property
     def profile(self) -> str:
         """The negotiated SRTP profile by OpenSSL's name, "" before the handshake is complete."""
-        ssl = self._dtls._ssl
-        return ssl.get_selected_srtp_profile().decode() if ssl is not None and self._unprotect else ""
+        return self.keys.profile if self.keys is not None else ""
 
     def owns(self, address: Address) -> bool:
         """Whether media is sent to `address` and its far end was heard a moment ago."""
-        return self._unprotect is not None and self.address == address and self._owner.peer_alive()
+        return self.keys is not None and self.address == address and self._owner.peer_alive()
 
     def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
         """A binding request to our `ufrag` proved `address`; see `stream.paths` for what is sent to."""
         if self._closed:
             return
         self._void(self._paths.checked(address, ufrag, nominated=nominated))
-        self.address = self._paths.address
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._handshake())
+        self._follow()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + HANDSHAKE_TIMEOUT_S
+            self._wake()
         if self.address == address:
             self._owner.peer_bound()
 
     def received(self, datagram: bytes, address: Address) -> None:
         """A datagram from a proved `address`."""
+        if self._ended:
+            return
         first = datagram[0]
-        if 20 <= first <= 63:
-            try:
-                self._wire.datagrams.put_nowait(datagram)
-            except asyncio.QueueFull:
-                self.counts["dtls_flood"] += 1
-        elif not 128 <= first <= 191 or len(datagram) < 2:
-            self.counts["unexpected"] += 1
-        elif self._unprotect is None:
-            # The far end had its keys first: its first packets overtake our own last step of the handshake.
-            if self._task is not None and len(self._early) < EARLY_DATAGRAMS_MAX:
+        if 128 <= first <= 191 and len(datagram) > 1:
+            if self.keys is not None:
+                self._received_srtp(self.keys, datagram, address)
+            elif self._deadline is not None and len(self._early) < EARLY_DATAGRAMS_MAX:
+                # The far end had its keys first: its first packets overtake our own last step of the handshake.
                 self._early.append((datagram, address))
             else:
                 self.counts["early"] += 1
+        elif not 20 <= first <= 63:
+            self.counts["unexpected"] += 1
+        elif len(self._datagrams) < DTLS_QUEUE_DATAGRAMS_MAX:
+            self._datagrams.append(datagram)
+            self._wake()
         else:
-            control = is_rtcp(datagram)
-            try:
-                packet = self._unprotect_rtcp(datagram) if control else self._unprotect(datagram)
-            except ProtectError:
-                self.counts["srtp_refused"] += 1
-                return
-            if address != self.address or self._strayed:
-                self._heard(address)
-            if control:
-                self._owner.peer_rtcp(packet)
-            else:
-                self._owner.peer_rtp(packet)
+            self.counts["dtls_flood"] += 1
+
+    def _received_srtp(self, keys: Keys, datagram: bytes, address: Address) -> None:
+        control = is_rtcp(datagram)
+        try:
+            packet = keys.unprotect_rtcp(datagram) if control else keys.unprotect(datagram)
+        except ProtectError:
+            self.counts["srtp_refused"] += 1
+            return
+        if address != self.address or self._strayed:
+            self._heard(address)
+        if control:
+            self._owner.peer_rtcp(packet)
+        else:
+            self._owner.peer_rtp(packet)
 
     def _heard(self, address: Address) -> None:
         """An authenticated packet came by another path than the one that is sent to, or the first one again by that."""
         self._void(self._paths.heard(address))
         self._strayed = address != self._paths.address
-        if self.address != self._paths.address:
+        if self._follow():
             self.counts["path_changed"] += 1
-            self.address = self._paths.address
+
+    def _follow(self) -> bool:
+        """Send where the paths say; returns whether that is somewhere else than before."""
+        if self.address == self._paths.address:
+            return False
+        self.address = self._paths.address
+        self._aim()
+        return True
 
     def send_rtp(self, packet: bytes) -> bool:
         """Protect and send one RTP packet; False, counted, when that is not possible."""
@@ -226,52 +212,109 @@ class Peer:
     def _send(self, datagram: bytes) -> bool:
         return self.address is not None and self._port.send(datagram, self.address)
 
-    async def _handshake(self) -> None:
+    # --- the handshake ------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if not self._in_turns and self._deadline is not None:
+            self._in_turns = True
+            self._turns.wake(self)
+
+    def step(self) -> bool:
+        """One step of the handshake; see `stream.turns.Steps`."""
+        self._in_turns = False
+        if self._ended:
+            return False
+        now = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-                await self._dtls.start(self._remote)
+            if not self._begun:
+                self._begun = True
+                self._dtls.begin(now, active=self._active)
+            elif self._datagrams:
+                self._dtls.received(self._datagrams.popleft(), now)
         except Exception as error:
-            # Whatever a hostile handshake raises inside aiortc or OpenSSL ends this session and no other.
-            self.counts["handshake_failed"] += 1
-            logger.debug("DTLS handshake failed: %r", error)
-            self._report_closed(failed=True)
+            # Whatever a hostile handshake raises, also inside OpenSSL's binding, ends this session and no other.
+            self._fail(error)
+            return False
+        self._flush()
+        self._progress()
+        self._in_turns = bool(self._datagrams) and not self._ended
+        return self._in_turns
+
+    def _progress(self) -> None:
+        if self._dtls.over:
+            self._end(failed=False)
+        elif self.keys is None and self._dtls.keying is not None:
+            self._secured(Keys(*self._dtls.keying, active=self._active))
+        elif self.keys is None:
+            self._set_timer()
+
+    def _flush(self) -> None:
+        for datagram in self._dtls.take():
+            self._send(datagram)
+
+    def _set_timer(self) -> None:
+        assert self._deadline is not None, "nobody shakes hands before it is proved that somebody is there"
+        if self._timer is not None:
+            self._timer.cancel()
+        at = self._deadline if self._dtls.due is None else min(self._dtls.due, self._deadline)
+        self._timer = asyncio.get_running_loop().call_at(at, self._expired)
+
+    def _expired(self) -> None:
+        now = asyncio.get_running_loop().time()
+        assert self._deadline is not None
+        if now >= self._deadline:
+            self._fail(HandshakeError("it took too long"))
             return
-        if self._dtls.state != "connected" or self._closed:
-            self.counts["handshake_failed"] += 1
-            self._report_closed(failed=True)
+        try:
+            self._dtls.expired(now)
+        except HandshakeError as error:
+            self._fail(error)
             return
-        incoming, outgoing = self._dtls._rx_srtp, self._dtls._tx_srtp
-        self._unprotect, self._unprotect_rtcp = incoming.unprotect, incoming.unprotect_rtcp
-        self.protect, self._protect_rtcp = outgoing.protect, outgoing.protect_rtcp
+        self._flush()
+        self._set_timer()
+
+    def _secured(self, keys: Keys) -> None:
+        self._stop_timer()
+        self.keys = keys
+        self.protect, self._protect_rtcp = keys.protect, keys.protect_rtcp
+        self._aim()
         self._owner.peer_secured()
         early, self._early = self._early, []
         for datagram, address in early:
-            self.received(datagram, address)
+            self._received_srtp(keys, datagram, address)
 
-    def _state_changed(self) -> None:
-        if self._dtls.state == "closed":
-            self._report_closed(failed=False)
+    def _aim(self) -> None:
+        if self.keys is not None and self.address is not None:
+            self.target = Target(self.keys, self.address)
 
-    def _report_closed(self, *, failed: bool) -> None:
-        if not self._closed:
+    def _fail(self, error: Exception) -> None:
+        self.counts["handshake_failed"] += 1
+        logger.debug("DTLS handshake failed: %r", error)
+        self._flush()  # the alert
+        self._end(failed=True)
+
+    def _end(self, *, failed: bool) -> None:
+        self._stop_timer()
+        if not self._ended:
+            self._ended = True
             self._owner.peer_closed(failed=failed)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def close(self) -> None:
         """Say good-bye (DTLS close_notify), forget the keys and the addresses; closing twice does no harm."""
         if self._closed:
             return
-        self._closed = True
-        task, current = self._task, asyncio.current_task()
-        if task is not None and task is not current and not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        running = self._dtls._task
-        await self._dtls.stop()
-        if running is not None:
-            await asyncio.gather(running, return_exceptions=True)
-        self._dtls.remove_all_listeners()
+        self._closed = self._ended = True
+        self._stop_timer()
+        self._dtls.close()
+        self._flush()
         self._port.remove(self)
-        self._unprotect = None
+        self._datagrams.clear()
+        self.keys = None
 
 
 def _credentials() -> Credentials:
@@ -279,4 +322,4 @@ def _credentials() -> Credentials:
 
 
 def _unsecured(packet: bytes) -> bytes:
-    raise pylibsrtp.Error("there are no keys yet")
+    raise ProtectError[0]("there are no keys yet")

@@ -209,6 +209,17 @@ AUDIO_ONLY_AFTER_S = 6.0  # when not even the lowest layer fits, by far
 AUDIO_ONLY_AGAIN_S = 2.0  # the same when it has just been tried again
 AUDIO_ONLY_WAIT_S_MAX = 30.0  # before video is tried again
 
+# --- video between workers ------------------------------------------------------------------------------------
+EXPORT_INTERVAL_S = 0.005  # packets of a layer wait no longer for company on the bus
+EXPORT_BATCH_BYTES = 24 * 1024  # and not for more than this
+EDGES_MAX = 256  # workers that take a show from one other
+DEMAND_INTERVAL_S = 1.0  # an edge says this often what it wants, and an origin what there is
+DEMAND_TTL_S = 3.5  # whoever says nothing for this long is gone
+CALL_TIMEOUT_S = 3.0  # for the worker that owns a media session to answer for it
+CALLS_MAX = 256  # that a worker answers at a time
+LEASE_TTL_S = 1.2  # of the stage; longer, and a backup waits longer for a worker that died
+LEASE_RENEWAL_S = 0.3
+
 # --- chat -----------------------------------------------------------------------------------------------------
 CHAT_TEXT_BYTES_MAX = 1000
 CHAT_TEXT_GRAPHEMES_MAX = 280
@@ -281,6 +292,9 @@ assert TRIAL_WAIT_S_MIN < TRIAL_WAIT_S_MAX < TRIAL_PASSED_S, "a wait must outliv
 assert TRIAL_WAIT_S_MAX + LAYER_QUIET_S < 13.0, "two steps up, with their keyframes, must take less than 15 s"
 assert LAYER_SETTLE_S < CONGESTION_FORGOTTEN_S < LAYER_QUIET_S
 assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
+assert EXPORT_BATCH_BYTES + UDP_DATAGRAM_BYTES_MAX < BUS_PAYLOAD_BYTES_MAX < SPEAKER_BYTES_MAX
+assert DEMAND_INTERVAL_S * 3 < DEMAND_TTL_S, "two lost messages must not stop the picture"
+assert LEASE_RENEWAL_S * 3 < LEASE_TTL_S
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
 assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX

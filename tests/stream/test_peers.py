@@ -1,16 +1,12 @@
-"""The far end: handshake, keys, and the contract with aiortc's private names."""
+"""The far end: its handshake in turns, its keys, and what it may not do."""
 
 import asyncio
-import inspect
 from collections.abc import Callable
 
-import aiortc
 import pylibsrtp
 import pytest
-from aiortc import rtcdtlstransport
-from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 
-from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, EARLY_DATAGRAMS_MAX
+from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, EARLY_DATAGRAMS_MAX, HANDSHAKE_DATAGRAMS_MAX
 from loadtests.benches.client import Client
 from loadtests.benches.stage import Source
 from stream import rtcp
@@ -22,41 +18,13 @@ from tests.stream.conftest import House, until
 Make = Callable[..., Client]
 
 
-class TestContract:
-    """What `stream/peers.py` relies on. When this fails, aiortc has changed: read its diff before touching the pin."""
-
-    def test_the_version_is_the_pinned_one(self) -> None:
-        assert aiortc.__version__ == "1.16.0"
-
-    def test_names_and_signatures(self) -> None:
-        transport = RTCDtlsTransport
-        assert list(inspect.signature(transport.__init__).parameters) == ["self", "transport", "certificates"]
-        assert list(inspect.signature(transport._set_role).parameters) == ["self", "role"]
-        assert inspect.iscoroutinefunction(transport.start)
-        assert inspect.iscoroutinefunction(transport.stop)
-        context = inspect.signature(RTCCertificate._create_ssl_context)
-        assert list(context.parameters) == ["self", "srtp_profiles"]
-        assert {profile.openssl_profile for profile in rtcdtlstransport.SRTP_PROFILES} == {
-            b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80",
-        }  # fmt: skip
-
-    async def test_fields(self) -> None:
-        fresh = RTCDtlsTransport(None, [RTCCertificate.generateCertificate()])  # type: ignore[arg-type]
-        assert all(getattr(fresh, name) is None for name in ("_rx_srtp", "_tx_srtp", "_ssl", "_task"))
-        assert fresh._srtp_profiles is rtcdtlstransport.SRTP_PROFILES
-        assert fresh.state == "new"
-
-    def test_the_wire_is_read_and_written_as_ours_is(self) -> None:
-        source = inspect.getsource(rtcdtlstransport)
-        assert "await self.transport._recv()" in source
-        assert "await self.transport._send(data)" in source
-
-
-async def test_one_tls_context_serves_all_sessions() -> None:
-    certificate = Certificate.generateCertificate()
-    profiles = rtcdtlstransport.SRTP_PROFILES
-    assert certificate._create_ssl_context(profiles) is certificate._create_ssl_context(profiles)
+def test_one_tls_context_and_one_queue_serve_all_sessions() -> None:
+    certificate = Certificate.generate()
+    first, second = (Peer(IcePort(), certificate, (("sha-256", "AB"),), _Nobody(), active=False) for _ in range(2))
+    assert first._turns is second._turns
+    assert first._dtls._ssl.get_context() is second._dtls._ssl.get_context()
     assert certificate.fingerprint.count(":") == 31
+    assert certificate.fingerprint == certificate.fingerprint.upper()
 
 
 @pytest.mark.parametrize("setup", ["actpass", "active", "passive"])
@@ -79,7 +47,7 @@ async def test_either_end_may_begin_the_handshake_and_the_fast_cipher_is_chosen(
 async def test_another_certificate_than_the_offered_is_refused(house: House, client: Make) -> None:
     impostor = client()
     offer = impostor.offer("sendonly")
-    true = Certificate.generateCertificate().fingerprint
+    true = Certificate.generate().fingerprint
     mine = offer.partition("a=fingerprint:sha-256 ")[2].partition("\r\n")[0]
     answer = await house.post("whip", offer.replace(mine, true))
     await impostor.connect(answer.text)  # its own half of the handshake succeeds
@@ -104,7 +72,7 @@ async def test_replayed_truncated_and_forged_packets_are_counted_and_harm_nobody
     await until(lambda: counts["unexpected"] == 3)
     for packet in source.frame():
         publisher.peer.send_rtp(packet)
-    await until(lambda: connection.ingest._tracks[102].reception.packets == 12)
+    await until(lambda: connection.ingest._layers[0].reception.packets == 12)
 
 
 async def test_dtls_garbage_after_the_handshake_is_survived_and_a_flood_is_bounded(house: House, client: Make) -> None:
@@ -119,7 +87,7 @@ async def test_dtls_garbage_after_the_handshake_is_survived_and_a_flood_is_bound
     for _ in range(DTLS_QUEUE_DATAGRAMS_MAX + 5):
         connection.peer.received(b"\x16flood", far)
     assert house.media.counts["dtls_flood"] >= 5
-    await until(lambda: connection.peer._wire.datagrams.empty())
+    await until(lambda: not connection.peer._datagrams)
     assert house.media.on_air("demo")
 
 
@@ -147,7 +115,7 @@ class _Nobody:
 @pytest.fixture
 async def lonely() -> tuple[Peer, _Nobody]:
     owner = _Nobody()
-    return Peer(IcePort(), Certificate.generateCertificate(), (("sha-256", "AB"),), owner, active=False), owner
+    return Peer(IcePort(), Certificate.generate(), (("sha-256", "AB"),), owner, active=False), owner
 
 
 async def test_packets_before_the_handshake_are_kept_in_bounds(lonely: tuple[Peer, _Nobody]) -> None:
@@ -191,11 +159,56 @@ async def test_the_first_and_every_nominated_address_is_sent_to(lonely: tuple[Pe
     await peer.close()
 
 
-async def test_a_handshake_with_nonsense_fails_and_says_so(lonely: tuple[Peer, _Nobody]) -> None:
+async def test_a_handshake_that_nobody_answers_ends(lonely: tuple[Peer, _Nobody]) -> None:
     peer, owner = lonely
-    peer._dtls._ssl = None
-    peer._remote.fingerprints.clear()  # aiortc asserts that there are some
     peer.bound(("127.0.0.1", 9), peer.credentials.ufrag, nominated=True)
-    await until(lambda: owner.closed == [True])
+    await until(lambda: peer._timer is not None)
+    peer._deadline = 0.0
+    peer._expired()
+    assert owner.closed == [True]
     assert peer.counts["handshake_failed"] == 1
+    peer.received(b"\x16too late", ("127.0.0.1", 9))
+    assert not peer._datagrams
     await peer.close()
+    assert owner.closed == [True]
+
+
+async def test_what_openssl_or_its_binding_raises_ends_this_session_only(
+    lonely: tuple[Peer, _Nobody], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a bug below")
+
+    peer, owner = lonely
+    peer.bound(("127.0.0.1", 9), peer.credentials.ufrag, nominated=True)
+    await until(lambda: peer._timer is not None)
+    monkeypatch.setattr(peer._dtls, "received", broken)
+    peer.received(b"\x16x", ("127.0.0.1", 9))
+    await until(lambda: owner.closed == [True])
+    await peer.close()
+
+
+async def test_a_flood_of_handshake_datagrams_ends_in_failure(lonely: tuple[Peer, _Nobody]) -> None:
+    peer, owner = lonely
+    peer.bound(("127.0.0.1", 9), peer.credentials.ufrag, nominated=True)
+    for _ in range(HANDSHAKE_DATAGRAMS_MAX + 1):
+        peer.received(b"\x16\xfe\xfd" + bytes(60), ("127.0.0.1", 9))
+        await until(lambda: not peer._datagrams)
+    await until(lambda: owner.closed == [True])
+    await peer.close()
+
+
+async def test_a_new_address_gets_a_new_target(house: House, client: Make) -> None:
+    publisher = client()
+    await house.enter(publisher, "whip")
+    connection = house.media.stages["demo"].publication
+    assert connection is not None
+    peer = connection.peer
+    before = peer.target
+    assert before is not None
+    before.kind = (*before.kind[:2], False)  # that path did not take segmented messages
+    peer.bound(("127.0.0.1", 9), peer.credentials.ufrag, nominated=True)
+    assert peer.address == ("127.0.0.1", 9)
+    assert peer.target is not None
+    assert peer.target.name != before.name
+    assert peer.target.kind == (16, 16, True)
