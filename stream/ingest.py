@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from live.core.limits import MEDIA_REPORT_INTERVAL_S, REMB_HURRY_S, REMB_INTERVAL_S, RTP_PROTECT_BYTES_MAX
-from stream import rtcp, sdp
+from live.core.limits import MEDIA_REPORT_INTERVAL_S, REMB_HURRY_S, REMB_INTERVAL_S, RTP_PROTECT_BYTES_MAX, RTT_S_MAX
+from stream import rtcp, sdp, xr
 from stream.estimate import Estimate
 from stream.feed import AUDIO, Arrival, Feed, LayerState, Sink
 from stream.incoming import Incoming
@@ -148,6 +148,9 @@ class Ingest:
         except PacketError:
             self._counts["rtcp_malformed"] += 1
             return
+        trip_s = xr.round_trip(packet, self._ssrc, self._now())
+        if trip_s is not None and 0.0 <= trip_s <= RTT_S_MAX:
+            self._trip.measured(trip_s)
         for report in packets:
             if isinstance(report, rtcp.SenderReport):
                 for stream in self._streams.values():
@@ -242,7 +245,8 @@ class Ingest:
         bitrate = self._estimate.update(lost / max(expected, 1), received, elapsed, self._trip.seconds)
         ssrcs = tuple(block.ssrc for block in blocks)
         remb = rtcp.Remb(self._ssrc, bitrate, ssrcs)
-        self._peer.send_rtcp(rtcp.build((rtcp.ReceiverReport(self._ssrc, blocks), remb)))
+        reports = rtcp.build((rtcp.ReceiverReport(self._ssrc, blocks), remb))
+        self._peer.send_rtcp(reports + xr.receiver_time(self._ssrc, now))
 
     def _send(self, packet: rtcp.Packet) -> None:
         self._peer.send_rtcp(rtcp.build((rtcp.ReceiverReport(self._ssrc), packet)))

@@ -2,8 +2,9 @@
 
     hole seen ──grace──▶ asked ──about a round trip──▶ asked again, twice as long … ──▶ given up: only a keyframe helps
 
-The grace lets packets that overtook each other sort themselves out. The round trip is measured with what is asked for:
-from the request to the retransmission, for packets that were asked for once (Karn's rule). Pure: `now` is monotonic
+The grace lets packets that overtook each other sort themselves out. The round trip is measured by extended reports
+(`stream.xr`) where the publisher answers them, and with what is asked for: from the request to the retransmission, for
+packets that were asked for once (Karn's rule). Pure: `now` is monotonic
 seconds, sequence numbers are extended ones. RFC 4585, section 6.2.1.
 """
 

@@ -201,9 +201,18 @@ class World:
 
     def send_rtcp(self, packet: bytes) -> bool:
         """What the `Ingest` sends."""
+        if packet[-20:-16] == bytes((0x80, 207, 0, 4)):
+            self.heard, self.clock = int.from_bytes(packet[-16:-12]), packet
         for at in self._down.offer(len(packet), self.now):
             self._at(at, lambda: self._told(rtcp.parse(packet)))
         return True
+
+    def answer_clock(self, delay_s: float) -> None:
+        """Answer the extended report that came `delay_s` ago, as libwebrtc does with its sender reports."""
+        last = rtcp.middle(int.from_bytes(self.clock[-8:]))
+        report = rtcp.build((rtcp.SenderReport(10, 1, 1, 1, 1),))
+        entry = struct.pack("!BBHIBBHIII", 0x80, 207, 5, 10, 5, 0, 3, self.heard, last, round(delay_s * 65536))
+        self._at(self.now + self.up.delay_s, lambda: self.ingest.received_rtcp(report + entry))
 
     def _told(self, packets: list[rtcp.Packet]) -> None:
         for packet in packets:
@@ -553,6 +562,19 @@ def test_a_path_that_fills_up_is_told_of_at_once() -> None:
     apart = [after - before for (before, _), (after, _) in pairwise(rembs)]
     assert min(apart) >= REMB_HURRY_S * 0.99
     assert any(gap < 0.9 for gap in apart)
+
+
+def test_the_round_trip_is_known_without_any_loss() -> None:
+    world = World(layers=1, up=Conditions(delay_s=0.03), down=Conditions(delay_s=0.04))
+    world.run(0.5)
+    assert world.ingest.statistics()["host_rtt_ms"] is None
+    sent = 0.03  # the first packet's arrival
+    world.answer_clock(world.now - sent - 0.04)
+    world.run(0.1)
+    assert world.ingest.statistics()["host_rtt_ms"] == pytest.approx(70, abs=1)
+    world.answer_clock(99.0)
+    world.run(0.1)
+    assert world.ingest.statistics()["host_rtt_ms"] == pytest.approx(70, abs=1)
 
 
 def test_reports_tell_what_was_lost_on_the_way_though_it_was_repaired() -> None:
