@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -126,11 +127,10 @@ async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> Non
             await asyncio.sleep(0.005)
 
 
-@pytest.fixture
-async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
-    """With another address, or other settings, as the fixture's parameter."""
-    asked = getattr(request, "param", {})
-    made = House(**asked if isinstance(asked, dict) else {"host": asked})
+@asynccontextmanager
+async def running(host: str = "127.0.0.1", **more: Any) -> AsyncIterator[House]:
+    """A house that is open; `more` are settings."""
+    made = House(host, **more)
     await made.media.start()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -143,6 +143,14 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
         server.should_exit = True
         await serving
     await made.media.stop()
+
+
+@pytest.fixture
+async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    """With another address, or other settings, as the fixture's parameter."""
+    asked = getattr(request, "param", {})
+    async with running(**asked if isinstance(asked, dict) else {"host": asked}) as made:
+        yield made
 
 
 @pytest.fixture
