@@ -55,6 +55,10 @@ class Pump:
         if self._handle is None:
             self._handle = asyncio.get_running_loop().call_soon(self._turn)
 
+    def later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call `callback` then, outside of anybody's turn."""
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+
     def close(self) -> None:
         """Leave undone what is waiting."""
         self._ready.clear()

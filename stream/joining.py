@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from live.core.limits import JOIN_BURST_PACKETS, JOIN_INTERVAL_S
 from stream.audience import Audience
-from stream.fanout import Sender
+from stream.fanout import Pump, Sender
 from stream.lines import Outgoing, translated
 from stream.subscribers import Subscriber
 
@@ -17,11 +17,14 @@ from stream.subscribers import Subscriber
 class Walks:
     """The walks of one show's viewers. `wake` has `steps` run soon."""
 
-    def __init__(self, audience: Audience, video: Outgoing, sender: Sender, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, audience: Audience, video: Outgoing, sender: Sender, pump: Pump, wake: Callable[[], None]
+    ) -> None:
         self.due = False
         self._audience = audience
         self._video = video
         self._sender = sender
+        self._pump = pump
         self._wake = wake
         self._timer: asyncio.TimerHandle | None = None
 
@@ -44,7 +47,7 @@ class Walks:
                 self._burst(viewer)
                 yield
         if self._audience.walkers and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(JOIN_INTERVAL_S, self._go_on)
+            self._timer = self._pump.later(JOIN_INTERVAL_S, self._go_on)
 
     def _burst(self, viewer: Subscriber) -> None:
         translation, payload_type = viewer.numbering.current, viewer.payload_types[0]

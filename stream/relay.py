@@ -60,7 +60,7 @@ class Relay:
         self._lines: dict[int, Line] = self._video.lines | self._sound.lines
         self._audience = Audience(self._video, self._sound, self._ask)
         self._sender = Sender(port, counts, now)
-        self._walks = Walks(self._audience, self._video, self._sender, self._wake)
+        self._walks = Walks(self._audience, self._video, self._sender, pump, self._wake)
         self._feedback = Feedback(
             self._audience, self._video, self._sound, self.rtx_ssrc, counts, now, ask=self._ask, wake=self._wake
         )
@@ -314,7 +314,7 @@ class Relay:
             if self._put(pictures.popleft(), batch, now):
                 self.counts["keyframes"] += 1
         if pictures and not batch and self._pace_timer is None:
-            self._pace_timer = asyncio.get_running_loop().call_later(PACE_INTERVAL_S, self._go_on)
+            self._pace_timer = self._pump.later(PACE_INTERVAL_S, self._go_on)
         return batch
 
     def _put(self, entry: Entry, batch: list[Entry], now: float) -> bool:
