@@ -91,7 +91,7 @@ def _answer_section(offer: Offer, section: Section, local: Local, track: Track, 
                 lines.append(f"a=extmap:{section.extensions[uri]}{way} {uri}")
     lines += codec_lines
     if track.ssrc is None:
-        rids = [rid for rid in track.rids if rid in section.rids]
+        rids = [rid for rid in track.rids if rid in section.rids] if section.kind == "video" else []
         lines += [f"a=rid:{rid} recv" for rid in rids]
         lines += [f"a=simulcast:recv {';'.join(rids)}"] if rids else []
     else:

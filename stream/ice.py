@@ -2,8 +2,8 @@
 
 The server never looks for paths. Clients do: their STUN binding requests carry `server ufrag:client ufrag` and are
 signed with the session's password. A request that verifies proves its source address, is answered, and from then on
-everything from that address belongs to that session; nothing else creates state or is answered. A request is never
-shorter than its answer, so the port amplifies nothing.
+everything from that address belongs to that session; nothing else creates state or is answered. Nor is a request that
+is shorter than its answer would be, so the port amplifies nothing.
 
     first byte 0–3   STUN, by ufrag           20–63  DTLS, by address           128–191  SRTP/SRTCP, by address
 
@@ -207,17 +207,21 @@ class IcePort:
         if not request.check_message_integrity(password):
             self.counts["stun_wrong_password"] += 1
             return
-        if not self._remember(endpoint, address):
-            self.counts["stun_address_owned"] += 1
-            return
-        answer = stun.Message(
+        message = stun.Message(
             stun.Method.BINDING,
             stun.Class.RESPONSE,
             request.transaction_id,
             {"XOR-MAPPED-ADDRESS": (_unmapped(address[0]), address[1])},
         )
-        answer.add_message_integrity(password)
-        self.send(bytes(answer), address)
+        message.add_message_integrity(password)
+        answer = bytes(message)
+        if len(answer) > len(datagram):  # none with the attributes that RFC 8445, section 7.1 demands is that short
+            self.counts["stun_too_short"] += 1
+            return
+        if not self._remember(endpoint, address):
+            self.counts["stun_address_owned"] += 1
+            return
+        self.send(answer, address)
         endpoint.bound(address, ufrag, nominated="USE-CANDIDATE" in request.attributes)
 
     def _remember(self, endpoint: Endpoint, address: Address) -> bool:

@@ -131,8 +131,8 @@ def _is_parsed(line: str) -> bool:
 
 def _section(media: MediaDescription, own: Sequence[str], common: Sequence[str]) -> Section:
     """The typed form of a parsed section; `own` are its raw lines, `common` those of the session."""
-    if not _TOKEN.fullmatch(media.rtp.muxId or "0"):
-        raise ValueError("mid")
+    if not all(_TOKEN.fullmatch(word) for word in (media.kind, str(media.fmt[0]), media.rtp.muxId or "0")):
+        raise ValueError("a word that would be answered")
     attributes = set(own)
     rids, rid_formats = _simulcast(own)
     extensions, one_way = _extensions([*own, *common])
