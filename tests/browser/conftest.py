@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Response, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Response, Route, async_playwright
 
 README = Path(__file__).parents[2] / "README.md"
 CAMERA = Path(__file__).parent / "camera.js"
@@ -222,3 +222,94 @@ async def cable(server: Server) -> AsyncIterator[Cable]:
     await cable.start()
     yield cable
     await cable.stop()
+
+
+class _Upstream(asyncio.DatagramProtocol):
+    """What the server sends back, handed on to where the browser is."""
+
+    def __init__(self, path: "UdpPath", address: tuple[str, int]) -> None:
+        self._path = path
+        self._address = address
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._path.answered(data, self._address)
+
+
+class UdpPath(asyncio.DatagramProtocol):
+    """A NAT between a browser and the media port: it can give the browser another address, or fall silent."""
+
+    def __init__(self) -> None:
+        self._target: tuple[str, int] | None = None
+        self._upstreams: dict[tuple[str, int], asyncio.DatagramTransport] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._whole = True
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def start(self) -> None:
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    async def lead(self, page: Page) -> None:
+        """From now on the page is told that the media port is here."""
+
+        async def through(route: Route) -> None:
+            answer = await route.fetch()
+            text = await answer.text()
+            if route.request.method == "POST" and (found := re.search(r"a=candidate:\S+ 1 \S+ \d+ (\S+) (\d+) ", text)):
+                assert self._transport is not None
+                self._target = (found[1], int(found[2]))
+                port = self._transport.get_extra_info("sockname")[1]
+                text = text.replace(f" {found[1]} {found[2]} ", f" {found[1]} {port} ")
+            await route.fulfill(response=answer, body=text)
+
+        await page.route(re.compile(r"/whep/\w+$"), through)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if not self._whole:
+            return
+        upstream = self._upstreams.get(addr)
+        if upstream is not None:
+            upstream.sendto(data)
+            return
+        task = asyncio.get_running_loop().create_task(self._open(data, addr))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, data: bytes, addr: tuple[str, int]) -> None:
+        upstream, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _Upstream(self, addr), remote_addr=self._target
+        )
+        if addr in self._upstreams:
+            upstream.close()
+        self._upstreams.setdefault(addr, upstream).sendto(data)
+
+    def answered(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._whole and self._transport is not None:
+            self._transport.sendto(data, addr)
+
+    def rebind(self) -> None:
+        """The browser has another address from now on; what comes to the old one is lost."""
+        for upstream in self._upstreams.values():
+            upstream.close()
+        self._upstreams.clear()
+
+    def cut(self) -> None:
+        """Nothing passes any more."""
+        self._whole = False
+
+    async def stop(self) -> None:
+        self.cut()
+        self.rebind()
+        if self._transport is not None:
+            self._transport.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def udp_path() -> AsyncIterator[UdpPath]:
+    path = UdpPath()
+    await path.start()
+    yield path
+    await path.stop()

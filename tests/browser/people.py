@@ -35,6 +35,16 @@ async def go_live(studio: Page) -> None:
     await studio.mouse.up()
 
 
+async def send_again(studio: Page) -> None:
+    """Hold *Send this camera* in a show that is on air already."""
+    control = button(studio, "go-live")
+    await expect(control).to_be_enabled()
+    await control.hover()
+    await studio.mouse.down()
+    await expect(control).to_be_hidden(timeout=15_000)
+    await studio.mouse.up()
+
+
 async def playing(viewer: Page) -> dict[str, Any]:
     """Wait until frames are decoded and differ; what was seen."""
     async with asyncio.timeout(20):

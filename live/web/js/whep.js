@@ -52,10 +52,7 @@ export class Watcher {
     const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#servers });
     this.#peer = peer;
     const stream = new MediaStream();
-    peer.ontrack = ({ track }) => {
-      stream.addTrack(track);
-      if (track.kind === "video") this.onStream(stream);
-    };
+    peer.ontrack = ({ track }) => stream.addTrack(track);
     try {
       for (const kind of ["video", "audio"]) peer.addTransceiver(kind, { direction: "recvonly" });
       await peer.setLocalDescription(await peer.createOffer());
@@ -65,6 +62,7 @@ export class Watcher {
       if (round !== this.#round) return release(session);
       this.#session = session;
       await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+      if (round === this.#round) this.onStream(stream);
       if (this.#limit) this.#tell();
       const [{ Path, iceServers }, { Reception }] = await Promise.all([import("./ice.js"), import("./health.js")]); // not part of the first paint
       if (round !== this.#round) return;

@@ -57,6 +57,7 @@ customElements.define("quality-menu", class extends HTMLElement {
     this.button.setAttribute("aria-label", t("quality.button", { choice: t(`quality.${this.choice}`) }));
     this.button.dataset.choice = this.choice;
     this.cover.hidden = this.choice !== "sound";
+    this.stage.soundOnly = this.choice === "sound";
   }
 
   #choose(name) {

@@ -15,7 +15,8 @@ customElements.define("show-video", class extends HTMLElement {
 
   /** Shows `stream`, with sound when the browser lets us; null takes the picture away. */
   async attach(stream) {
-    this.video.srcObject = stream;
+    this.stream = stream;
+    this.video.srcObject = this.only && stream ? new MediaStream(stream.getAudioTracks()) : stream;
     this.classList.toggle("on", stream !== null);
     clearInterval(this.timer);
     if (!stream) return;
@@ -30,6 +31,13 @@ customElements.define("show-video", class extends HTMLElement {
       await this.video.play().catch(() => {}); // muted playback is refused in a power-saving mode only; a tap starts it
     }
     this.#told();
+  }
+
+  /** Sound plays only when no picture is waited for. */
+  set soundOnly(only) {
+    if (only === Boolean(this.only)) return;
+    this.only = only;
+    if (this.stream) this.attach(this.stream);
   }
 
   get muted() {
