@@ -69,10 +69,9 @@ class Router:
         if layer is None:
             return "rtp_unknown_ssrc"
         route = Route(layer, repair)
-        self._retire(route)
-        if not repair:
-            # Its numbers are those of the stream that is no more.
-            self._retire(Route(layer, repair=True))
+        if self._forget(route) and not repair:
+            # What it repaired is no more. But it is not refused: probes of a new stream's path come before the stream.
+            self._forget(Route(layer, repair=True), retire=False)
         self._ssrcs[route] = header.ssrc
         self._routes[header.ssrc << 7 | header.payload_type] = route
         return route
@@ -89,8 +88,12 @@ class Router:
         known = (route.layer for route, ssrc in self._ssrcs.items() if ssrc == repaired and not route.repair)
         return next((layer for layer in known if layer != AUDIO), None)
 
-    def _retire(self, route: Route) -> None:
+    def _forget(self, route: Route, *, retire: bool = True) -> bool:
+        """Drop the stream's SSRC, for good if so asked; returns whether it had one."""
         ssrc = self._ssrcs.pop(route, None)
-        if ssrc is not None:
+        if ssrc is None:
+            return False
+        if retire:
             self._retired.append(ssrc)
-            self._routes = {key: kept for key, kept in self._routes.items() if kept != route}
+        self._routes = {key: kept for key, kept in self._routes.items() if kept != route}
+        return True

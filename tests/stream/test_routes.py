@@ -53,14 +53,21 @@ class TestWithoutSimulcast:
         assert learn(router, 98, 2) == "rtp_unknown_payload_type"
         assert find(router, 98, 2) is None
 
-    def test_a_new_ssrc_replaces_the_old_one_and_its_repairs_for_good(self) -> None:
+    def test_probes_in_a_repair_stream_come_before_what_it_repairs(self) -> None:
+        router = Router(CODECS, ("",))
+        assert learn(router, 97, 3) == Route(0, repair=True)
+        learn(router, 96, 2)
+        assert find(router, 97, 3) == Route(0, repair=True)
+
+    def test_a_new_ssrc_replaces_the_old_one_for_good(self) -> None:
         router = Router(CODECS, ("",))
         learn(router, 96, 2)
         learn(router, 97, 3)
         assert learn(router, 96, 4) == Route(0)
         assert find(router, 96, 2) is find(router, 97, 3) is None
-        assert learn(router, 96, 2) == learn(router, 97, 3) == "rtp_retired_ssrc"
-        assert learn(router, 97, 5) == Route(0, repair=True)
+        assert learn(router, 96, 2) == "rtp_retired_ssrc"
+        assert learn(router, 97, 3) == learn(router, 97, 5) == Route(0, repair=True)
+        assert learn(router, 97, 3) == "rtp_retired_ssrc"
 
     def test_the_retired_are_forgotten_in_the_end(self) -> None:
         router = Router(CODECS, ("",))
