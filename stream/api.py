@@ -133,6 +133,15 @@ class _Resource:
             return show, await self._media.authorise_publisher(show, _bearer(request))
         return show, Rank.primary
 
+    async def _own(self, request: Request) -> str:
+        """The show, for who means a session of it. Raises `Problem` unknown_session before any token is looked up."""
+        show: str = request.path_params["show"]
+        if self._role is Role.publisher:
+            _bearer(request)
+        self._media.session(show, self._role, request.path_params["session"])
+        await self._admit(request)
+        return show
+
     def _slow_down(self, request: Request) -> None:
         """Raise `Problem` rate_limited, before anything has been done, when this address asks too often."""
         wait_s = self._media.gate.take(request.client.host if request.client else "", self._media.now())
@@ -166,9 +175,8 @@ class _Resource:
             response.headers.append("link", link)
 
     async def _patch(self, request: Request) -> Response:
-        show, _ = await self._admit(request)
+        show = await self._own(request)
         session_id = request.path_params["session"]
-        self._media.session(show, self._role, session_id)
         _require_type(request, SDP_FRAGMENT)
         if_match = request.headers.get("if-match")
         restarted = self._media.patch(show, self._role, session_id, if_match, await _text(request))
@@ -177,7 +185,7 @@ class _Resource:
         return Response(restarted.fragment, 200, {"etag": restarted.etag}, SDP_FRAGMENT)
 
     async def _delete(self, request: Request) -> Response:
-        show, _ = await self._admit(request)
+        show = await self._own(request)
         self._media.delete(show, self._role, request.path_params["session"])
         return Response(status_code=200)
 

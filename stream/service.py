@@ -349,7 +349,8 @@ class Media:
         """The figures of a show for its studio, since the last call where they are rates.
 
         What comes from the host is described at `Ingest.statistics` (`bitrate_bps`, `fps`, `loss`, `codec`, `layers`
-        and more; absent while nobody publishes here). `subscribers` is the number of viewers, `rtt_ms` the median of
+        and more; absent while nobody publishes here); `rank` says whether the primary or a backup is on air, None:
+        nobody here. `subscribers` is the number of viewers, `rtt_ms` the median of
         their round trips (None: not known yet), and `audience` tells more of them:
 
             layers         {rid: viewers who are sent it}; "" is the RID of a single layer
@@ -367,7 +368,8 @@ class Media:
         figures = stage.publication.ingest.statistics() if stage.publication is not None else {}
         audience = stage.relay.statistics()
         number = len(stage.relay.subscribers)
-        return figures | {"rtt_ms": audience["rtt_ms"], "subscribers": number, "audience": audience}
+        rank = stage.publication.rank.value if stage.publication is not None else None
+        return figures | {"rank": rank} | {"rtt_ms": audience["rtt_ms"], "subscribers": number, "audience": audience}
 
     def _figures(self) -> Counter[tuple[str, str]]:
         return Counter((connection.role.value, connection.session.state.value) for connection in self.sessions.values())
