@@ -50,6 +50,7 @@ const host = await connect('whip', 'SendOnly');
 let frame = 0;
 const sending = setInterval(() => {
   const unit = Buffer.alloc(600, frame % 10 === 0 ? 0x65 : 0x41);
+  unit[1] = 0x88;  // first_mb_in_slice 0: the first slice of its picture
   host.tracks.video.sendMessageBinary(packet(96, false, 2 * frame, 3000 * frame, 42, unit));
   host.tracks.video.sendMessageBinary(packet(96, true, 2 * frame + 1, 3000 * frame, 42, unit));
   host.tracks.audio.sendMessageBinary(packet(111, false, frame, 960 * frame, 43, Buffer.alloc(60, 1)));
