@@ -267,6 +267,11 @@ class Wire:
         assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it sends"
         return self._speaker.send(_name(channel).encode(), UNNUMBERED["state"] + payload)
 
+    @property
+    def clear(self) -> bool:
+        """Whether the server is there and keeps up: half of what may wait is free."""
+        return self._speaker.clear
+
     @asynccontextmanager
     async def subscribe(self, channel: str, handler: Handler) -> AsyncIterator[None]:
         """As `Bus.subscribe`."""

@@ -65,6 +65,11 @@ class Speaker:
         self._news.set()
         return True
 
+    @property
+    def clear(self) -> bool:
+        """Whether the connection is there and less than half of what may wait does."""
+        return self._connection is not None and self._waiting_bytes < SPEAKER_BYTES_MAX // 2
+
     async def _run(self) -> None:
         retry_s = BUS_RETRY_S_MIN
         while True:
