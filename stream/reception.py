@@ -1,8 +1,7 @@
 """How a publisher's stream arrives: what its reports say, when to ask for a keyframe, how much loss slows it down.
 
 `Reception` counts as RFC 3550 A.3 and A.8 do, `KeyframeRequests` throttles PLIs to one per interval however many
-viewers ask, `RateControl` answers loss with a lower rate, `Splice` hides from the viewers that the source has changed.
-All are pure: `now` is monotonic seconds.
+viewers ask, `RateControl` answers loss with a lower rate. All are pure: `now` is monotonic seconds.
 """
 
 from live.core.limits import (
@@ -115,46 +114,3 @@ class RateControl:
             estimate *= 1.08 ** min(elapsed_s / REMB_INTERVAL_S, 1.0)
         self.bits_per_s = round(max(REMB_BITS_PER_S_MIN, min(estimate, self._maximum)))
         return self.bits_per_s
-
-
-class Splice:
-    """Joins the streams of successive sources into one: sequence numbers and timestamps go on where they were.
-
-    Viewers keep playing through a new publisher, because for them it is still the same RTP stream.
-    """
-
-    def __init__(self, sequence: int, timestamp: int, clock_rate: int) -> None:
-        """`sequence` and `timestamp` are what the first source's first packet becomes."""
-        self._clock_rate = clock_rate
-        self._next_sequence = sequence
-        self._newest_timestamp = timestamp
-        self._newest_at: float | None = None
-        self._first: int | None = None
-        self._sequence_offset = 0
-        self._timestamp_offset = 0
-
-    def begin(self) -> None:
-        """The next packet comes from another source."""
-        self._first = None
-
-    def map(self, sequence: int, timestamp: int, now: float) -> tuple[int, int] | None:
-        """Outgoing extended sequence number and timestamp; None for what preceded the source's first packet."""
-        if self._first is None:
-            self._first = sequence
-            elapsed = 0.0 if self._newest_at is None else now - self._newest_at
-            # At least one tick, so that a new frame never looks like a part of the one before.
-            ticks = max(1, round(elapsed * self._clock_rate)) if self._newest_at is not None else 0
-            self._sequence_offset = self._next_sequence - sequence
-            self._timestamp_offset = self._newest_timestamp + ticks - timestamp
-        if sequence < self._first:
-            return None
-        outgoing = sequence + self._sequence_offset
-        if outgoing >= self._next_sequence:
-            self._next_sequence = outgoing + 1
-            self._newest_timestamp = (timestamp + self._timestamp_offset) & 0xFFFFFFFF
-            self._newest_at = now
-        return outgoing, (timestamp + self._timestamp_offset) & 0xFFFFFFFF
-
-    def timestamp(self, timestamp: int) -> int | None:
-        """The outgoing form of a sender report's timestamp; None while the source has sent nothing."""
-        return None if self._first is None else (timestamp + self._timestamp_offset) & 0xFFFFFFFF

@@ -1,8 +1,6 @@
-"""What reports say, the throttle of PLIs, the rate that loss allows, the splice of successive publishers."""
+"""What reports say, the throttle of PLIs, the rate that loss allows."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from live.core.limits import (
     PLI_INTERVAL_S,
@@ -11,7 +9,7 @@ from live.core.limits import (
     REMB_BITS_PER_S_START,
     REMB_INTERVAL_S,
 )
-from stream.reception import KeyframeRequests, RateControl, Reception, Splice
+from stream.reception import KeyframeRequests, RateControl, Reception
 
 
 class TestReception:
@@ -104,45 +102,3 @@ class TestRateControl:
         for _ in range(50):
             rate.update(0.5, 0.0)
         assert rate.bits_per_s == REMB_BITS_PER_S_MIN
-
-
-class TestSplice:
-    def test_the_first_source_begins_where_it_is_told(self) -> None:
-        splice = Splice(500, 1000, 90_000)
-        assert splice.timestamp(7) is None
-        assert splice.map(70_000, 42, 0.0) == (500, 1000)
-        assert splice.map(70_002, 42 + 3000, 0.1) == (502, 4000)
-        assert splice.map(70_001, 42 + 3000, 0.1) == (501, 4000)
-        assert splice.timestamp(42) == 1000
-
-    def test_what_preceded_the_first_packet_is_dropped(self) -> None:
-        splice = Splice(500, 1000, 90_000)
-        splice.map(10, 0, 0.0)
-        assert splice.map(9, 0, 0.0) is None
-
-    def test_a_new_source_goes_on_in_number_and_in_time(self) -> None:
-        splice = Splice(500, 1000, 90_000)
-        splice.map(10, 0, 0.0)
-        splice.map(11, 9000, 0.1)
-        splice.begin()
-        assert splice.map(60_000, 77, 2.1) == (502, 10_000 + 180_000)
-
-    def test_a_new_source_at_once_still_moves_the_time(self) -> None:
-        splice = Splice(500, 1000, 90_000)
-        splice.map(10, 0, 0.0)
-        splice.begin()
-        assert splice.map(0, 0, 0.0) == (501, 1001)
-
-    @pytest.mark.parametrize("start", [0, (1 << 32) - 100])
-    @given(sources=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, (1 << 32) - 1)), max_size=5))
-    def test_viewers_see_one_stream_without_gaps(self, start: int, sources: list[tuple[int, int]]) -> None:
-        splice = Splice(1, start, 90_000)
-        expected, now, last = 1, 0.0, start
-        for sequence, timestamp in sources:
-            splice.begin()
-            for index in range(3):
-                mapped = splice.map(sequence + index, (timestamp + 3000 * index) & 0xFFFFFFFF, now)
-                assert mapped is not None
-                assert mapped[0] == expected
-                assert (mapped[1] - last) & 0xFFFFFFFF <= 3001
-                expected, now, last = expected + 1, now + 1 / 30, mapped[1]
