@@ -25,6 +25,7 @@ from live.core.limits import (
     AUDIO_ONLY_AGAIN_S,
     AUDIO_ONLY_WAIT_S_MAX,
     CONGESTION_FORGOTTEN_S,
+    JITTER_S_MAX,
     LAYER_QUIET_S,
     LAYER_SETTLE_S,
     QUEUEING_S_MAX,
@@ -94,7 +95,7 @@ class _Path:
             return 0.0, 0.0
         *earlier, previous, last = (round_trip for round_trip, _ in self._round_trips)
         middle = median(earlier)
-        usual = middle + 2 * (middle - min(earlier))
+        usual = middle + 2 * min(middle - min(earlier), JITTER_S_MAX)
         return last - usual, previous - usual
 
     def report(
@@ -182,7 +183,11 @@ class Selector:
     def report(
         self, *, remb: int | None = None, loss: float | None = None, rtt_s: float | None = None, now: float
     ) -> None:
-        """Take what a viewer's RTCP said: REMB in bits per second, loss from 0 to 1; None: not told this time."""
+        """Take what a viewer's RTCP said: REMB in bits per second, loss from 0 to 1; None: not told this time.
+
+        A receiver report whose highest sequence number has not moved says "nothing lost"; when something was sent,
+        `loss` is 1 then.
+        """
         self._path.report(remb, loss, rtt_s, self._rate, now, trial=self._on_trial(now))
 
     def _on_trial(self, now: float) -> bool:
@@ -205,11 +210,12 @@ class Selector:
         if current is None:
             self._target = self._begin(layers, ladder, now, congested=room is not None)
         elif current not in ladder:
-            self._target = self._best(layers, ladder, self._rate, now)
-        elif room is not None:
+            # The viewer's cap was lowered, or the layer does not arrive any more.
+            self._target = self._best(layers, ladder, self._known or START_BITS_PER_S, now)
+        elif room is not None and self._rate > 0:
             self._target = self._down(layers, ladder, current, room, now, severe=severe)
         else:
-            self._target = self._up(ladder, current, now)
+            self._target = self._up(layers, ladder, current, now)
         self.limited = self._target != ladder[-1]
         return self._target
 
@@ -222,16 +228,17 @@ class Selector:
             self._current, self._changed_at = current, now
             self._path.changed(now)
             self._bad_since = None
+            self._off = self._off and current is None
         elif self._raised and now - self._changed_at >= TRIAL_PASSED_S:
             self._raised = False
             self._waits = {layer: wait for layer, wait in self._waits.items() if layer != current}
         self._rate = rate
-        if current is not None:
+        if rate > 0:
             self._known, self._shown = rate, current
 
     def _best(self, layers: Sequence[LayerState], ladder: list[int], room: float, now: float) -> int:
-        """The best layer that fits into `room` and has not just failed; else the lowest."""
-        fitting = [layer for layer in ladder if layers[layer].bits_per_s <= room and self._may_try(layer, now)]
+        """The best layer that arrives, fits into `room` and has not just failed; else the lowest."""
+        fitting = [layer for layer in ladder if 0 < layers[layer].bits_per_s <= room and self._may_try(layer, now)]
         return (fitting or ladder[:1])[-1]
 
     def _may_try(self, layer: int, now: float) -> bool:
@@ -242,12 +249,10 @@ class Selector:
         if self._off:
             if congested:
                 self._congested_at = now
-            if not self._may_try(ladder[0], now) or now - self._congested_at < CONGESTION_FORGOTTEN_S:
-                return None
-            self._off = False
-            return ladder[0]
-        if self._target in ladder and layers[self._target].bits_per_s > 0:
-            return self._target
+            ready = self._may_try(ladder[0], now) and now - self._congested_at >= CONGESTION_FORGOTTEN_S
+            return ladder[0] if ready else None
+        if self._known > 0 and self._target in ladder:
+            return self._target  # the relay has stopped a layer that was too much, and waits for this one
         return self._best(layers, ladder, START_BITS_PER_S, now)
 
     def _down(
@@ -279,7 +284,7 @@ class Selector:
         wait = min(max(wait * 2, TRIAL_WAIT_S_MIN), wait_s_max) if self._raised or layer not in self._waits else wait
         self._waits[layer] = (wait, now + wait)
 
-    def _up(self, ladder: list[int], current: int, now: float) -> int | None:
+    def _up(self, layers: Sequence[LayerState], ladder: list[int], current: int, now: float) -> int | None:
         """The next layer when everything has been quiet for a while; else what was chosen before."""
         if self._off:
             return None
@@ -288,7 +293,11 @@ class Selector:
         if self._target in ladder and self._target != current:
             return self._target
         rank = ladder.index(current)
-        quiet_at = max(self._changed_at + LAYER_QUIET_S, self._congested_at + CONGESTION_FORGOTTEN_S)
-        if rank + 1 == len(ladder) or now < quiet_at or not self._may_try(ladder[rank + 1], now):
+        # A path that has just been too narrow for any picture has long queues: its reports come late.
+        quiet_s = TRIAL_S if rank == 0 and current in self._waits else LAYER_QUIET_S
+        quiet_at = max(self._changed_at + quiet_s, self._congested_at + CONGESTION_FORGOTTEN_S)
+        if rank + 1 == len(ladder) or now < quiet_at:
             return current
-        return ladder[rank + 1] if self._path.queueing_s < QUEUEING_S_MAX else current
+        better = ladder[rank + 1]
+        ready = layers[better].bits_per_s > 0 and self._may_try(better, now)
+        return better if ready and self._path.queueing_s < QUEUEING_S_MAX else current

@@ -24,6 +24,9 @@ DATABASE_WAIT_S = 10.0  # for a free connection or the write lock, then 503
 LISTEN_BACKLOG = 2048  # connections that wait for accept()
 HEALTH_CHECK_S = 2.0  # for one store to answer
 SHUTDOWN_S = 5  # for requests that are under way when the process ends
+WORKER_BACKOFF_S_MIN = 0.1  # before a worker that died is started again
+WORKER_BACKOFF_S_MAX = 5.0
+WORKER_STOP_S = 30.0  # for a worker to drain and end; then it is killed
 
 # --- event loop -------------------------------------------------------------------------------------------------
 LAG_PROBE_INTERVAL_S = 0.1
@@ -296,6 +299,7 @@ assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
 assert EXPORT_BATCH_BYTES + UDP_DATAGRAM_BYTES_MAX < BUS_PAYLOAD_BYTES_MAX < SPEAKER_BYTES_MAX
 assert DEMAND_INTERVAL_S * 3 < DEMAND_TTL_S, "two lost messages must not stop the picture"
 assert LEASE_RENEWAL_S * 3 < LEASE_TTL_S
+assert DRAIN_WINDOW_S + SHUTDOWN_S < WORKER_STOP_S
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
 assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX

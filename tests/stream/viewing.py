@@ -91,7 +91,7 @@ class Emulation:
         self._estimator = RemoteBitrateEstimator()
         self._remb: int | None = None
         self._told: int | None = None
-        self._sequence = 0
+        self._sequence = self._reported_sent = 0
         self._highest = self._reported_highest = 0
         self._received = 0
         self._round_trip: float | None = None
@@ -215,7 +215,8 @@ class Emulation:
 
     def _reported(self, now: float) -> None:
         expected, self._reported_highest = self._highest - self._reported_highest, self._highest
-        loss = max(0.0, 1 - self._received / expected) if expected else 0.0
+        sent, self._reported_sent = self._sequence - self._reported_sent, self._sequence
+        loss = max(0.0, 1 - self._received / expected) if expected else float(sent > 0)
         self._received = 0
         self.selector.report(loss=loss, rtt_s=self._round_trip if self._with_round_trips else None, now=now)
         self._choose(now)
