@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from loadtests.benches.client import Client
 from loadtests.benches.stage import Source
 from stream import rtcp
 from stream.connections import Connection
+from stream.gate import Gate
 from stream.rtp import parse
 from tests.stream.conftest import BEARER, House, patch, running, until
 
@@ -212,6 +214,29 @@ async def test_a_session_that_has_ended_leaves_no_credentials(show: Show) -> Non
     await until(lambda: len(show.house.media.port._by_ufrag) == 1)
     answer = await patch(show.house, show.addresses[show.viewer], show.viewer.restart(), "*")
     assert answer.status_code == 404
+
+
+# --- floods ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_flood_of_offers_changes_nothing_for_those_who_are_on(
+    show: Show, client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.service.HANDSHAKES_MAX", 20)
+    house = show.house
+    house.media.gate = Gate(rate_per_s=0.001, burst=60, size=10)
+    offer = client().offer("recvonly")
+    flood = asyncio.gather(*(house.post("whep", offer) for _ in range(100)))
+    while not flood.done():
+        await show.play()
+    answers = await flood
+    statuses = Counter(answer.status_code for answer in answers)
+    assert statuses == {201: 20, 503: 40, 429: 40}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code != 201)
+    await show.play()
+    assert show.sent_to(show.viewer)
+    assert house.media.on_air("demo")
+    assert house.media.counts["refused_rate"] == house.media.counts["refused_handshakes"] == 40
 
 
 # --- NAT and IPv6 ---------------------------------------------------------------------------------------------

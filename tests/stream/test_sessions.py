@@ -35,6 +35,12 @@ def test_every_state_can_end_and_closed_is_final() -> None:
     assert not [state for state, _ in TRANSITIONS if state is State.closed]
 
 
+def test_its_age_counts_from_the_offer() -> None:
+    made = session(State.connected)
+    made.consented(3.0)
+    assert made.age_s(5.0) == 5.0
+
+
 def test_consent_may_come_any_number_of_times() -> None:
     made = session(State.connected)
     made.consented(5.0)
