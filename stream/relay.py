@@ -31,7 +31,7 @@ from live.core.limits import (
 from stream import rtcp
 from stream.audience import Audience
 from stream.cache import Entry
-from stream.fanout import Pump, Sender
+from stream.fanout import Job, Pump, Sender
 from stream.feed import AUDIO, Arrival, Feed, LayerState, Source
 from stream.feedback import Feedback
 from stream.figures import audience_figures
@@ -40,7 +40,7 @@ from stream.joining import Walks
 from stream.lines import Line, Outgoing
 from stream.rtp import HEADER_BYTES
 from stream.selection import Selector
-from stream.subscribers import Subscriber
+from stream.subscribers import Group, Subscriber
 
 
 class Relay:
@@ -344,10 +344,14 @@ class Relay:
 
     def _send(self, batch: list[Entry]) -> Iterator[None]:
         # Who moves while the batch is being sent still gets all of it, once, and as it was when it began.
-        for group, members in [(group, group.members) for group in self._audience.groups.values()]:
+        groups = [(group, group.members) for group in self._audience.groups.values()]
+        yield from self._sender.to_all(self._jobs(batch, groups))
+
+    def _jobs(self, batch: list[Entry], groups: list[tuple[Group, tuple[Subscriber, ...]]]) -> Iterator[Job]:
+        for group, members in groups:
             if packets := group.translate(batch):
                 self._octets += len(members) * (sum(map(len, packets)) - HEADER_BYTES * len(packets))
-                yield from self._sender.to_all(members, packets, group.video)
+                yield members, packets, group.video
 
     def _send_reports(self, outgoing: Outgoing) -> Iterator[None]:
         if outgoing.report is None:

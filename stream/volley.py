@@ -30,7 +30,7 @@ from typing import Any
 
 from cffi import FFI
 
-from live.core.limits import RELAY_BATCH_PACKETS_MAX, RELAY_STEP_PACKETS, RTP_PROTECT_BYTES_MAX
+from live.core.limits import RELAY_STEP_PACKETS, RTP_PROTECT_BYTES_MAX
 from stream.srtp import TAG_BYTES_MAX, Keys, protect_in_place
 
 _SLOT_BYTES = 1536  # a multiple of 16: libsrtp wants packets aligned to 32 bits
@@ -38,6 +38,7 @@ _NAME_BYTES_MAX = 28  # struct sockaddr_in6
 _CONTROL = struct.Struct("=QiiH")  # struct cmsghdr with a uint16_t ...
 _CONTROL_BYTES = 24  # ... and the room that it takes (CMSG_SPACE)
 _UDP_SEGMENT = 103  # linux/udp.h; Python names it from 3.14 on
+_RUN_BYTES_MAX = 65_000  # a message that is cut later is one UDP datagram to the kernel; also at most 64 pieces
 _STRUCTURES_KEPT = 64
 
 # No segmentation on this path: a device without checksums or IPsec (EIO), a path narrower than the packets (EINVAL,
@@ -45,7 +46,7 @@ _STRUCTURES_KEPT = 64
 _NOT_SEGMENTED = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP})
 
 assert RTP_PROTECT_BYTES_MAX + TAG_BYTES_MAX <= _SLOT_BYTES
-assert RELAY_BATCH_PACKETS_MAX <= RELAY_STEP_PACKETS
+assert RELAY_STEP_PACKETS <= 64, "older kernels cut a message into no more pieces (UDP_MAX_SEGMENTS)"
 
 _ffi = FFI()
 _ffi.cdef("""
@@ -87,7 +88,8 @@ def runs(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     found: list[tuple[int, int]] = []
     first = 0
     for index in range(1, len(sizes) + 1):
-        if index == len(sizes) or sizes[index] > sizes[first] or sizes[index - 1] < sizes[first]:
+        full = (index - first + 1) * (sizes[first] + TAG_BYTES_MAX) > _RUN_BYTES_MAX
+        if index == len(sizes) or sizes[index] > sizes[first] or sizes[index - 1] < sizes[first] or full:
             found.append((first, index - first))
             first = index
     return tuple(found)
@@ -119,7 +121,7 @@ _Kind = tuple[int, int, bool]
 
 
 class Volley:
-    """Up to RELAY_BATCH_PACKETS_MAX packets for many viewers: `load` them, then `send` them to some viewers a time."""
+    """Up to RELAY_STEP_PACKETS packets for many viewers: `load` them, then `send` them to some viewers a time."""
 
     available = _libc is not None
 
@@ -131,7 +133,7 @@ class Volley:
         self._slots = bytearray(_SLOT_BYTES * count)
         self._lengths = bytearray(4 * count)
         self._names = bytearray(_NAME_BYTES_MAX * count)
-        self._controls = bytearray(_CONTROL_BYTES * RELAY_BATCH_PACKETS_MAX)
+        self._controls = bytearray(_CONTROL_BYTES * count)
         # Exported buffers cannot be resized: these addresses stay valid as long as the exports are kept.
         self._exports = [
             _ffi.from_buffer(buffer) for buffer in (self._slots, self._lengths, self._names, self._controls)
@@ -144,6 +146,7 @@ class Volley:
         self._vector_lengths = memoryview(_ffi.buffer(self._vectors)).cast("B").cast("L")[1::2]
         self._structures: dict[tuple[_Runs, int], Any] = {}
         # What is loaded:
+        self._packets: Sequence[bytes] = ()
         self._sizes: list[int] = []
         self._plain = self._plain_lengths = memoryview(b"")
         self._rounds: list[list[tuple[Any, Any]]] = []
@@ -155,13 +158,17 @@ class Volley:
     def load(self, packets: Sequence[bytes], viewers: int) -> int:
         """Take `packets` (RTP) for so many viewers; returns for how many there is room in one `send`.
 
-        0, when packets are too many or too long.
+        0, when packets are too many or too long. Loading the same list again, which must not change, costs nothing.
         """
-        self._sizes = [len(packet) for packet in packets]
         size = len(packets)
-        if not 0 < size <= RELAY_BATCH_PACKETS_MAX or max(self._sizes) > RTP_PROTECT_BYTES_MAX:
+        if packets is self._packets and viewers <= len(self._rounds):
+            return len(self._rounds)
+        self._packets = ()
+        self._sizes = [len(packet) for packet in packets]
+        if not 0 < size <= RELAY_STEP_PACKETS or max(self._sizes) > RTP_PROTECT_BYTES_MAX:
             return 0
         room = min(RELAY_STEP_PACKETS // size, viewers)
+        self._packets = packets
         self._plain = memoryview(b"".join([packet.ljust(_SLOT_BYTES, b"\0") for packet in packets]) * room)
         self._plain_lengths = memoryview(array("i", self._sizes).tobytes() * room)
         self._rounds = [self._cells[first : first + size] for first in range(0, room * size, size)]

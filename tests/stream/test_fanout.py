@@ -50,7 +50,7 @@ def sender(port: ScriptedPort, counts: Counter[str], now: Callable[[], float] = 
 
 def send(port: ScriptedPort, subscribers: list[Subscriber], *packets: bytes) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for _ in sender(port, counts).to_all(subscribers, list(packets), VIDEO):
+    for _ in sender(port, counts).to_all([(subscribers, list(packets), VIDEO)]):
         pass
     return counts
 
@@ -66,8 +66,8 @@ def test_each_viewer_gets_the_whole_batch_in_order() -> None:
 def test_it_pauses_often() -> None:
     one = sender(ScriptedPort(), Counter())
     viewers = [viewer(number) for number in range(100)]
-    assert len(list(one.to_all(viewers, [packet(VIDEO, 1)], VIDEO))) == 2
-    assert len(list(one.to_all(viewers, [packet(VIDEO, 1)] * 16, VIDEO))) == 25
+    assert len(list(one.to_all([(viewers, [packet(VIDEO, 1)], VIDEO)]))) == 2
+    assert len(list(one.to_all([(viewers, [packet(VIDEO, 1)] * 16, VIDEO)]))) == 25
 
 
 def test_a_full_kernel_costs_a_viewer_the_rest_of_the_frame_but_not_its_sound() -> None:
@@ -109,7 +109,7 @@ def test_sound_that_the_kernel_did_not_take_is_offered_again() -> None:
     one, counts = viewer(1), Counter[str]()
     port = ScriptedPort(BlockingIOError(), BlockingIOError(), None, BlockingIOError())
     relay = sender(port, counts)
-    assert list(relay.to_all([one], [packet(AUDIO, 1), packet(VIDEO, 2, marker=True)], VIDEO))
+    assert list(relay.to_all([([one], [packet(AUDIO, 1), packet(VIDEO, 2, marker=True)], VIDEO)]))
     assert (one.troubled, one.skipping) == (True, False)
     assert [datagram[3] for datagram, _ in port.sent] == [2], "the picture goes on"
     relay.offer_again()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.core.limits import RELAY_BATCH_PACKETS_MAX, RELAY_STEP_PACKETS, RTP_PROTECT_BYTES_MAX
+from live.core.limits import RELAY_STEP_PACKETS, RTP_PROTECT_BYTES_MAX
 from stream import volley
 from stream.srtp import PROFILES, Keys, keying_bytes
 from stream.volley import Target, Volley, can_segment, packed, runs
@@ -117,6 +117,21 @@ def test_viewers_with_other_keys_and_paths_share_a_round(raw: socket.socket, vie
         assert each.received() == [each.twin.protect(packet) for packet in packets]
 
 
+def test_the_same_list_is_loaded_once(raw: socket.socket, viewer: Make) -> None:
+    viewers = [viewer() for _ in range(3)]
+    packets, shot = [rtp(1), rtp(2)], Volley(raw)
+    assert shot.load(packets, 2) == 2
+    plain = shot._plain
+    assert shot.load(packets, 1) == 2
+    assert shot._plain is plain
+    assert shot.load(packets, 3) == 3
+    assert shot.send([each.target for each in viewers]) == []
+    assert shot.load([rtp(1, RTP_PROTECT_BYTES_MAX + 1)], 1) == 0
+    assert shot.load(packets, 3) == 3
+    assert shot.send([each.target for each in viewers]) == []
+    assert [len(each.received()) for each in viewers] == [4, 4, 4]
+
+
 def test_a_viewer_may_get_its_own_packets(raw: socket.socket, viewer: Make) -> None:
     viewers = [viewer(GCM), viewer(CM), viewer(GCM), viewer(GCM)]
     packets, other = [rtp(1), rtp(2)], [rtp(701), rtp(702)]
@@ -145,7 +160,7 @@ def test_ipv6(viewer: Make) -> None:
 def test_what_does_not_fit_is_not_taken(raw: socket.socket) -> None:
     shot = Volley(raw)
     assert shot.load([], 1) == 0
-    assert shot.load([rtp(1)] * (RELAY_BATCH_PACKETS_MAX + 1), 1) == 0
+    assert shot.load([rtp(1)] * (RELAY_STEP_PACKETS + 1), 1) == 0
     assert shot.load([rtp(1), rtp(2, RTP_PROTECT_BYTES_MAX + 1)], 1) == 0
     assert shot.load([rtp(2, RTP_PROTECT_BYTES_MAX)], 1) == 1
 
@@ -233,7 +248,7 @@ def test_a_target_outlives_its_session(raw: socket.socket, viewer: Make) -> None
     assert only.received() == [expected]
 
 
-@given(st.lists(st.sampled_from([50, 80, 600, 700, 1100]), min_size=1, max_size=16))
+@given(st.lists(st.sampled_from([50, 80, 600, 700, 1356]), min_size=1, max_size=RELAY_STEP_PACKETS))
 def test_runs_are_what_the_kernel_can_cut(sizes: list[int]) -> None:
     found = runs(sizes)
     assert [index for first, count in found for index in range(first, first + count)] == list(range(len(sizes)))
@@ -241,9 +256,11 @@ def test_runs_are_what_the_kernel_can_cut(sizes: list[int]) -> None:
         *equal, last = sizes[first : first + count]
         assert set(equal) <= {sizes[first]}
         assert last <= sizes[first]
+        assert sum(sizes[first : first + count]) + 16 * count <= 65_000
     for (first, _), (following, _) in itertools.pairwise(found):
-        # It could not have been longer: the next packet is larger, or a shorter one has ended the run.
-        assert sizes[following] > sizes[first] or sizes[following - 1] < sizes[first]
+        # It could not have been longer: the next packet is larger, a shorter one has ended it, or it was full.
+        full = (following - first + 1) * (sizes[first] + 16) > 65_000
+        assert sizes[following] > sizes[first] or sizes[following - 1] < sizes[first] or full
 
 
 @pytest.mark.parametrize("address", [("192.0.2.7", 4711), ("2001:db8::7", 4711, 0, 0), ("fe80::1%lo", 9, 5, 1)])
