@@ -5,6 +5,9 @@ of another is passed here as a function.
 """
 
 import asyncio
+import os
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
@@ -14,7 +17,6 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 import structlog
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -32,7 +34,7 @@ import stream.api
 from cart import demo
 from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
-from cart.importer import ImportReport, import_products
+from cart.importer import import_products
 from cart.service import Shop
 from chat.service import NOT_MUTED, Chat
 from live.core import rest
@@ -47,8 +49,9 @@ from live.core.health import readiness
 from live.core.ids import uuid7
 from live.core.limits import TOKEN_TTL_S
 from live.core.metrics import CONTENT_TYPE, Metrics
-from live.core.server import Server, listen
-from live.core.settings import Settings
+from live.core.server import Server, listen, reserve
+from live.core.settings import Settings, environment
+from live.core.supervisor import Supervisor, leash, report_ready
 from live.core.text import clean_name
 from live.core.valkey import EmbeddedValkey, FolderInUse
 from live.realtime.gateway import Commands, Gateway
@@ -62,6 +65,7 @@ from stream.service import Media
 VERSION = version("showcart")
 
 _BAR = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+_FILE = str(Path(__file__).resolve())
 _log = structlog.get_logger("showcart")
 
 
@@ -122,12 +126,12 @@ async def _private_valkey(settings: Settings, stack: AsyncExitStack, join: bool)
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Open every part of a worker; closes them in reverse order."""
-    metrics = Metrics()
+async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts]:
+    """Open every part of a worker, whose index is `worker`; closes them in reverse order."""
+    metrics = Metrics(worker)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings))
-        media = _media(settings, store, metrics)
+        media = _media(settings, store, metrics, worker)
         await store.shows.forget_publishers()
         await media.start()
         stack.push_async_callback(media.stop)
@@ -144,7 +148,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         yield Parts(store, metrics, chat_room, media, gateway)
 
 
-def _media(settings: Settings, store: Store, metrics: Metrics) -> Media:
+def _media(settings: Settings, store: Store, metrics: Metrics, worker: int) -> Media:
     shows, outlet = store.shows, store.outlet
 
     async def show_exists(show: str) -> None:
@@ -165,6 +169,7 @@ def _media(settings: Settings, store: Store, metrics: Metrics) -> Media:
         on_publisher=publisher_changed,
         on_statistics=statistics,
         registry=metrics.registry,
+        worker=worker,
     )
     shows.when_over = media.end_show
     return media
@@ -252,38 +257,41 @@ def build(settings: Settings, parts: Parts) -> Starlette:
 
 
 async def serve(settings: Settings, ready: Callable[[Settings], None]) -> None:
-    """Run one worker until a signal ends it; `ready` is called, with the real ports, when it answers."""
+    """Run until a signal ends it; `ready` is called, with the real ports, when it answers."""
+    if settings.workers > 1:
+        await _supervise(settings, ready)
+        return
     with listen(settings) as listener:
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
-        async with open_parts(settings) as parts:
+        await _work(settings, listener, 0, lambda: ready(settings))
+
+
+async def _work(settings: Settings, listener: socket.socket, worker: int, ready: Callable[[], None]) -> None:
+    """One worker, on a socket that listens already."""
+    async with open_parts(settings, worker) as parts:
+        if settings.demo and settings.workers == 1:
+            await demo.stage(parts.store.shows)
+        app = build(settings, parts)
+        server = Server(app, ready=ready, drain=parts.gateway.drain, **uvicorn_options())
+        await server.serve(sockets=[listener])
+
+
+async def _supervise(settings: Settings, ready: Callable[[Settings], None]) -> None:
+    """Several workers, with the port, the private Valkey and the demo's show made ready for them."""
+    with reserve(settings) as reserved:
+        if not settings.udp_port:  # each finds a free one of its own
+            settings = msgspec.structs.replace(settings, media_port=0)
+        settings = msgspec.structs.replace(settings, port=reserved.getsockname()[1])
+        async with AsyncExitStack() as stack:
+            url = settings.redis_url or await _private_valkey(settings, stack, join=False)
+            settings = msgspec.structs.replace(settings, redis_url=url)
             if settings.demo:
-                await demo.stage(parts.store.shows)
-            app = build(settings, parts)
-            server = Server(app, ready=lambda: ready(settings), drain=parts.gateway.drain, **uvicorn_options())
-            await server.serve(sockets=[listener])
-
-
-# --- the demo ----------------------------------------------------------------------------------------------------
-
-
-def _print_links(settings: Settings) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base = f"http://{host}:{settings.port}"
-    links = {
-        "Studio": (f"{base}/studio/{DEMO_SHOW}#token=demo", "go live here"),
-        "Watch": (f"{base}/watch/{DEMO_SHOW}", "in a second browser"),
-        "Shop window": (f"{base}/", "what is on, what is next"),
-        "Operations": (f"{base}/ops", "charts of this worker"),
-        "API": (f"{base}/openapi.json", "of the REST API"),
-        "OBS": (f"{base}/whip/{DEMO_SHOW}", "WHIP; bearer token: demo"),
-    }
-    console = Console(highlight=False)
-    console.print("[bold]Showcart is ready[/]")
-    width = max(len(url) for url, _ in links.values())
-    for name, (url, what) in links.items():
-        # Lines rather than a table of rich: that cuts a link where the terminal ends.
-        console.print(f"  [bold]{name:<12}[/][cyan]{url:<{width}}[/]  [dim]{what}[/]", soft_wrap=True)
-    console.print("Ctrl-C ends everything.", style="dim")
+                async with open_store(settings) as store:
+                    await demo.stage(store.shows)
+            # Not `-m app`: a folder that the command happens to run in may have an app.py of its own.
+            command = (sys.executable, _FILE, "worker")
+            supervisor = Supervisor(settings.workers, command, os.environ | environment(settings))
+            await supervisor.run(lambda: ready(settings))
 
 
 # --- command line ------------------------------------------------------------------------------------------------
@@ -317,7 +325,21 @@ def demo_command(**flags: str | None) -> None:
 
     async def job() -> None:
         await migrate(settings.effective_database_url)
-        await serve(settings, _print_links)
+        await serve(settings, demo.print_links)
+
+    run(job(), settings)
+
+
+@main.command("worker", hidden=True)
+@click.argument("index", type=click.IntRange(min=0))
+def worker_command(index: int) -> None:
+    """Run one worker of several; the supervisor starts it."""
+    settings = settings_of({})
+
+    async def job() -> None:
+        structlog.contextvars.bind_contextvars(worker=index)
+        with leash(), listen(settings, shared=True) as listener:
+            await _work(settings, listener, index, report_ready)
 
     run(job(), settings)
 
@@ -361,24 +383,14 @@ def import_command(file: Path, dry_run: bool, **flags: str | None) -> None:
                     progress.update(task, completed=done, total=total)
 
                 report = await import_products(file, store.shows, dry_run=dry_run, progress=show)
-        _print_import(report)
+        report.show()
+        if report.refused:
+            raise SystemExit(1)
 
     try:
         run(job(), settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-
-
-def _print_import(report: ImportReport) -> None:
-    """What came of the file, and for bad lines exit code 1."""
-    would = "would be " if report.dry_run else ""
-    click.echo(f"{report.created} {would}created, {report.changed} {would}changed, {report.unchanged} unchanged")
-    for error in report.errors:
-        click.echo(f"line {error.line}: {error.field + ': ' if error.field else ''}{error.detail}", err=True)
-    if report.refused > len(report.errors):
-        click.echo(f"… and {report.refused - len(report.errors)} more", err=True)
-    if report.refused:
-        raise SystemExit(1)
 
 
 @main.command("loadtest", context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -1,9 +1,12 @@
-"""The demo's show: products on the shelf and a lobby, whatever the last run left behind."""
+"""The demo's show: products on the shelf and a lobby, whatever the last run left behind, and where to find it."""
 
 from pathlib import Path
 
+from rich.console import Console
+
 from cart.importer import import_products
 from live.core.errors import Kind, Problem
+from live.core.settings import Settings
 from live.service import Shows
 from live.shows import OVER, ShowState
 
@@ -29,3 +32,24 @@ async def stage(shows: Shows) -> None:
     elif show.state in OVER:
         await shows.restage(DEMO_SHOW)
     await shows.set_lineup(DEMO_SHOW, _LINEUP)
+
+
+def print_links(settings: Settings) -> None:
+    """Say where everything is."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"http://{host}:{settings.port}"
+    links = {
+        "Studio": (f"{base}/studio/{DEMO_SHOW}#token=demo", "go live here"),
+        "Watch": (f"{base}/watch/{DEMO_SHOW}", "in a second browser"),
+        "Shop window": (f"{base}/", "what is on, what is next"),
+        "Operations": (f"{base}/ops", "charts of this worker"),
+        "API": (f"{base}/openapi.json", "of the REST API"),
+        "OBS": (f"{base}/whip/{DEMO_SHOW}", "WHIP; bearer token: demo"),
+    }
+    console = Console(highlight=False)
+    console.print("[bold]Showcart is ready[/]")
+    width = max(len(url) for url, _ in links.values())
+    for name, (url, what) in links.items():
+        # Lines rather than a table of rich: that cuts a link where the terminal ends.
+        console.print(f"  [bold]{name:<12}[/][cyan]{url:<{width}}[/]  [dim]{what}[/]", soft_wrap=True)
+    console.print("Ctrl-C ends everything.", style="dim")

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+import click
 import msgspec
 from msgspec import UNSET
 
@@ -51,6 +52,15 @@ class ImportReport(msgspec.Struct):
         self.refused += 1
         if len(self.errors) < IMPORT_ERRORS_SHOWN:
             self.errors.append(error)
+
+    def show(self) -> None:
+        """Print it, what was refused to standard error."""
+        would = "would be " if self.dry_run else ""
+        click.echo(f"{self.created} {would}created, {self.changed} {would}changed, {self.unchanged} unchanged")
+        for error in self.errors:
+            click.echo(f"line {error.line}: {error.field + ': ' if error.field else ''}{error.detail}", err=True)
+        if self.refused > len(self.errors):
+            click.echo(f"… and {self.refused - len(self.errors)} more", err=True)
 
 
 def format_of(path: Path) -> Format:

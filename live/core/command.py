@@ -11,6 +11,7 @@ import msgspec
 from live.core import logs, server
 from live.core.errors import Problem
 from live.core.settings import PREFIX, Settings, SettingsError, load
+from live.core.supervisor import WorkerError
 from live.core.valkey import ValkeyError
 
 _NOT_FLAGS = {"demo"}  # a command of its own
@@ -44,7 +45,7 @@ def run(job: Coroutine[Any, Any, None], settings: Settings) -> None:
         server.run(job)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except (Problem, ValkeyError) as error:
+    except (Problem, ValkeyError, WorkerError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):

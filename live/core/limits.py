@@ -168,6 +168,7 @@ SELECT_INTERVAL_S = 0.25  # between two looks at which layer suits a viewer
 FREEZE_S = 0.5  # a viewer without a picture for longer is counted as frozen
 PUBLISHERS_MAX = 64  # per worker
 PEER_ADDRESSES_MAX = 8  # validated addresses kept per peer
+PATH_CHECK_INTERVAL_S = 0.05  # between two checks of ours for one peer (Ta of RFC 8445, section 14.2)
 MOVED_PACKETS = 3  # authenticated ones in a row from another proved address: the far end has moved there
 HANDSHAKES_MAX = 512  # sessions of a worker that are not secured yet ...
 HANDSHAKE_GRACE_S = 2.0  # ... and which keep their place this long when there are more

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from live.core.limits import LAG_PROBE_INTERVAL_S
@@ -12,10 +12,14 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """The worker's registry; parts create their counters in it by name."""
+    """The worker's registry; parts create their counters in it by name.
 
-    def __init__(self) -> None:
+    Workers share one port and a scrape reaches any of them: `showcart_worker_info` says which one it was.
+    """
+
+    def __init__(self, worker: int = 0) -> None:
         self.registry = CollectorRegistry()
+        Info("showcart_worker", "Which worker answered.", registry=self.registry).info({"worker": str(worker)})
         ProcessCollector(registry=self.registry)
         self._lag = Histogram(
             "showcart_loop_lag_seconds",

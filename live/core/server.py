@@ -60,15 +60,43 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def listen(settings: Settings) -> socket.socket:
-    """The TCP socket of `settings`, for both families when its host is `::`.
+def listen(settings: Settings, *, shared: bool = False) -> socket.socket:
+    """The TCP socket of `settings`, for both families when its host is `::`; `shared`: one of several workers'.
 
     Raises `OSError` when the address is taken.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family, host, both = _address(settings)
+    return socket.create_server(
+        (host, settings.port), family=family, backlog=LISTEN_BACKLOG, reuse_port=shared, dualstack_ipv6=both
+    )
+
+
+def reserve(settings: Settings) -> socket.socket:
+    """A socket that keeps the port of `settings` for our workers and takes no connections itself.
+
+    Raises `OSError` when the address is taken, also by workers of another service: whoever shares a port takes
+    connections away from the others without a word.
+    """
+    with listen(settings) as probe:
+        port: int = probe.getsockname()[1]
+    family, host, both = _address(settings)
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family is socket.AF_INET6:
+            reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+        reserved.bind((host, port))
+    except BaseException:
+        reserved.close()
+        raise
+    return reserved
+
+
+def _address(settings: Settings) -> tuple[socket.AddressFamily, str, bool]:
+    """Family and host to bind to, and whether that is both families."""
     both = settings.host == "::"
-    address = ("" if both else settings.host, settings.port)
-    return socket.create_server(address, family=family, backlog=LISTEN_BACKLOG, dualstack_ipv6=both)
+    return socket.AF_INET6 if ":" in settings.host else socket.AF_INET, "" if both else settings.host, both
 
 
 def run(job: Coroutine[Any, Any, None]) -> None:

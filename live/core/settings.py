@@ -86,6 +86,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     return _checked(settings)
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that `load` makes these settings of, for a process that shall have the same."""
+    variables = {}
+    for name, value in zip(Settings.__struct_fields__, msgspec.structs.astuple(settings), strict=True):
+        if isinstance(value, tuple):
+            variables[PREFIX + name.upper()] = ",".join(value)
+        elif value is not None:
+            variables[PREFIX + name.upper()] = str(value)
+    return variables
+
+
 def _path(type_: type, value: object) -> object:
     assert type_ is Path
     return Path(str(value))
@@ -94,10 +105,6 @@ def _path(type_: type, value: object) -> object:
 def _checked(settings: Settings) -> Settings:
     """The rules that span fields; fills in the secret on loopback."""
     _check_addresses(settings)
-    if settings.workers > 1:
-        raise SettingsError(
-            "SHOWCART_WORKERS: only 1 works today, because a viewer must be on the worker that the host publishes to"
-        )
     for name, origins in (("ORIGINS", settings.origins), ("PICTURE_ORIGINS", settings.picture_origins)):
         for origin in origins:
             if not _ORIGIN.fullmatch(origin):

@@ -1,0 +1,115 @@
+"""`showcart … --workers 2` as processes: all answer on one port, a killed one comes back, and nothing is left."""
+
+import asyncio
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from live.core.settings import Settings, environment, load
+from tests.cluster.conftest import until
+from tests.scenarios.conftest import Run, port_of
+from tests.scenarios.conftest import showcart as _showcart
+
+pytestmark = pytest.mark.timeout(120)
+showcart = _showcart
+
+
+async def _worker(port: int) -> int:
+    """The index of whoever answers a new connection."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+        text = (await client.get("/metrics")).text
+    found = re.search(r'showcart_worker_info{worker="(\d)"} 1', text)
+    assert found, text
+    return int(found[1])
+
+
+def _workers(demo: asyncio.subprocess.Process) -> list[psutil.Process]:
+    children = psutil.Process(demo.pid).children()
+    return [child for child in children if "worker" in child.cmdline()]
+
+
+def _running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended; whether the system's first process has noticed is not our business."""
+    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+async def _everybody(port: int) -> None:
+    """Until both have answered; the kernel chooses who does."""
+    seen: set[int] = set()
+    async with asyncio.timeout(30):
+        while seen != {0, 1}:
+            try:
+                seen.add(await _worker(port))
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def demo(showcart: Run) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    process = await showcart("demo", "--workers", "2", SHOWCART_LOG_LEVEL="error")
+    yield process, await port_of(process)
+
+
+async def test_a_killed_worker_comes_back_and_nothing_is_left(demo: tuple[asyncio.subprocess.Process, int]) -> None:
+    process, port = demo
+    await _everybody(port)
+    one, other = _workers(process)
+    ports = {c.laddr.port for each in (one, other) for c in each.net_connections("udp")}
+    assert len(ports) == 2, "each has a media port of its own"
+    one.kill()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        for _ in range(20):
+            assert (await client.get("/healthz", headers={"connection": "close"})).status_code == 200
+    await until(lambda: len(_workers(process)) == 2 and one not in _workers(process), 30)
+    await _everybody(port)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert "worker" in errors.decode() and "ended with -9" in errors.decode()
+    assert "Traceback" not in errors.decode()
+    assert not _running(family)
+
+
+async def test_workers_do_not_outlive_their_supervisor(demo: tuple[asyncio.subprocess.Process, int]) -> None:
+    process, _ = demo
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    await process.wait()
+    await until(lambda: not _running(family), 60)
+
+
+async def test_a_worker_that_cannot_start_ends_it_all(showcart: Run, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        base = taken.getsockname()[1] - 1  # worker 1 takes the port after worker 0's
+        process = await showcart("demo", "--workers", "2", "--media-port", str(base))
+        _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert "SHOWCART_PORT" in errors.decode()
+    assert "Traceback" not in errors.decode()
+
+
+async def test_two_services_do_not_share_a_port(
+    showcart: Run, demo: tuple[asyncio.subprocess.Process, int], tmp_path: Path
+) -> None:
+    _, port = demo
+    process = await showcart("demo", "--workers", "2", "--port", str(port), SHOWCART_DATA_DIR=str(tmp_path / "another"))
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert "SHOWCART_PORT" in errors.decode()
+
+
+def test_a_worker_gets_the_same_settings(tmp_path: Path) -> None:
+    settings = Settings(
+        port=1, media_port=2, public_ips=("1.2.3.4", "::1"), workers=3, data_dir=tmp_path, secret="s" * 20,
+        origins=("https://a.example",), demo=True, hold_ttl_s=7, redis_url="unix:///x",
+    )  # fmt: skip
+    assert load(environment(settings)) == settings
+    assert load(environment(Settings(secret="s" * 20))) == Settings(secret="s" * 20)
