@@ -86,8 +86,8 @@ class _Path:
 
     @property
     def queueing_s(self) -> float:
-        """How much the last two round trips were both longer than usual; 0 while the usual one is not known."""
-        return min(self._rises())
+        """How much longer than usual the last round trip was; 0 while the usual one is not known."""
+        return self._rises()[0]
 
     def _rises(self) -> tuple[float, float]:
         """By how much the last round trip and the one before exceed the usual ones; zeros while those are not known."""
