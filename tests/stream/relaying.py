@@ -59,6 +59,7 @@ class Viewer:
     def __init__(self, show: "Show", number: int, codecs: tuple[Codec, ...], *, rtx: bool, sound: bool = True) -> None:
         self.show = show
         self.address = ("viewer", number)
+        self.target = None  # volleys need a real socket
         self.packets: dict[int, dict[int, bytes]] = {}  # SSRC → extended number → packet
         self.order: list[bytes] = []
         self._newest: dict[int, int] = {}
