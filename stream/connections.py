@@ -15,6 +15,7 @@ from live.core.auth import Rank
 from stream import rtcp, sdp
 from stream.ice import IcePort
 from stream.ingest import Ingest
+from stream.paths import Credentials
 from stream.peers import Certificate, Peer
 from stream.relay import Relay
 from stream.rtp import PacketError
@@ -48,7 +49,9 @@ class Connection(ABC):
         self.offer = offer
         etag = f'"{secrets.token_hex(8)}"'
         self.session = Session(secrets.token_urlsafe(24), stage.show, self.role, etag, media.now())
-        self.peer = Peer(media.port, media.certificate, offer.fingerprints, self, active=offer.setup == "passive")
+        remote = Credentials(offer.ufrag, offer.password)
+        active = offer.setup == "passive"
+        self.peer = Peer(media.port, media.certificate, offer.fingerprints, self, active=active, remote=remote)
 
     def peer_alive(self) -> bool:
         return self.session.alive(self.media.now())

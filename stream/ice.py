@@ -1,6 +1,6 @@
 """One UDP port for every media session of a worker: ICE-lite (RFC 8445, section 2.5) and routing.
 
-The server never looks for paths. Clients do: their STUN binding requests carry `server ufrag:client ufrag` and are
+The server looks for no paths. Clients do: their STUN binding requests carry `server ufrag:client ufrag` and are
 signed with the session's password. A request that verifies proves its source address, is answered, and from then on
 everything from that address belongs to that session; nothing else creates state or is answered. Nor is a request that
 is shorter than its answer would be, so the port amplifies nothing.
@@ -8,6 +8,9 @@ is shorter than its answer would be, so the port amplifies nothing.
     first byte 0–3   STUN, by ufrag           20–63  DTLS, by address           128–191  SRTP/SRTCP, by address
 
 (RFC 7983.) Consent (RFC 7675) follows: clients repeat the request every few seconds, and `Endpoint.bound` hears each.
+
+To move what is being sent to another address takes more, because a source address can be forged: see `stream.paths`,
+and `IcePort.check`.
 
 Bound to `::` the port takes both families. IPv4 clients then have mapped addresses (`::ffff:192.0.2.1`): inside the
 process those are used as they are, to a client its address is told as the IPv4 address that it is.
@@ -19,15 +22,23 @@ import logging
 import socket
 import struct
 from collections import Counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aioice import stun
 
-from live.core.limits import PEER_ADDRESSES_MAX, UDP_BUFFER_BYTES, UDP_DATAGRAM_BYTES_MAX, UDP_READ_BURST
+from live.core.limits import (
+    PATH_CHECK_INTERVAL_S,
+    PEER_ADDRESSES_MAX,
+    UDP_BUFFER_BYTES,
+    UDP_DATAGRAM_BYTES_MAX,
+    UDP_READ_BURST,
+)
 from stream.paths import Address, Credentials
 
 __all__ = ["Address", "Endpoint", "IcePort", "announced"]
 
+_PRIORITY = 126 << 24 | 65535 << 8 | 255  # RFC 8445, section 5.1.2.1, of the host candidate that we are
+_TIE_BREAKER = 0  # we are lite, so the far end controls
 _MALFORMED = (ValueError, KeyError, IndexError, struct.error)
 logger = logging.getLogger(__name__)
 
@@ -40,6 +51,9 @@ class Endpoint(Protocol):
 
     def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
         """A binding request from `address`, to our `ufrag`, passed its integrity check."""
+
+    def answered(self, address: Address) -> None:
+        """Our check of `address` was answered from there."""
 
     def received(self, datagram: bytes, address: Address) -> None:
         """A datagram came from an `address` that has been proved; it is not STUN and not empty."""
@@ -66,6 +80,15 @@ def _source(family: socket.AddressFamily, target: str) -> str | None:
         return str(probe.getsockname()[0])
 
 
+class _Check(NamedTuple):
+    """A check of ours that was not answered yet."""
+
+    endpoint: Endpoint
+    address: Address
+    password: bytes
+    sent_at: float
+
+
 class IcePort:
     """The socket, the sessions behind it, and counts of everything that was refused."""
 
@@ -75,6 +98,8 @@ class IcePort:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._by_ufrag: dict[str, tuple[Endpoint, bytes]] = {}
         self._ufrags: dict[Endpoint, set[str]] = {}
+        self._checks: dict[bytes, _Check] = {}
+        self._check_of: dict[Endpoint, bytes] = {}  # its newest; there is one at a time
         self._by_address: dict[Address, Endpoint] = {}
         self._addresses: dict[Endpoint, list[Address]] = {}
 
@@ -141,9 +166,32 @@ class IcePort:
         """Forget `endpoint`, its credentials and its addresses."""
         for ufrag in self._ufrags.pop(endpoint, ()):
             del self._by_ufrag[ufrag]
+        self._checks.pop(self._check_of.pop(endpoint, b""), None)
         for address in self._addresses.pop(endpoint, ()):
             if self._by_address.get(address) is endpoint:
                 del self._by_address[address]
+
+    def check(self, endpoint: Endpoint, address: Address, ufrag: str, remote: Credentials) -> None:
+        """Ask `address` whether the far end of `endpoint` is there; only who receives there can answer.
+
+        `ufrag` is ours and `remote` the far end's credentials of that ICE session. At most one check is under way for
+        an endpoint, and one in PATH_CHECK_INTERVAL_S is sent: the far end repeats its own checks, and so do we.
+        """
+        assert self._loop is not None, "open"
+        now = self._loop.time()
+        before = self._checks.get(self._check_of.get(endpoint, b""))
+        if before is not None and now - before.sent_at < PATH_CHECK_INTERVAL_S:
+            return
+        request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+        request.attributes["USERNAME"] = f"{remote.ufrag}:{ufrag}"
+        request.attributes["PRIORITY"] = _PRIORITY
+        request.attributes["ICE-CONTROLLED"] = _TIE_BREAKER
+        password = remote.password.encode()
+        request.add_message_integrity(password)
+        self._checks.pop(self._check_of.get(endpoint, b""), None)
+        self._check_of[endpoint] = request.transaction_id
+        self._checks[request.transaction_id] = _Check(endpoint, address, password, now)
+        self.send(bytes(request), address)
 
     def send(self, datagram: bytes, address: Address) -> bool:
         """Send one datagram; False, counted, when the kernel does not take it."""
@@ -195,6 +243,9 @@ class IcePort:
         except _MALFORMED:
             self.counts["stun_malformed"] += 1
             return
+        if request.transaction_id in self._checks:
+            self._answered(request, address)
+            return
         if (request.message_method, request.message_class) != (stun.Method.BINDING, stun.Class.REQUEST):
             self.counts["stun_unexpected"] += 1
             return
@@ -223,6 +274,16 @@ class IcePort:
             return
         self.send(answer, address)
         endpoint.bound(address, ufrag, nominated="USE-CANDIDATE" in request.attributes)
+
+    def _answered(self, response: stun.Message, address: Address) -> None:
+        check = self._checks[response.transaction_id]
+        if response.message_class is not stun.Class.RESPONSE or address != check.address:
+            self.counts["stun_unexpected"] += 1
+        elif not response.check_message_integrity(check.password):
+            self.counts["stun_wrong_password"] += 1
+        else:
+            del self._checks[response.transaction_id], self._check_of[check.endpoint]
+            check.endpoint.answered(address)
 
     def _remember(self, endpoint: Endpoint, address: Address) -> bool:
         """Route `address` to `endpoint`, unless a live session owns it; the oldest addresses are dropped.

@@ -10,13 +10,18 @@ c  who cannot or need not nominate shows by its media where it is: RFC 8445, sec
 
 Only checks on the path that is sent to renew consent (RFC 7675): a far end that is somewhere else by now gets no more.
 
+A check shows who sent it, not where: a source address can be forged, and a viewer could have a show sent to somebody
+else. So what has begun is sent to another address only when that has answered a check of ours, which takes a password
+of the far end's and a number that only arrives there. (An ICE-lite end need not check; a full one always answers.)
+The first address answers by going through with the handshake.
+
 A restart (RFC 8445, section 9; RFC 9725, section 4.4.3) adds credentials. The old ones stay good until a path is
 nominated with the new ones, or media comes by it: a restart that fails ends nothing. There are two sets at most.
 """
 
 from typing import Any, NamedTuple
 
-from live.core.limits import MOVED_PACKETS
+from live.core.limits import MOVED_PACKETS, PEER_ADDRESSES_MAX
 
 Address = tuple[Any, ...]
 """As the socket gives it: (host, port) or, for IPv6, (host, port, flow, scope)."""
@@ -34,6 +39,8 @@ class Paths:
 
     def __init__(self, credentials: Credentials) -> None:
         self.address: Address | None = None
+        self._begun = False
+        self._reached: list[Address] = []  # what has answered a check of ours
         self.current = credentials
         self.pending: Credentials | None = None
         self._pending_at: Address | None = None  # the last address that was proved with the pending credentials
@@ -50,8 +57,21 @@ class Paths:
         void, self.pending, self._pending_at = self.pending, credentials, None
         return void
 
+    def begin(self) -> None:
+        """Something is sent from now on: the address is no longer free to choose."""
+        self._begun = True
+
+    def trusts(self, address: Address) -> bool:
+        """Whether `address` may be sent to; else it must answer a check first."""
+        return not self._begun or address == self.address or address in self._reached
+
+    def reached(self, address: Address) -> None:
+        """`address` has answered a check of ours."""
+        if address not in self._reached:
+            self._reached = [*self._reached[1 - PEER_ADDRESSES_MAX :], address]
+
     def checked(self, address: Address, ufrag: str, *, nominated: bool) -> Credentials | None:
-        """A check with our `ufrag` proved `address`; the result are credentials that are void by it.
+        """A check with our `ufrag` came from `address`, which is trusted; the result are credentials void by it.
 
         `nominated` with credentials that are void already decides nothing.
         """
@@ -68,6 +88,8 @@ class Paths:
         """An authenticated packet came from `address`, a proved one; the result are as of `checked`."""
         if address == self.address:
             self._packets = 0
+            return None
+        if not self.trusts(address):
             return None
         self._packets = self._packets + 1 if address == self._elsewhere else 1
         self._elsewhere = address

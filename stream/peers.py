@@ -81,9 +81,15 @@ class Peer:
         owner: Owner,
         *,
         active: bool,
+        remote: Credentials | None = None,
     ) -> None:
-        """`fingerprints` are those of the offer; `active` makes us the DTLS client."""
+        """`fingerprints` are those of the offer; `active` makes us the DTLS client.
+
+        `remote` are the far end's ICE credentials; None: it is sent to wherever it says.
+        """
         self._paths = Paths(_credentials())
+        self._remotes = {} if remote is None else {self._paths.current.ufrag: remote}  # by our ufrag
+        self._asked: tuple[Address, str, bool] | None = None  # a check that waits until its address has answered ours
         self.address: Address | None = None
         self.keys: Keys | None = None
         self.target: Target | None = None
@@ -112,9 +118,13 @@ class Peer:
         """Our newest ICE ufrag and password, for the answer."""
         return self._paths.newest
 
-    def restart(self) -> Credentials:
-        """New ICE credentials, good beside the old ones until the far end has used them; DTLS and SRTP go on."""
+    def restart(self, remote: Credentials) -> Credentials:
+        """New ICE credentials for the far end's new ones; DTLS and SRTP go on.
+
+        The old ones are good beside them until the far end has used these.
+        """
         credentials = _credentials()
+        self._remotes[credentials.ufrag] = remote
         self._port.add(self, credentials)
         self._void(self._paths.restart(credentials))
         return credentials
@@ -122,6 +132,7 @@ class Peer:
     def _void(self, credentials: Credentials | None) -> None:
         if credentials is not None:
             self._port.void(self, credentials)
+            self._remotes.pop(credentials.ufrag, None)
 
     @property
     def profile(self) -> str:
@@ -136,6 +147,11 @@ class Peer:
         """A binding request to our `ufrag` proved `address`; see `stream.paths` for what is sent to."""
         if self._closed:
             return
+        remote = self._remotes.get(ufrag)
+        if remote is not None and not self._paths.trusts(address):
+            self._asked = address, ufrag, nominated
+            self._port.check(self, address, ufrag, remote)
+            return
         self._void(self._paths.checked(address, ufrag, nominated=nominated))
         self._follow()
         if self._deadline is None:
@@ -143,6 +159,13 @@ class Peer:
             self._wake()
         if self.address == address:
             self._owner.peer_bound()
+
+    def answered(self, address: Address) -> None:
+        """The far end is at `address`: what it asked from there holds."""
+        self._paths.reached(address)
+        asked, self._asked = self._asked, None
+        if asked is not None and asked[0] == address:
+            self.bound(address, asked[1], nominated=asked[2])
 
     def received(self, datagram: bytes, address: Address) -> None:
         """A datagram from a proved `address`."""
@@ -183,16 +206,15 @@ class Peer:
         """An authenticated packet came by another path than the one that is sent to, or the first one again by that."""
         self._void(self._paths.heard(address))
         self._strayed = address != self._paths.address
-        if self._follow():
-            self.counts["path_changed"] += 1
+        self._follow()
 
-    def _follow(self) -> bool:
-        """Send where the paths say; returns whether that is somewhere else than before."""
+    def _follow(self) -> None:
+        """Send where the paths say."""
         if self.address == self._paths.address:
-            return False
+            return
+        self.counts["path_changed"] += self.address is not None
         self.address = self._paths.address
         self._aim()
-        return True
 
     def send_rtp(self, packet: bytes) -> bool:
         """Protect and send one RTP packet; False, counted, when that is not possible."""
@@ -250,6 +272,8 @@ class Peer:
 
     def _flush(self) -> None:
         for datagram in self._dtls.take():
+            if self._remotes:
+                self._paths.begin()
             self._send(datagram)
 
     def _set_timer(self) -> None:

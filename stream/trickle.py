@@ -40,7 +40,8 @@ def patched(
         raise Problem(Kind.ice_restart_unsupported, "A restart changes ice-ufrag and ice-pwd, both.")
     connection.offer = replace(offer, ufrag=fragment.ufrag, password=fragment.password)
     connection.session.etag = new_etag()
-    answer = sdp.write_fragment(connection.offer, local(connection.peer.restart()))
+    credentials = connection.peer.restart(Credentials(fragment.ufrag, fragment.password))
+    answer = sdp.write_fragment(connection.offer, local(credentials))
     return Restarted(connection.session.etag, answer)
 
 

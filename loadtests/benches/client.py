@@ -49,6 +49,7 @@ class Client:
     ) -> None:
         """`certificate` None: a fresh one; many clients of one process may share theirs."""
         self.counts: Counter[str] = Counter()
+        self.answers = True  # checks of the server, as full ICE does
         self.connected = asyncio.Event()
         self.closed = asyncio.Event()
         self.on_rtp = on_rtp or (lambda packet: None)
@@ -172,13 +173,24 @@ class Client:
                 return
             assert self.peer is not None
             if datagram[0] < 4:
-                self.counts["stun"] += 1
-                self.peer.bound(address, "", nominated=False)
+                self._stun(stun.parse_message(datagram), address)
             else:
                 self.counts["received"] += 1
                 self.peer.received(datagram, address)
             if not self._reading:
                 return
+
+    def _stun(self, message: stun.Message, address: Address) -> None:
+        assert self.peer is not None
+        if message.message_class is stun.Class.RESPONSE:
+            self.counts["stun"] += 1
+            self.peer.bound(address, "", nominated=False)
+        elif self.answers and message.check_message_integrity(self._password.encode()):
+            self.counts["checks"] += 1
+            mapped = {"XOR-MAPPED-ADDRESS": address[:2]}
+            reply = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, message.transaction_id, mapped)
+            reply.add_message_integrity(self._password.encode())
+            self.send(bytes(reply), address)
 
     # What `Peer` asks of its port ...
 

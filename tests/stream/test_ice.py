@@ -25,6 +25,7 @@ class Session:
         self.credentials = Credentials(ufrag, "password")
         self.bindings: list[tuple[Address, bool]] = []
         self.datagrams: list[bytes] = []
+        self.answers: list[Address] = []
         self.alive = False
 
     def owns(self, address: Address) -> bool:
@@ -33,6 +34,9 @@ class Session:
     def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
         assert ufrag == self.credentials.ufrag
         self.bindings.append((address, nominated))
+
+    def answered(self, address: Address) -> None:
+        self.answers.append(address)
 
     def received(self, datagram: bytes, address: Address) -> None:
         assert address in {known for known, _ in self.bindings}
@@ -342,3 +346,59 @@ async def test_what_is_sent_is_marked(host: str, reach: str, level: int, option:
     marks = [int.from_bytes(value, sys.byteorder) for kind, what, value in ancillary if (kind, what) == (level, option)]
     assert marks == [dscp << 2]
     port.close()
+
+
+REMOTE = Credentials("client", "its password")
+
+
+def response(check: bytes, password: bytes, kind: stun.Class = stun.Class.RESPONSE) -> bytes:
+    message = stun.Message(stun.Method.BINDING, kind, stun.parse_message(check).transaction_id)
+    message.add_message_integrity(password)
+    return bytes(message)
+
+
+async def test_a_check_is_answered_only_by_who_receives_it_and_knows_the_password(port: IcePort, far: Far) -> None:
+    session, client, other = Session(), far(), far()
+    port.add(session, session.credentials)
+    client.send(binding())
+    await answer(client)
+    address = session.bindings[0][0]
+    port.check(session, address, "server", REMOTE)
+    check = await answer(client)
+    request = stun.parse_message(check)
+    assert request.attributes["USERNAME"] == "client:server"
+    assert request.check_message_integrity(b"its password")
+    client.send(response(check, b"guessed"))
+    await until(lambda: port.counts["stun_wrong_password"] == 1)
+    other.send(response(check, b"its password"))  # it would have to know the number
+    await until(lambda: port.counts["stun_unexpected"] == 1)
+    client.send(response(check, b"its password", stun.Class.ERROR))
+    await until(lambda: port.counts["stun_unexpected"] == 2)
+    assert session.answers == []
+    client.send(response(check, b"its password"))
+    await until(lambda: session.answers == [address])
+    client.send(response(check, b"its password"))
+    await until(lambda: port.counts["stun_unexpected"] == 3)
+    assert session.answers == [address]
+
+
+async def test_checks_are_paced_and_the_newest_counts(port: IcePort, far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, client = Session(), far()
+    port.add(session, session.credentials)
+    client.send(binding())
+    await answer(client)
+    address = session.bindings[0][0]
+    for _ in range(50):
+        port.check(session, address, "server", REMOTE)
+    first = await answer(client)
+    assert unanswered(client)
+    monkeypatch.setattr("stream.ice.PATH_CHECK_INTERVAL_S", 0.0)
+    port.check(session, address, "server", REMOTE)
+    client.send(response(first, b"its password"))
+    await until(lambda: port.counts["stun_unexpected"] == 1)
+    second = await answer(client)
+    port.remove(session)
+    client.send(response(second, b"its password"))
+    await until(lambda: port.counts["stun_unexpected"] == 2)
+    assert session.answers == []
+    assert not port._checks

@@ -1,6 +1,6 @@
 """Where a far end is: nominations, moves without one, and restarts. Values only."""
 
-from live.core.limits import MOVED_PACKETS
+from live.core.limits import MOVED_PACKETS, PEER_ADDRESSES_MAX
 from stream.paths import Credentials, Paths
 
 OLD, NEW, NEWER = Credentials("old", "p1"), Credentials("new", "p2"), Credentials("newer", "p3")
@@ -80,3 +80,29 @@ def test_a_restart_before_anything_was_proved_needs_no_nomination() -> None:
     paths.restart(NEW)
     assert paths.checked(HOME, "new", nominated=False) == OLD
     assert (paths.address, paths.current) == (HOME, NEW)
+
+
+def test_what_has_begun_is_sent_elsewhere_only_after_an_answer_from_there() -> None:
+    paths = at_home()
+    assert paths.trusts(TRAIN), "nothing was sent yet"
+    paths.begin()
+    assert paths.trusts(HOME)
+    assert not paths.trusts(TRAIN)
+    assert [paths.heard(TRAIN) for _ in range(9)] == [None] * 9
+    assert paths.address == HOME
+    paths.reached(TRAIN)
+    paths.reached(TRAIN)
+    assert paths.trusts(TRAIN)
+    for _ in range(MOVED_PACKETS):
+        paths.heard(TRAIN)
+    assert paths.address == TRAIN
+    assert not paths.trusts(HOME), "the first address has to answer too, to be gone back to"
+
+
+def test_only_the_newest_answers_are_remembered() -> None:
+    paths = at_home()
+    paths.begin()
+    for number in range(PEER_ADDRESSES_MAX + 1):
+        paths.reached(("198.51.100.1", number))
+    trusted = [paths.trusts(("198.51.100.1", number)) for number in range(PEER_ADDRESSES_MAX + 1)]
+    assert trusted == [False, *[True] * PEER_ADDRESSES_MAX]

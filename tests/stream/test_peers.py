@@ -208,6 +208,8 @@ async def test_a_new_address_gets_a_new_target(house: House, client: Make) -> No
     assert before is not None
     before.kind = (*before.kind[:2], False)  # that path did not take segmented messages
     peer.bound(("127.0.0.1", 9), peer.credentials.ufrag, nominated=True)
+    assert peer.target is before, "somebody must answer there first"
+    peer.answered(("127.0.0.1", 9))
     assert peer.address == ("127.0.0.1", 9)
     assert peer.target is not None
     assert peer.target.name != before.name

@@ -12,7 +12,7 @@ import pytest
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
-from live.core.limits import CONSENT_EXPIRY_S, MOVED_PACKETS
+from live.core.limits import CONSENT_EXPIRY_S, MOVED_PACKETS, PATH_CHECK_INTERVAL_S
 from loadtests.benches.client import Client
 from loadtests.benches.stage import Source
 from stream import rtcp
@@ -61,6 +61,11 @@ class Show:
         await until(lambda: len(self.numbers) == before + 6)
         assert all((after - before) & 0xFFFF == 1 for before, after in pairwise(self.numbers))
 
+    async def trusted(self, client: Client) -> None:
+        """`client` has answered a check of the server."""
+        paths, address = self.session(client).peer._paths, client.socket.getsockname()
+        await until(lambda: paths.trusts(address))
+
     def report(self, count: int = 1) -> None:
         """The viewer says that it is well."""
         assert self.viewer.peer is not None
@@ -103,9 +108,8 @@ async def test_a_viewer_behind_a_nat_that_forgot_it_is_found_by_its_reports(show
     show.report(MOVED_PACKETS)  # of an address that nobody has proved
     await until(lambda: show.house.media.counts["unknown_address"] == MOVED_PACKETS)
     show.viewer.keep_alive(nominate=False)
-    show.report(MOVED_PACKETS - 1)
-    await until(lambda: show.viewer.counts["stun"] > 0)
-    show.report()
+    await show.trusted(show.viewer)
+    show.report(MOVED_PACKETS)
     await until(lambda: show.sent_to(show.viewer))
     await show.play()
 
@@ -114,6 +118,8 @@ async def test_a_publisher_behind_a_nat_that_forgot_it_goes_on_with_its_next_che
     show.publisher.move()
     show.publisher.keep_alive(nominate=False)
     await show.play()
+    await show.trusted(show.publisher)
+    await show.play()
     await until(lambda: show.sent_to(show.publisher))
     relay = show.house.media.stages["demo"].relay
     asked = len(show.asked)
@@ -121,6 +127,30 @@ async def test_a_publisher_behind_a_nat_that_forgot_it_goes_on_with_its_next_che
     assert show.viewer.peer is not None
     show.viewer.peer.send_rtcp(rtcp.build([rtcp.ReceiverReport(5), rtcp.Pli(5, relay.ssrc("video"))]))
     await until(lambda: len(show.asked) > asked)
+
+
+async def test_nothing_is_sent_to_an_address_that_does_not_answer(show: Show) -> None:
+    """A source address can be forged: a viewer's own password does not let it direct a show at somebody else."""
+    viewer, session = show.viewer, show.session(show.viewer)
+    before = session.peer.address
+    viewer.answers = False
+    viewer.move()
+    received = viewer.counts["received"]
+    for _ in range(5):
+        answered = viewer.counts["stun"]
+        viewer.keep_alive(nominate=True)
+        await until(lambda then=answered: viewer.counts["stun"] > then)  # type: ignore[misc]
+    show.report(5 * MOVED_PACKETS)
+    show.send()
+    answered = viewer.counts["stun"]
+    viewer.keep_alive(nominate=True)  # it comes after the reports, so those have been read when it is answered
+    await until(lambda: viewer.counts["stun"] > answered)
+    assert session.peer.address == before
+    assert viewer.counts["received"] == received
+    viewer.answers = True
+    await asyncio.sleep(PATH_CHECK_INTERVAL_S)
+    viewer.keep_alive(nominate=True)
+    await until(lambda: show.sent_to(viewer))
 
 
 async def test_an_address_that_was_left_belongs_to_nobody(show: Show, client: Make) -> None:
