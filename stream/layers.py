@@ -234,7 +234,7 @@ class Alignment:
         if state.first is None:
             self._start(state, Mark(sequence, timestamp, vp8), now)
             if self._reference is None:
-                self._reference, self._reference_at = layer, now
+                self._speak(layer, now)
         elif sequence < state.first:
             return None
         elif opens_keyframe and layer != self._reference:
@@ -306,7 +306,12 @@ class Alignment:
         if layer != self._reference:
             if self._reference is not None and now - self._reference_at <= ALIGNMENT_STALE_S:
                 return None
-            self._reference = layer
-        self._reference_at = now
-        self._tie = (ntp, (timestamp + state.timestamp) % _TIMESTAMPS)
-        return self._tie[1]
+        self._speak(layer, now)
+        return None if self._tie is None else self._tie[1]
+
+    def _speak(self, layer: int, now: float) -> None:
+        """The layer is the reference from now on, or still is; its last report ties the line."""
+        state = self._layers[layer]
+        self._reference, self._reference_at = layer, now
+        if state.tie is not None:
+            self._tie = (state.tie[0], (state.tie[1] + state.timestamp) % _TIMESTAMPS)
