@@ -15,6 +15,10 @@ import httpx
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Response, Route, async_playwright
 
+from tests.stream.test_reach import SECRET, coturn
+
+__all__ = ["SECRET", "coturn"]
+
 README = Path(__file__).parents[2] / "README.md"
 CAMERA = Path(__file__).parent / "camera.js"
 CLAPPER = Path(__file__).parent / "clapper.js"
@@ -53,13 +57,14 @@ class Server:
         return await asyncio.wait_for(self.process.wait(), 20)
 
 
-async def start_demo(folder: Path) -> Server:
-    """Start the demo with its data under `folder`; returns when it has printed its links."""
+async def start_demo(folder: Path, **settings: str) -> Server:
+    """Start the demo with its data under `folder` and `SHOWCART_*` settings; returns when it has printed its links."""
     log = folder / "server.log"
+    own = {"SHOWCART_PORT": "0", "SHOWCART_DATA_DIR": str(folder / "var"), "COLUMNS": "120"}
     with log.open("w") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", "import app; app.main()", "demo",
-            env={**os.environ, "SHOWCART_PORT": "0", "SHOWCART_DATA_DIR": str(folder / "var"), "COLUMNS": "120"},
+            env={**os.environ, **own, **settings},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
         )  # fmt: skip
     assert process.stdout is not None
@@ -76,8 +81,9 @@ async def start_demo(folder: Path) -> Server:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    server = await start_demo(tmp_path)
+async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    """The demo; a test may give it settings as the parameter of this fixture."""
+    server = await start_demo(tmp_path, **getattr(request, "param", {}))
     yield server
     assert await server.stop() == 0, server.log.read_text()
     log = server.log.read_text()

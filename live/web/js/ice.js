@@ -2,7 +2,6 @@
    for the session that exists, and TURN servers to try. A new session costs a handshake and a keyframe; this does not. */
 
 const LOST_MS = 1000; // "disconnected" often heals by itself
-const RELAY_MS = 3000; // no path by then: try the TURN servers
 const OFFLINE_MS = 2000;
 const PATCH_MS_MAX = 4000;
 const CONNECT_MS_MAX = 6000;
@@ -10,7 +9,7 @@ const LINK = /<([^>]*)>((?:\s*;\s*[\w-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s";,]+
 const PARAMETER = /;\s*([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s";,]+))/g;
 
 /** The ICE servers in a Link header, as an RTCPeerConnection takes them; none: an empty list. */
-export function iceServers(link) {
+export function iceServersOf(link) {
   const servers = [];
   for (const [, urls, parameters] of (link ?? "").matchAll(LINK)) {
     const named = Object.fromEntries([...parameters.matchAll(PARAMETER)].map(([, name, quoted, plain]) => [name.toLowerCase(), quoted?.replace(/\\(.)/g, "$1") ?? plain]));
@@ -18,6 +17,19 @@ export function iceServers(link) {
     servers.push(urls.startsWith("stun") ? { urls } : { urls, username: named.username ?? "", credential: named.credential ?? "" });
   }
   return servers;
+}
+
+/**
+ * Takes up what the server answered to the POST of `offer`, and resolves to its SDP. The TURN servers that it tells of
+ * are known before candidates are gathered (RFC 9725, 4.6), so that they are used at once.
+ */
+export async function accept(peer, offer, answer) {
+  const iceServers = iceServersOf(answer.headers.get("Link"));
+  if (iceServers.length) peer.setConfiguration({ ...peer.getConfiguration(), iceServers });
+  await peer.setLocalDescription(offer);
+  const sdp = await answer.text();
+  await peer.setRemoteDescription({ type: "answer", sdp });
+  return sdp;
 }
 
 const first = (sdp, name) => sdp.match(new RegExp(`^a=${name}:(.*)$`, "m"))?.[1].trim();
@@ -74,22 +86,18 @@ async function restart(peer, session, headers = {}) {
   }
 }
 
-/** Keeps the path of one session, and finds another one when it is lost. */
+/** Keeps the path of one session, and finds another one when it is lost, over the peer's TURN servers too. */
 export class Path {
   #timer = 0;
   #restarting = false;
   #closed = false;
 
   /**
-   * `session` is its address, `servers` the TURN servers, `headers` a function. `onUp` is told of a path, `onTrouble`
-   * when it is lost, `onLost` "gone" or "down" when only a new session helps.
+   * `session` is its address, `headers` a function. `onUp` is told of a path, `onTrouble` when it is lost, `onLost`
+   * "gone" or "down" when only a new session helps.
    */
-  constructor(peer, { session, servers, headers = () => ({}), onUp, onTrouble = () => {}, onLost }) {
+  constructor(peer, { session, headers = () => ({}), onUp, onTrouble = () => {}, onLost }) {
     Object.assign(this, { peer, session, headers, onUp, onTrouble, onLost });
-    if (servers.length) {
-      peer.setConfiguration({ ...peer.getConfiguration(), iceServers: servers }); // heeded by the next gathering
-      this.#wait(RELAY_MS);
-    }
     peer.onconnectionstatechange = () => this.#changed();
     this.#changed();
   }

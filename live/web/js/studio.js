@@ -125,19 +125,20 @@ function alarms() {
   let shown = "";
   store.watch(["chat"], (state, before, message) => { if (message?.name === "chat.message") times.push(Date.now()); });
   return ({ judgement, figures, level }) => {
-    const { show: known, pin, chat } = store.state;
+    const { show: known, pin, chat, video } = store.state;
     const now = [...judgement.alarms];
     silent = figures && known.state === "live" && level !== null && level < 0.02 ? silent + 1 : 0;
     if (silent > SILENT_S) now.push("silent");
     while (times.length && times[0] < Date.now() - 5000) times.shift();
     if (times.length > 5 * FLOOD_PER_S && !chat.slow_s) now.push("flood");
     if (known.state === "live" && !known.publishing) now.push("away");
+    if (known.publishing && video?.rank === "backup") now.push("backup");
     const raised = [...steady.update(now)].slice(0, ALARMS_MAX);
     if (pin && available(store.state, pin.product) === 0) raised.push("out");
     const stamp = raised.join() + (pin?.product.id ?? "");
     if (stamp === shown) return;
     shown = stamp;
-    id("alarms").replaceChildren(...raised.map((name) => h("li", { class: `notice${name === "out" || name === "flood" ? "" : " bad"}`, "data-testid": `alarm-${name}` }, icon("warn"),
+    id("alarms").replaceChildren(...raised.map((name) => h("li", { class: `notice${["out", "flood", "backup"].includes(name) ? "" : " bad"}`, "data-testid": `alarm-${name}` }, icon("warn"),
       h("div", {}, h("strong", { text: t(`alarm.${name}`, { title: pin?.product.title ?? "" }) }), h("p", { text: t(`alarm.${name}.do`) })))));
   };
 }

@@ -11,7 +11,6 @@ export class Watcher {
   #attempt = 0;
   #wanted = false;
   #round = 0;
-  #servers = [];
   #limit = null;
   waits = false; // nobody publishes: a session that is lost meanwhile is not asked for again until `start`
 
@@ -49,25 +48,27 @@ export class Watcher {
   async #connect() {
     this.#close();
     const round = this.#round;
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#servers });
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     this.#peer = peer;
     const stream = new MediaStream();
     peer.ontrack = ({ track }) => stream.addTrack(track);
     try {
       for (const kind of ["video", "audio"]) peer.addTransceiver(kind, { direction: "recvonly" });
-      await peer.setLocalDescription(await peer.createOffer());
-      const answer = await fetch(this.url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: peer.localDescription.sdp });
+      const offer = await peer.createOffer();
+      const asked = fetch(this.url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: offer.sdp });
+      const code = Promise.all([import("./ice.js"), import("./health.js")]); // not part of the first paint
+      code.catch(() => {}); // judged where it is waited for
+      const answer = await asked;
       if (answer.status !== 201) return this.#again(answer, round);
       const session = answer.headers.get("Location");
       if (round !== this.#round) return release(session);
       this.#session = session;
-      await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
-      if (round === this.#round) this.onStream(stream);
-      if (this.#limit) this.#tell();
-      const [{ Path, iceServers }, { Reception }] = await Promise.all([import("./ice.js"), import("./health.js")]); // not part of the first paint
+      const [{ Path, accept }, { Reception }] = await code;
+      await accept(peer, offer, answer);
       if (round !== this.#round) return;
-      this.#servers = iceServers(answer.headers.get("Link"));
-      this.#path = new Path(peer, { session, servers: this.#servers, onUp: () => { this.#attempt = 0; }, onLost: () => this.#again(null, round) });
+      this.onStream(stream);
+      if (this.#limit) this.#tell();
+      this.#path = new Path(peer, { session, onUp: () => { this.#attempt = 0; }, onLost: () => this.#again(null, round) });
       const reception = new Reception();
       this.#timers.statistics = setInterval(() => this.#measure(peer, reception), STATISTICS_MS);
     } catch {

@@ -1,6 +1,6 @@
 /* Publishing over WHIP: H.264 first (every viewer and recorder takes it as it is), in up to three sizes at once, so that
    each viewer gets what its line carries (simulcast, RFC 8853). Figures once a second. */
-import { Path, iceServers } from "./ice.js";
+import { Path, accept } from "./ice.js";
 import { release } from "./whep.js";
 import { backoffMs } from "./wire.js";
 
@@ -33,6 +33,9 @@ export function encodings(width, height) {
   return count === 1 ? [{ maxBitrate: VIDEO_BITS_PER_S_MAX }] : LAYERS.slice(-count).map((layer) => ({ ...layer }));
 }
 
+/** Without what was sent again: browsers probe the line with copies of a small layer. */
+const mediaBytes = ({ bytesSent, retransmittedBytesSent = 0 }) => bytesSent - retransmittedBytesSent;
+
 /** One second's figures from two readings of `getStats` ([] before the first) of the layers `rids`; null: none yet. */
 export function figuresOf(reports, before, rids) {
   const named = (type) => reports.filter((report) => report.type === type && report.kind === "video");
@@ -42,7 +45,7 @@ export function figuresOf(reports, before, rids) {
     const earlier = before.find((report) => report.id === out.id);
     if (!rids.includes(out.rid ?? "") || !earlier || out.timestamp <= earlier.timestamp) continue;
     const seconds = (out.timestamp - earlier.timestamp) / 1000;
-    const bitrate = (8 * (out.bytesSent - earlier.bytesSent)) / seconds;
+    const bitrate = (8 * (mediaBytes(out) - mediaBytes(earlier))) / seconds;
     const remote = named("remote-inbound-rtp").find((report) => report.localId === out.id);
     lost += bitrate * (remote?.fractionLost ?? 0);
     layers.push({
@@ -69,7 +72,6 @@ export class Publisher {
   #attempt = 0;
   #round = 0;
   #before = [];
-  #servers = [];
   stream = null;
 
   /**
@@ -108,7 +110,7 @@ export class Publisher {
   async #connect() {
     this.#close();
     const round = this.#round;
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: this.#servers });
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     this.#peer = peer;
     for (const kind of ["video", "audio"]) {
       const [track] = this.stream.getTracks().filter((other) => other.kind === kind);
@@ -117,21 +119,19 @@ export class Publisher {
       this.#senders[kind] = transceiver.sender;
     }
     try {
-      await peer.setLocalDescription(await peer.createOffer());
+      const offer = await peer.createOffer();
       const headers = { "Content-Type": "application/sdp", ...this.#authorisation() };
-      const answer = await fetch(this.url, { method: "POST", headers, body: peer.localDescription.sdp });
+      const answer = await fetch(this.url, { method: "POST", headers, body: offer.sdp });
       if (answer.status !== 201) return await this.#refused(answer, round);
       const session = answer.headers.get("Location");
       if (round !== this.#round) return release(session, this.#authorisation());
       this.#session = session;
-      const sdp = await answer.text();
-      await peer.setRemoteDescription({ type: "answer", sdp });
+      const sdp = await accept(peer, offer, answer);
       if (!/^a=simulcast:/m.test(sdp)) await this.#single();
       if (round !== this.#round) return;
       this.#timers.statistics = setInterval(() => this.#measure(peer), STATISTICS_MS);
-      this.#servers = iceServers(answer.headers.get("Link"));
       this.#path = new Path(peer, {
-        session, servers: this.#servers, headers: () => this.#authorisation(),
+        session, headers: () => this.#authorisation(),
         onUp: () => { this.#attempt = 0; this.onState("on"); },
         onTrouble: () => this.onState("reconnecting"),
         onLost: (outcome) => this.#lost(outcome, round),

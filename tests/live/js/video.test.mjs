@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Reception } from "../../../live/web/js/health.js";
-import { Path, fragmentOf, iceServers, renewed } from "../../../live/web/js/ice.js";
+import { Path, accept, fragmentOf, iceServersOf, renewed } from "../../../live/web/js/ice.js";
 import { encodings, figuresOf } from "../../../live/web/js/whip.js";
 
 globalThis.HTMLElement = class {};
@@ -67,10 +67,10 @@ test("saving data: what was chosen, what the browser wants, and upright pictures
 test("ICE servers stand in Link headers", () => {
   const link = '</whep/demo/x/layer>; rel="layer", <turn:turn.example:3478?transport=udp>; rel="ice-server"; username="17:a"; credential="p\\"w, d;"; credential-type="password",'
     + " <stun:stun.example>; rel=ice-server, <https://elsewhere.example>; rel=\"ice-server\"";
-  assert.deepEqual(iceServers(link), [
+  assert.deepEqual(iceServersOf(link), [
     { urls: "turn:turn.example:3478?transport=udp", username: "17:a", credential: 'p"w, d;' }, { urls: "stun:stun.example" },
   ]);
-  assert.deepEqual(iceServers(null), []);
+  assert.deepEqual(iceServersOf(null), []);
 });
 
 const OFFER = "v=0\r\na=group:BUNDLE 0 1\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ice-ufrag:new\r\na=ice-pwd:secret\r\na=mid:0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:new\r\na=ice-pwd:secret\r\na=mid:1\r\n";
@@ -103,6 +103,24 @@ class Peer extends EventTarget {
   turn(state) { this.connectionState = state; this.onconnectionstatechange(); }
 }
 
+test("TURN servers are known before candidates are gathered", async () => {
+  const peer = new Peer();
+  const order = [];
+  for (const name of ["setConfiguration", "setLocalDescription", "setRemoteDescription"]) {
+    const plain = peer[name];
+    peer[name] = function (value) { order.push([name, value]); return plain.call(this, value); };
+  }
+  peer.configuration = { bundlePolicy: "max-bundle" };
+  const answer = (link) => ({ headers: { get: () => link }, text: async () => ANSWER });
+  assert.equal(await accept(peer, { sdp: OFFER }, answer("<stun:s>; rel=ice-server")), ANSWER);
+  assert.deepEqual(order, [
+    ["setConfiguration", { bundlePolicy: "max-bundle", iceServers: [{ urls: "stun:s" }] }], ["setLocalDescription", { sdp: OFFER }], ["setRemoteDescription", { type: "answer", sdp: ANSWER }],
+  ]);
+  order.length = 0;
+  await accept(peer, { sdp: OFFER }, answer(null));
+  assert.deepEqual(order.map(([name]) => name), ["setLocalDescription", "setRemoteDescription"]);
+});
+
 for (const [status, told] of [[200, "up"], [404, "gone"], [422, "down"]]) {
   test(`a path that failed, and the server answers ${status}`, async () => {
     const asked = [];
@@ -114,7 +132,7 @@ for (const [status, told] of [[200, "up"], [404, "gone"], [422, "down"]]) {
     const said = [];
     const done = new Promise((resolve) => {
       const path = new Path(peer, {
-        session: "/whip/demo/1", servers: [], headers: () => ({ Authorization: "Bearer b" }),
+        session: "/whip/demo/1", headers: () => ({ Authorization: "Bearer b" }),
         onUp: () => { said.push("up"); if (said.length > 2) resolve(); }, onTrouble: () => said.push("trouble"), onLost: (outcome) => { said.push(outcome); path.close(); resolve(); },
       });
     });
@@ -130,8 +148,7 @@ test("nobody answers: it is tried again until it is closed", async (context) => 
   let asked = 0;
   globalThis.fetch = async () => { asked += 1; throw new TypeError("offline"); };
   const peer = new Peer();
-  const path = new Path(peer, { session: "/whep/demo/1", servers: [{ urls: "turn:t" }], onUp() {}, onLost: () => assert.fail("the session may live on") });
-  assert.deepEqual(peer.configuration, { iceServers: [{ urls: "turn:t" }] });
+  const path = new Path(peer, { session: "/whep/demo/1", onUp() {}, onLost: () => assert.fail("the session may live on") });
   const settle = () => new Promise((resolve) => { setImmediate(resolve); });
   peer.turn("disconnected");
   context.mock.timers.tick(1000);
