@@ -23,7 +23,7 @@ from tests.faults.path import Conditions
 from tests.stream.viewing import LAYERS, Emulation, Viewing, rises
 
 LOW, MIDDLE, HIGH = 0, 1, 2
-SEEDS = range(3)
+SEEDS = range(2)
 
 
 def fat(loss: float = 0.0, jitter_s: float = 0.0) -> Conditions:
@@ -421,9 +421,9 @@ class TestViewings:
     def test_a_radio_link_that_loses_or_shakes_stays_on_top(
         self, seed: int, remb: bool, round_trips: bool, conditions: Conditions
     ) -> None:
-        viewing = Emulation([(0.0, conditions)], seed, remb=remb, round_trips=round_trips).run(60)
-        assert set(viewing.between(2.0, 60.0)) <= {MIDDLE, HIGH, None}
-        assert _share(viewing, 10.0, 60.0, {HIGH}) > 0.9
+        viewing = Emulation([(0.0, conditions)], seed, remb=remb, round_trips=round_trips).run(40)
+        assert set(viewing.between(2.0, 40.0)) <= {MIDDLE, HIGH, None}
+        assert _share(viewing, 10.0, 40.0, {HIGH}) > 0.9
 
     @pytest.mark.parametrize("seed", SEEDS)
     @pytest.mark.parametrize("remb", [True, False])
