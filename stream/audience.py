@@ -105,7 +105,7 @@ class Audience:
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(*key)
-        group.add(viewer, viewer.first_video if translation.layer is not None else 0)
+        group.add(viewer)
         viewer.group = group
 
     def _unplace(self, viewer: Subscriber) -> None:

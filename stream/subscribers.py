@@ -102,18 +102,15 @@ class Group:
         self.translation = translation
         self.video = video
         self.audio = audio
-        self._first = translation.first
+        self._periods = (0, 0)  # of 2^16 numbers, in which the newest member's video and sound began
         self._members: dict[Subscriber, None] = {}
         self._listed: tuple[Subscriber, ...] | None = ()
 
-    def add(self, subscriber: Subscriber, first: int) -> None:
-        """Take in a viewer whose video begins with the relay's number `first`.
-
-        What is older is sent to nobody here, or SRTP's counter would begin for some with a number it must not know
-        (RFC 3711, section 3.3.1). Who has lost such a late packet asks for it.
-        """
+    def add(self, subscriber: Subscriber) -> None:
+        """Take in a viewer."""
         self._members[subscriber] = None
-        self._first = max(self._first, first)
+        video, sound = self._periods
+        self._periods = (max(video, subscriber.first_video >> 16), max(sound, subscriber.first_sound >> 16))
         self._listed = None
 
     def discard(self, subscriber: Subscriber) -> None:
@@ -129,14 +126,21 @@ class Group:
         return self._listed
 
     def translate(self, entries: Iterable[Entry]) -> list[bytes]:
-        """The packets of `entries` that are for this group, as it gets them."""
+        """The packets of `entries` that are for this group, as it gets them.
+
+        A late packet from before a wrap of the 16-bit numbers goes to nobody when somebody began after it: that one's
+        SRTP would take it for the future, and its counter would be wrong for good (RFC 3711, section 3.3.1).
+        """
         packets = []
+        first, (video_period, sound_period) = self.translation.first, self._periods
         translation, layer, video, audio = self.translation, self.translation.layer, self.video, self.audio
         for entry in entries:
             if entry.layer == AUDIO:
-                if audio is not None:
+                if audio is not None and entry.mark.sequence >> 16 >= sound_period:
                     same = entry.packet[1] & 0x7F == audio
                     packets.append(entry.packet if same else with_payload_type(entry.packet, audio))
-            elif entry.layer == layer and video is not None and entry.mark.sequence >= self._first:
-                packets.append(translated(entry, translation, video))
+            elif entry.layer == layer and video is not None:
+                # Numbers below the first are taken; without it the viewers' numbers are the relay's.
+                if entry.mark.sequence >= first and (first or entry.mark.sequence >> 16 >= video_period):
+                    packets.append(translated(entry, translation, video))
         return packets

@@ -187,18 +187,30 @@ def test_a_group_translates_the_payload_type_and_leaves_out_what_its_viewers_did
     assert [each[3] for each in Group(Translation(1), VIDEO, None).translate(entries)] == [3]
 
 
-def test_a_group_gets_nothing_from_before_its_newest_member_began() -> None:
-    group = Group(Translation(0), VIDEO, None)
-    one, two = viewer(1), viewer(2)
+def test_a_group_gets_nothing_below_the_first_number_of_its_translation() -> None:
     entries = [Entry(0, Mark(number, 0), packet(VIDEO, number), False) for number in (4, 5, 6)]
-    group.add(one, 5)
+    group = Group(Translation(0, first=5), VIDEO, None)
     assert [each[3] for each in group.translate(entries)] == [5, 6]
-    group.add(two, 6)
-    assert list(group.members) == [one, two]
-    group.discard(two)
-    assert list(group.members) == [one]
-    assert [each[3] for each in group.translate(entries)] == [6], "it may have been sent to the other already"
-    assert [each[3] for each in Group(Translation(0, first=5), VIDEO, None).translate(entries)] == [5, 6]
+
+
+def test_a_late_packet_from_before_a_wrap_goes_to_nobody_when_somebody_began_after_it() -> None:
+    wrap = 2 << 16
+    entries = [
+        Entry(layer, Mark(number, 0), packet(kind, number & 0x7F), False)
+        for layer, kind in ((0, VIDEO), (SOUND, AUDIO))
+        for number in (wrap - 1, wrap)
+    ]
+    group = Group(Translation(0), VIDEO, AUDIO)
+    old, new = viewer(1), viewer(2)
+    old.first_video = old.first_sound = wrap - 100
+    new.first_video = new.first_sound = wrap + 100
+    group.add(old)
+    assert len(group.translate(entries)) == 4
+    group.add(new)
+    assert list(group.members) == [old, new]
+    assert [each[3] for each in group.translate(entries)] == [0, 0]
+    group.discard(new)
+    assert list(group.members) == [old]
 
 
 class Job:
