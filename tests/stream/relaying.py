@@ -62,6 +62,7 @@ class Viewer:
         self.target = None  # volleys need a real socket
         self.packets: dict[int, dict[int, bytes]] = {}  # SSRC → extended number → packet
         self.order: list[bytes] = []
+        self.heard: Callable[[bytes], None] = lambda packet: None  # all that is encrypted for it
         self._newest: dict[int, int] = {}
         self.control: list[rtcp.Packet] = []
         kept = tuple(codec if rtx else _without_rtx(codec) for codec in codecs)
@@ -80,6 +81,7 @@ class Viewer:
         number = newest + ((header.sequence - newest + 0x8000) & 0xFFFF) - 0x8000
         self._newest[header.ssrc] = max(newest, number)
         assert known.setdefault(number, packet) == packet, f"{number} of {header.ssrc} was sent with two contents"
+        self.heard(packet)
 
     def send_rtp(self, packet: bytes) -> bool:
         self.note(packet)

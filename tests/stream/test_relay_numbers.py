@@ -10,14 +10,16 @@ from stream.feed import AUDIO, Arrival
 from stream.layers import Mark
 from stream.payloads import vp8_numbers
 from stream.rtp import parse
+from stream.srtp import Keys
 from tests.stream.relaying import H264, VP8, Host, Show, Viewer
 
 
 class Chaos:
     """Everything that can happen to a show, in an order that follows from the seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, secure: bool = False) -> None:
         self.random = random.Random(seed)
+        self.secure = secure
         self.show = Show()
         self.show.full = lambda: self.random.random() < 0.01
         self.late: list[Arrival] = []
@@ -71,7 +73,10 @@ class Chaos:
     def join(self) -> None:
         if len(self.watching) < 8:
             rtx, sound = self.random.random() < 0.5, self.random.random() < 0.9
-            self.watching.append(self.show.viewer(rtx=rtx, sound=sound))
+            viewer = self.show.viewer(rtx=rtx, sound=sound)
+            self.watching.append(viewer)
+            if self.secure:
+                SecureEnds(viewer, self.random)
 
     def leave(self) -> None:
         if self.watching:
@@ -139,6 +144,35 @@ def steady(seed: int, codec: object) -> tuple[Show, Host, list[Viewer], random.R
     show = Show()
     host = show.host(3, VP8 if codec == "vp8" else H264, seed=seed)
     return show, host, [show.viewer() for _ in range(3)], random.Random(seed)
+
+
+class SecureEnds:
+    """SRTP to one viewer over a path that loses packets: whatever arrives must be understood."""
+
+    def __init__(self, viewer: Viewer, chance: random.Random) -> None:
+        material = bytes(range(2 * 28))
+        self._ours = Keys("SRTP_AEAD_AES_128_GCM", material, active=False)
+        self._theirs = Keys("SRTP_AEAD_AES_128_GCM", material, active=True)
+        self._chance = chance
+        self._arrived: set[bytes] = set()
+        viewer.heard = self._sent
+
+    def _sent(self, packet: bytes) -> None:
+        protected = self._ours.protect(packet)
+        if self._chance.random() < 0.9 and packet not in self._arrived:
+            self._arrived.add(packet)
+            assert self._theirs.unprotect(protected) == packet
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_viewers_understand_all_that_arrives_also_when_numbers_wrap(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first number is usually far from a wrap; here all begin shortly before one."""
+    monkeypatch.setattr("stream.lines.secrets.randbelow", lambda below: (1 << 16) - 150)
+    chaos = Chaos(seed, secure=True)
+    for _ in range(250):
+        chaos.act()
+    numbers = [number for viewer in chaos.show.viewers.values() for number in viewer.numbers()]
+    assert min(numbers) < 1 << 16 <= max(numbers)
 
 
 @pytest.mark.parametrize("codec", ["h264", "vp8"])
