@@ -1,4 +1,4 @@
-"""Run the benchmarks, each in a process of its own: `python -m loadtests.benches [relay] [fanout] [join]`.
+"""Run the benchmarks, each in a process of its own: `python -m loadtests.benches [relay] [join] …`.
 
 Every figure is one JSON line on standard output. A figure over its budget is marked, not fatal: the exit code is
 non-zero only when a benchmark itself fails. `--table` prints a Markdown table instead.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-BENCHES = ("relay", "fanout", "join")
+BENCHES = ("relay", "join", "hotpath", "fanout")
 
 
 def lines(bench: str) -> Iterator[str]:

@@ -1,135 +1,102 @@
 """What forwarding costs: 500 viewers of one show at 200 packets/s, against a bare loop of `protect` and `sendto`.
 
-The server is this process. Publisher and viewers are a second one: real DTLS handshakes, then sockets that are only
-counted. The floor is measured with the same viewers' keys and sockets, right after, by a plain Python loop.
+The server is this process. Publisher and viewers are a second one (`loadtests.benches.audience`). The floor is measured
+with the same viewers' keys and sockets, right after, by a plain Python loop.
+
+`--picture FILE` measures from 50 to 800 viewers instead and draws the curve; then there is no floor at each size, but
+the line that the last one's floor gives.
 """
 
+import argparse
 import asyncio
-import multiprocessing
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
+from typing import NamedTuple
 
-import httpx
 import uvloop
 
-from loadtests.benches.client import Client
+from loadtests.benches.audience import Orders, audience
 from loadtests.benches.figure import figure
-from loadtests.benches.stage import FRAMES_PER_S, SHOW, Source, join, send, stage, told
-from stream.fanout import Subscriber
-from stream.peers import Certificate
+from loadtests.benches.picture import Curve, draw
+from loadtests.benches.stage import PACKETS_PER_S, SHOW, Source, stage
 from stream.service import Media
+from stream.subscribers import Subscriber
 
 VIEWERS = 500
-WINDOW_S = 10
+WINDOW_S = 10.0
+CURVE = (50, 100, 200, 300, 400, 500, 600, 700, 800)
+CURVE_WINDOW_S = 5.0
 FLOOR_FRAMES = 5
-FLOOR_ROUNDS = 5
-_DRAIN_INTERVAL_S = 0.05
-_KEEP_ALIVE_S = 3.0
+FLOOR_ROUNDS = 9
 _LAG_INTERVAL_S = 0.005
-_TIMEOUT_S = 55.0
+_DRAIN_S = 0.1
+_TIMEOUT_S = 170.0
 
 
-# --- the second process: publisher and viewers ------------------------------------------------------------------
+class Window(NamedTuple):
+    """What one stretch of streaming cost. CPU is user and system time of this process, in seconds."""
+
+    viewers: int
+    cpu_s: float
+    wall_s: float
+    waited_s: float
+    forwarded: int
+    expected: int
+    lost: int
+    lags_s: list[float]
+
+    @property
+    def cost_s(self) -> float:
+        """CPU per packet and viewer."""
+        return self.cpu_s / max(self.forwarded, 1)
+
+    @property
+    def core_pct(self) -> float:
+        return 100 * self.cpu_s / self.wall_s
+
+    @property
+    def lag_p99_ms(self) -> float:
+        return quantiles(self.lags_s, n=100)[98] * 1000
 
 
-class _Audience:
-    def __init__(self) -> None:
-        certificate = Certificate.generateCertificate()
-        self.publisher = Client(certificate)
-        self.viewers = [Client(certificate) for _ in range(VIEWERS)]
-        self.counts = [0] * VIEWERS
-        self.failed = 0
-        self._buffer = bytearray(2048)
-
-    async def join(self, http_port: int) -> None:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=20) as http:
-            await join(http, self.publisher, "whip")
-            self.source = Source()
-            await send(self.publisher, self.source, 2)
-            gate = asyncio.Semaphore(16)
-
-            async def enter(viewer: Client) -> None:
-                async with gate:
-                    await join(http, viewer, "whep")
-
-            results = await asyncio.gather(*map(enter, self.viewers), return_exceptions=True)
-            self.failed = sum(isinstance(result, BaseException) for result in results)
-        for viewer in self.viewers:
-            viewer.stop_reading()
-
-    def drain(self) -> None:
-        """Count what has come; the sockets' buffers hold seconds of it."""
-        buffer = self._buffer
-        for index, viewer in enumerate(self.viewers):
-            receive = viewer.socket.recv_into
-            try:
-                while True:
-                    receive(buffer)
-                    if buffer[0] >= 128 and not 192 <= buffer[1] <= 223:  # RTP, not RTCP
-                        self.counts[index] += 1
-            except BlockingIOError:
-                pass
-
-    async def keep_draining(self) -> None:
-        while True:
-            self.drain()
-            await asyncio.sleep(_DRAIN_INTERVAL_S)
-
-    async def keep_alive(self) -> None:
-        while True:
-            for client in (self.publisher, *self.viewers):
-                client.keep_alive()
-                await asyncio.sleep(_KEEP_ALIVE_S / (VIEWERS + 1))
-
-
-async def _audience(http_port: int, pipe: Connection) -> None:
-    audience = _Audience()
-    await audience.join(http_port)
-    jobs = [asyncio.create_task(audience.keep_draining()), asyncio.create_task(audience.keep_alive())]
-    await asyncio.sleep(0.5)
-    audience.drain()
-    audience.counts = [0] * VIEWERS
-    pipe.send(("begin", audience.failed))
-    sent = await send(audience.publisher, audience.source, WINDOW_S * FRAMES_PER_S)
-    await asyncio.sleep(0.5)
-    pipe.send(("end", sent))
-    await asyncio.sleep(0.5)
-    audience.drain()
-    pipe.send(("lost", sum(sent - count for count in audience.counts)))
-    # Go on reading while the floor is measured: a full socket would make sending cheaper than it is.
-    await told(pipe)
-    for job in jobs:
-        job.cancel()
-
-
-def _run_audience(http_port: int, pipe: Connection) -> None:
-    uvloop.run(_audience(http_port, pipe))
-
-
-# --- this process: the server -----------------------------------------------------------------------------------
-
-
-async def _measure_lag(lags: list[float]) -> None:
+async def measure_lag(lags_s: list[float]) -> None:
+    """How late the event loop is, every few milliseconds; for ever."""
     while True:
         before = time.perf_counter()
         await asyncio.sleep(_LAG_INTERVAL_S)
-        lags.append(time.perf_counter() - before - _LAG_INTERVAL_S)
+        lags_s.append(time.perf_counter() - before - _LAG_INTERVAL_S)
 
 
-def _waited_s() -> float:
+def waited_s() -> float:
     """Seconds that this process was ready to run while others had the cores (Linux; elsewhere 0)."""
     path = Path("/proc/self/schedstat")
     return int(path.read_text().split()[1]) / 1e9 if path.exists() else 0.0
 
 
 def _subscribers(media: Media) -> list[Subscriber]:
-    return media.stages[SHOW].relay.subscribers
+    return [member for member in media.stages[SHOW].relay.subscribers if member.peer.address is not None]
 
 
-def _floor(media: Media) -> float:
-    """CPU seconds per packet and viewer of a loop that does nothing but protect and send."""
+async def window(media: Media, orders: Orders, seconds: float) -> Window:
+    """Let the publisher send for so long to everybody who is there."""
+    viewers = len(_subscribers(media))
+    lags_s: list[float] = []
+    observer = asyncio.create_task(measure_lag(lags_s))
+    before = media.counts["sent"]
+    cpu, wall, waited = time.process_time(), time.perf_counter(), waited_s()
+    sent, lost = await orders.give("stream", seconds)
+    cpu, wall, waited = time.process_time() - cpu, time.perf_counter() - wall, waited_s() - waited
+    observer.cancel()
+    return Window(viewers, cpu, wall, waited, media.counts["sent"] - before, sent * viewers, lost, lags_s)
+
+
+def floor_s(media: Media) -> float:
+    """CPU seconds per packet and viewer of a loop that does nothing but protect and send.
+
+    The packets have an SSRC of their own, and the viewers' process goes on reading: a full socket would make sending
+    cheaper than it is.
+    """
     subscribers = _subscribers(media)
     send_to, source = media.port.raw.sendto, Source(20_000)
     rounds = []
@@ -140,39 +107,49 @@ def _floor(media: Media) -> float:
             for subscriber in subscribers:
                 send_to(subscriber.peer.protect(packet), subscriber.peer.address)  # type: ignore[arg-type]
         rounds.append((time.process_time() - before) / (len(packets) * len(subscribers)))
-        time.sleep(_DRAIN_INTERVAL_S * 2)
+        time.sleep(_DRAIN_S)
     return median(rounds)
 
 
-async def _main() -> None:
-    ours, theirs = multiprocessing.Pipe()
+async def _one_size() -> None:
     async with asyncio.timeout(_TIMEOUT_S), stage() as (media, http_port):
-        process = multiprocessing.get_context("spawn").Process(target=_run_audience, args=(http_port, theirs))
-        process.start()
-        try:
-            _, failed = await told(ours)
-            lags: list[float] = []
-            observer = asyncio.create_task(_measure_lag(lags))
-            before = media.counts["sent"]
-            cpu, wall, waited = time.process_time(), time.perf_counter(), _waited_s()
-            _, sent = await told(ours)
-            cpu, wall, waited = time.process_time() - cpu, time.perf_counter() - wall, _waited_s() - waited
-            forwarded = media.counts["sent"] - before
-            observer.cancel()
-            _, lost = await told(ours)
-            cost, floor = cpu / forwarded, _floor(media)
-        finally:
-            ours.send("stop")
-            process.join(10)
-            process.kill()
+        with audience(http_port) as orders:
+            failed = await orders.give("grow", VIEWERS)
+            seen = await window(media, orders, WINDOW_S)
+            floor = floor_s(media)
+    missing = seen.lost + failed * seen.expected // max(seen.viewers, 1)
     figure("relay_floor_us", floor * 1e6, "µs CPU per packet and viewer, protect + sendto in a loop")
-    figure("relay_cost_us", cost * 1e6, "µs CPU per packet and viewer, everything included")
-    figure("relay_ratio", cost / floor, "× floor", 1.5)
-    figure("relay_500_lost", lost + failed * sent, f"packets of {sent * VIEWERS}", 0)
-    figure("relay_500_core_share", cpu / wall, "of a core", 0.7)
-    figure("relay_waited_share", waited / wall, "of the time ready to run while others had the cores")
-    figure("relay_lag_p99_ms", quantiles(lags, n=100)[98] * 1000, "ms, event loop", 10)
+    figure("relay_cost_us", seen.cost_s * 1e6, "µs CPU per packet and viewer, everything included")
+    figure("relay_ratio", seen.cost_s / floor, "× floor", 1.5)
+    figure("relay_500_viewers_core_pct", seen.core_pct, "% of a core", 70)
+    figure("relay_loss_pct", 100 * missing / (seen.expected or 1), f"% of {seen.expected} packets", 0)
+    figure("relay_loop_lag_p99_ms", seen.lag_p99_ms, "ms", 10)
+    figure(
+        "relay_waited_pct", 100 * seen.waited_s / seen.wall_s, "% of the time ready to run while others had the cores"
+    )
+
+
+async def _curve(path: Path) -> None:
+    windows: list[Window] = []
+    async with asyncio.timeout(_TIMEOUT_S), stage() as (media, http_port):
+        with audience(http_port) as orders:
+            for size in CURVE:
+                await orders.give("grow", size)
+                seen = await window(media, orders, CURVE_WINDOW_S)
+                windows.append(seen)
+                figure(f"relay_{size}_viewers_core_pct", seen.core_pct, f"% of a core; {seen.lost} packets lost")
+            floor = floor_s(media)
+    measured = Curve("this relay", [(seen.viewers, seen.core_pct) for seen in windows])
+    plain = Curve("protect + sendto in a loop", [(n, 100 * floor * PACKETS_PER_S * n) for n in (0, *CURVE)])
+    draw(path, [measured, plain], x="viewers of one show", y="% of a core", title="CPU of forwarding 1.4 Mbit/s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="measure 50 to 800 viewers and draw them")
+    options = parser.parse_args()
+    uvloop.run(_one_size() if options.picture is None else _curve(options.picture))
 
 
 if __name__ == "__main__":
-    uvloop.run(_main())
+    main()

@@ -1,0 +1,210 @@
+"""The second process of the video benches: one publisher and any number of viewers, over real handshakes.
+
+Viewers count what comes and forget it. Once a second each says how its path is, as browsers do (receiver report and
+REMB), and every few seconds renews its consent; that is work for the server and part of what is measured.
+"""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+import httpx
+import uvloop
+
+from loadtests.benches.client import Client
+from loadtests.benches.stage import FRAMES_PER_S, Source, join, send, told
+from stream import rtcp
+from stream.peers import Certificate
+
+JOINING_MAX = 16  # viewers that shake hands at a time
+_DRAIN_INTERVAL_S = 0.05
+_REPORT_INTERVAL_S = 1.0
+_KEEP_ALIVE_S = 3.0
+_SETTLE_S = 0.5
+_REMB_BITS_PER_S = 8_000_000
+_POSTS_PER_ADDRESS = 400  # the server bounds the offers of one address
+
+
+class Doors:
+    """HTTP clients from different loopback addresses: a whole audience behind one address would be refused."""
+
+    def __init__(self, http_port: int) -> None:
+        self._base = f"http://127.0.0.1:{http_port}"
+        self._clients: list[httpx.AsyncClient] = []
+        self._posts = 0
+
+    def next(self) -> httpx.AsyncClient:
+        """Who asks next."""
+        if self._posts >= len(self._clients) * _POSTS_PER_ADDRESS:
+            transport = httpx.AsyncHTTPTransport(local_address=f"127.0.0.{2 + len(self._clients)}")
+            self._clients.append(httpx.AsyncClient(base_url=self._base, timeout=20, transport=transport))
+        self._posts += 1
+        return self._clients[-1]
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.aclose()
+
+
+class Audience:
+    """The publisher, and viewers whose sockets are only counted once they have joined."""
+
+    def __init__(self, http_port: int) -> None:
+        self.certificate = Certificate.generate()
+        self.publisher = Client(self.certificate)
+        self.source = Source()
+        self.viewers: list[Client] = []
+        self.counts: list[int] = []
+        self.doors = Doors(http_port)
+        self._video = 0
+        self._buffer = bytearray(2048)
+
+    async def publish(self) -> None:
+        await join(self.doors.next(), self.publisher, "whip")
+        await send(self.publisher, self.source, 2)
+
+    async def grow(self, size: int) -> int:
+        """Let viewers join until there are so many; returns how many could not."""
+        fresh = [Client(self.certificate) for _ in range(size - len(self.viewers))]
+        gate = asyncio.Semaphore(JOINING_MAX)
+
+        async def enter(viewer: Client) -> None:
+            async with gate:
+                await join(self.doors.next(), viewer, "whep")
+                viewer.stop_reading()
+
+        results = await asyncio.gather(*map(enter, fresh), return_exceptions=True)
+        self.viewers += fresh
+        self.counts += [0] * len(fresh)
+        return sum(isinstance(result, BaseException) for result in results)
+
+    async def stream(self, seconds: float) -> tuple[int, int]:
+        """Publish for so long; returns how many packets were sent to each viewer, and how many never came, of all."""
+        await asyncio.sleep(_SETTLE_S)
+        self.drain()
+        self.counts = [0] * len(self.viewers)
+        sent = await send(self.publisher, self.source, round(seconds * FRAMES_PER_S))
+        await asyncio.sleep(_SETTLE_S)
+        self.drain()
+        return sent, sum(sent - count for count in self.counts)
+
+    def drain(self) -> None:
+        """Count what has come; the sockets' buffers hold seconds of it."""
+        buffer = self._buffer
+        for index, viewer in enumerate(self.viewers):
+            receive = viewer.socket.recv_into
+            try:
+                while True:
+                    receive(buffer)
+                    if buffer[0] >= 128 and not 192 <= buffer[1] <= 223:  # RTP, not RTCP
+                        self.counts[index] += 1
+                        if buffer[1] & 0x7F == 102:
+                            self._video = int.from_bytes(buffer[8:12])
+            except BlockingIOError:
+                pass
+
+    async def keep_draining(self) -> None:
+        while True:
+            self.drain()
+            await asyncio.sleep(_DRAIN_INTERVAL_S)
+
+    async def keep_reporting(self) -> None:
+        """Receiver reports and REMB of all viewers, spread over each second."""
+        while True:
+            start = time.monotonic()
+            block = rtcp.ReportBlock(self._video, 0, 0, 0, 0)
+            compound = rtcp.build((rtcp.ReceiverReport(1, (block,)), rtcp.Remb(1, _REMB_BITS_PER_S, (self._video,))))
+            for index, viewer in enumerate(tuple(self.viewers)):
+                if index % 10 == 0:
+                    await asyncio.sleep(0.8 * _REPORT_INTERVAL_S / (len(self.viewers) / 10 + 1))
+                if viewer.peer is not None:
+                    viewer.peer.send_rtcp(compound)
+            await asyncio.sleep(max(0.01, start + _REPORT_INTERVAL_S - time.monotonic()))
+
+    async def keep_alive(self) -> None:
+        while True:
+            everybody = (self.publisher, *self.viewers)
+            for client in everybody:
+                client.keep_alive()
+                await asyncio.sleep(_KEEP_ALIVE_S / len(everybody))
+
+
+async def _obey(http_port: int, pipe: Connection) -> None:
+    audience = Audience(http_port)
+    await audience.publish()
+    jobs = [asyncio.create_task(work()) for work in (audience.keep_draining, audience.keep_reporting)]
+    jobs.append(asyncio.create_task(audience.keep_alive()))
+    while True:
+        order, argument = await told(pipe)
+        if order == "grow":
+            pipe.send(("joined", await audience.grow(argument)))
+        elif order == "stream":
+            pipe.send(("streamed", await audience.stream(argument)))
+        elif order == "rush":
+            pipe.send(("rushed", await rush(audience, *argument)))
+        else:
+            break
+    for job in jobs:
+        job.cancel()
+    await audience.doors.close()
+
+
+async def rush(audience: Audience, joins: int, per_s: float) -> list[float]:
+    """While the publisher goes on, viewers join at this rate, whether those before them have arrived or not.
+
+    Returns how long each took from its POST to its keys; for who could not it is infinite.
+    """
+    seconds = joins / per_s
+    streaming = asyncio.create_task(send(audience.publisher, audience.source, round((seconds + 1) * FRAMES_PER_S)))
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+
+    async def enter(index: int) -> float:
+        viewer = Client(audience.certificate)
+        await asyncio.sleep(max(0.0, start + index / per_s - loop.time()))
+        before = loop.time()
+        try:
+            await join(audience.doors.next(), viewer, "whep")
+        except (httpx.HTTPError, TimeoutError):
+            return float("inf")
+        took = loop.time() - before
+        await viewer.close()  # which tells the server
+        return took
+
+    waits = await asyncio.gather(*map(enter, range(joins)))
+    await streaming
+    return list(waits)
+
+
+def _run(http_port: int, pipe: Connection) -> None:
+    uvloop.run(_obey(http_port, pipe))
+
+
+class Orders:
+    """The first process's end of the pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    async def give(self, order: str, argument: Any = None) -> Any:
+        """Give an order and wait for what came of it."""
+        self._pipe.send((order, argument))
+        return (await told(self._pipe))[1]
+
+
+@contextmanager
+def audience(http_port: int) -> Iterator[Orders]:
+    """Start the second process; it has published when it answers the first order."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(http_port, theirs))
+    process.start()
+    try:
+        yield Orders(ours)
+        ours.send(("stop", None))
+        process.join(10)
+    finally:
+        process.kill()
