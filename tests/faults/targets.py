@@ -158,6 +158,9 @@ class Session:
     def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
         self.bindings += 1
 
+    def answered(self, address: Address) -> None:
+        raise AssertionError("nothing was asked")
+
     def received(self, datagram: bytes, address: Address) -> None:
         self.datagrams += 1
 
