@@ -33,7 +33,7 @@ _EXTENSIONS = {
     RID_ID: "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
     REPAIRED_RID_ID: "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
 }
-_REQUEST_INTERVAL_S = 0.05
+_REQUEST_INTERVAL_S, _REQUEST_INTERVAL_S_MAX = 0.05, 0.5
 
 
 class Client:
@@ -111,13 +111,15 @@ class Client:
         asyncio.get_running_loop().add_reader(self.socket.fileno(), self._read)
         self._reading = True
         async with asyncio.timeout(timeout_s):
+            pause_s = _REQUEST_INTERVAL_S
             while not self.connected.is_set():
                 self.keep_alive()
                 try:
-                    async with asyncio.timeout(_REQUEST_INTERVAL_S):
+                    async with asyncio.timeout(pause_s):
                         await self.connected.wait()
                 except TimeoutError:
-                    continue
+                    # As browsers do (RFC 8445, section 14.3): a busy machine must not drown in its own requests.
+                    pause_s = min(pause_s * 2, _REQUEST_INTERVAL_S_MAX)
 
     def keep_alive(self, password: str | None = None, *, nominate: bool = True) -> None:
         """Send a binding request: it renews consent. `password` None: the right one."""
