@@ -17,6 +17,7 @@ from stream.payloads import Vp8Numbers, vp8_numbers, with_vp8_numbers
 from stream.rtp import HEADER_BYTES
 
 _HEADER = struct.Struct("!BBHII")
+_START = struct.Struct("!BBHI")  # of a header, up to the SSRC
 _CLOCK_RATES = {"video": 90_000, "audio": 48_000}
 
 
@@ -119,9 +120,12 @@ def translated(entry: Entry, translation: Translation, payload_type: int) -> byt
     kind = packet[1] & 0x80 | payload_type
     if translation.sequence == translation.timestamp == translation.picture_id == translation.tl0 == 0:
         return packet if packet[1] == kind else packet[:1] + bytes((kind,)) + packet[2:]
-    mark = translation.apply(entry.mark)
-    packet = _counted(packet, entry.mark.vp8, mark.vp8)
-    return _numbered(packet, kind, mark, int.from_bytes(packet[8:12]))
+    mark = entry.mark
+    if mark.vp8 is not None:
+        packet = _counted(packet, mark.vp8, translation.apply(mark).vp8)
+    # Not by `apply`: without its tuples this takes half as long, and switched viewers may each need their own.
+    sequence, timestamp = mark.sequence + translation.sequence, mark.timestamp + translation.timestamp
+    return _START.pack(packet[0], kind, sequence & 0xFFFF, timestamp & 0xFFFFFFFF) + packet[_START.size :]
 
 
 def _counted(packet: bytes, before: Vp8Numbers | None, after: Vp8Numbers | None) -> bytes:
