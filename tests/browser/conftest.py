@@ -22,6 +22,7 @@ __all__ = ["SECRET", "coturn"]
 README = Path(__file__).parents[2] / "README.md"
 CAMERA = Path(__file__).parent / "camera.js"
 CLAPPER = Path(__file__).parent / "clapper.js"
+PEER = Path(__file__).parent / "peer.js"
 IMAGES = README.parent / "docs" / "images"
 # The README's pictures are made by these tests, but only when asked for: a test run must not change the checkout.
 UPDATE_IMAGES = bool(os.environ.get("SHOWCART_UPDATE_IMAGES"))

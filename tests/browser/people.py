@@ -54,6 +54,22 @@ async def playing(viewer: Page) -> dict[str, Any]:
                 return seen
 
 
+async def shown(viewer: Page, condition: str, timeout_ms: int = 20_000) -> None:
+    """Wait until `condition` holds of the viewer's `video` element."""
+    await viewer.wait_for_function(
+        f"() => {{ const video = document.querySelector('[data-testid=video]'); return {condition}; }}",
+        timeout=timeout_ms,
+    )
+
+
+async def choose_quality(viewer: Page, choice: str) -> None:
+    """Open the menu of the picture's quality and take `choice`."""
+    await button(viewer, "quality").click()
+    await viewer.get_by_test_id(f"quality-{choice}").check()
+    await viewer.keyboard.press("Escape")
+    await expect(button(viewer, "quality")).to_be_focused()
+
+
 async def say(page: Page, text: str) -> None:
     """Write into the chat."""
     await button(page, "chat-input").fill(text)

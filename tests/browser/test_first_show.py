@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.ma
 VASE = "ceramic-vase"
 
 
+@pytest.mark.parametrize("server", [{}, {"SHOWCART_WORKERS": "2"}], indirect=True, ids=["one worker", "two workers"])
 async def test_a_show_from_lobby_to_end(server: Server, screens: Screens) -> None:
     watch, studio_url = f"{server.url}/watch/demo", f"{server.url}/studio/demo#token=demo"
     mia = await screens.open(watch, width=390, height=844, touch=True)
@@ -185,8 +186,9 @@ async def test_every_page_in_both_languages_and_widths(server: Server, screens: 
         ("missing", "/nowhere"),
         ("unknown-show", "/watch/nobody"),
     ):
+        page = await screens.open(f"{server.url}{path}", width=390, height=844, locale=locale)
         for width, height in ((390, 844), (1440, 900)):
-            page = await screens.open(f"{server.url}{path}", width=width, height=height, locale=locale)
+            await page.set_viewport_size({"width": width, "height": height})
             await expect(page.locator("h1:visible").first).not_to_be_empty()
             assert await page.evaluate("document.documentElement.lang") == language
             text = await page.locator("body").inner_text()
@@ -194,4 +196,4 @@ async def test_every_page_in_both_languages_and_widths(server: Server, screens: 
             overflow = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert overflow <= 0, f"{path} at {width} px is {overflow} px too wide"
             await screens.picture(page, f"{name}-{width}-{language}")
-            await page.context.close()
+        await page.context.close()

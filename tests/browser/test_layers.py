@@ -12,19 +12,11 @@ from tests.browser.people import button
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
 
 
-async def shown(viewer: Page, condition: str, timeout_ms: int = 20_000) -> None:
-    """Wait until `condition` holds of the viewer's `video` element."""
-    await viewer.wait_for_function(
-        f"() => {{ const video = document.querySelector('[data-testid=video]'); return {condition}; }}",
-        timeout=timeout_ms,
-    )
-
-
 async def more_frames(viewer: Page) -> None:
     """Wait until the picture goes on from what is on the screen now."""
     decoded = "video.getVideoPlaybackQuality().totalVideoFrames"
     before = await viewer.evaluate(f"() => {{ const video = document.querySelector('video'); return {decoded}; }}")
-    await shown(viewer, f"{decoded} > {before + 40}")
+    await people.shown(viewer, f"{decoded} > {before + 40}")
 
 
 def requests(viewer: Page) -> list[str]:
@@ -34,19 +26,11 @@ def requests(viewer: Page) -> list[str]:
     return asked
 
 
-async def choose(viewer: Page, choice: str) -> None:
-    """Open the menu of the picture's quality and take `choice`."""
-    await button(viewer, "quality").click()
-    await viewer.get_by_test_id(f"quality-{choice}").check()
-    await viewer.keyboard.press("Escape")
-    await expect(button(viewer, "quality")).to_be_focused()
-
-
 async def test_a_viewer_saves_data_and_has_sound_only(server: Server, screens: Screens) -> None:
     studio = await screens.open(f"{server.url}/studio/demo#token=demo")
     mia = await screens.open(f"{server.url}/watch/demo", width=390, height=844, touch=True)
     await people.go_live(studio)
-    await shown(mia, "video.videoWidth === 1280")
+    await people.shown(mia, "video.videoWidth === 1280")
 
     await studio.get_by_test_id("stream-figures").locator("summary").click()
     rows = studio.get_by_test_id("layer")
@@ -56,22 +40,22 @@ async def test_a_viewer_saves_data_and_has_sound_only(server: Server, screens: S
     await expect(rows.nth(0).locator("td").last).to_have_text("1")
     await screens.picture(studio, "stream-figures-1440")
 
-    await choose(mia, "save")
-    await shown(mia, "video.videoWidth === 640")
+    await people.choose_quality(mia, "save")
+    await people.shown(mia, "video.videoWidth === 640")
     await expect(rows.nth(1).locator("td").last).to_have_text("1")
     await people.playing(mia)
 
-    await choose(mia, "sound")
+    await people.choose_quality(mia, "sound")
     await expect(button(mia, "sound-only")).to_be_visible()
     await screens.picture(mia, "sound-only-390")
     await expect(studio.locator(".numbers div", has_text="Sound only").locator("dd")).to_have_text("1")
     await mia.reload()  # the choice is kept
     await expect(button(mia, "sound-only")).to_be_visible()
-    await shown(mia, "!video.paused && video.srcObject?.getAudioTracks().length === 1 && video.currentTime > 0")
+    await people.shown(mia, "!video.paused && video.srcObject?.getAudioTracks().length === 1 && video.currentTime > 0")
 
     await button(mia, "picture-back").click()
     await expect(button(mia, "sound-only")).to_be_hidden()
-    await shown(mia, "video.videoWidth === 1280")
+    await people.shown(mia, "video.videoWidth === 1280")
     await people.playing(mia)
 
 

@@ -1,0 +1,42 @@
+"""A show on two workers: whom the kernel sends where must not matter to anybody."""
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser import people
+from tests.browser.conftest import PEER, Screens, Server
+from tests.browser.people import button
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+
+VIEWERS_MAX = 20  # all of them on the host's worker: once in a million runs
+
+
+async def media_port(page: Page) -> str:
+    """The media port that the page's connection leads to; each worker has its own."""
+    await page.wait_for_function("() => window.peer?.remoteDescription")
+    found = re.search(r"a=candidate:\S+ 1 udp \d+ \S+ (\d+) typ", await page.evaluate("peer.remoteDescription.sdp"))
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("server", [{"SHOWCART_WORKERS": "2"}], indirect=True)
+async def test_a_viewer_on_another_worker_than_the_host_sees_and_saves(server: Server, screens: Screens) -> None:
+    studio = await screens.open(f"{server.url}/studio/demo#token=demo", script=PEER)
+    await people.go_live(studio)
+    host = await media_port(studio)
+    for _ in range(VIEWERS_MAX):
+        viewer = await screens.open(f"{server.url}/watch/demo", script=PEER)
+        if await media_port(viewer) != host:
+            break
+        await viewer.context.close()
+    assert await media_port(viewer) != host
+    await people.shown(viewer, "video.videoWidth === 1280")
+    await people.playing(viewer)
+    await people.choose_quality(viewer, "save")  # over whatever connection the browser takes, to whatever worker
+    await people.shown(viewer, "video.videoWidth === 640")
+    await people.playing(viewer)
+    await studio.context.close()
+    await expect(button(viewer, "cover-away")).to_be_visible(timeout=20_000)
