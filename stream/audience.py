@@ -5,9 +5,9 @@ use its key stream twice): a viewer's `Numbering` is moved only here, always wit
 reached; and a batch that is being sent goes to those who were there when it began, whatever moves happen meanwhile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from live.core.limits import GOP_AGE_S_MAX, GOP_FRESH_S, JOIN_PATIENCE_S
+from live.core.limits import GOP_AGE_S_MAX, GOP_FRESH_S, JOIN_PATIENCE_S, RELAY_STEP_PACKETS
 from stream.codecs import nearest
 from stream.feed import LayerState
 from stream.layers import NO_VIDEO, Mark, Translation
@@ -154,13 +154,18 @@ class Audience:
         state = self.states[layer] if layer < len(self.states) else LayerState(0, 0, 0)
         return state.width * state.height, state.bits_per_s
 
-    def keyframe(self, layer: int, start: Mark, now: float) -> None:
+    def keyframe(self, layer: int, start: Mark, now: float) -> Iterator[None]:
         """The newest packet of this layer, or an older one that came late, begins a keyframe: who waits begins there.
 
-        Those who walk through older pictures of it go on: a jump would look like loss to them.
+        Those who walk through older pictures of it go on: a jump would look like loss to them. Nothing may be sent
+        until all have moved; that takes some steps when there are many.
         """
         late = self._video.lines[layer].cache.head > start.sequence + 1
-        for viewer in tuple(self._waiting[layer]):
+        for index, viewer in enumerate(tuple(self._waiting[layer])):
+            if index % RELAY_STEP_PACKETS == RELAY_STEP_PACKETS - 1:
+                yield
+            if viewer.target != layer:
+                continue  # it changed its mind, or left, since the last step
             if late:
                 self._walk(viewer, start, now)  # the rest of the picture has been sent already
             else:

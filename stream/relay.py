@@ -13,7 +13,7 @@ A batch never reaches across the beginning of a keyframe: there viewers change l
 import asyncio
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from live.core.limits import (
@@ -280,7 +280,7 @@ class Relay:
 
     def _work(self) -> Iterator[None]:
         while True:
-            batch = self._take_batch()
+            batch = yield from self._take_batch()
             if not (batch or self._controls or self._walks.due or self._feedback.waiting):
                 return
             if batch:
@@ -293,13 +293,13 @@ class Relay:
                 self._feedback.answer()
                 yield
 
-    def _take_batch(self) -> list[Entry]:
+    def _take_batch(self) -> Generator[None, None, list[Entry]]:
         """What goes out next. Its packets enter the caches now: "newest" is what the live viewers are sent."""
         now = self._now()
         batch: list[Entry] = []
         sound, pictures = self._queues[False], self._queues[True]
         while sound and len(batch) < RELAY_BATCH_PACKETS_MAX:
-            self._put(sound.popleft(), batch, now)
+            self._put(sound.popleft(), batch, now)  # sound never opens anything
         hurried = len(pictures) > PACE_QUEUE_PACKETS_MAX
         room = RELAY_BATCH_PACKETS_MAX
         while pictures and room:
@@ -313,6 +313,9 @@ class Relay:
             room -= 1
             if self._put(pictures.popleft(), batch, now):
                 self.counts["keyframes"] += 1
+                self._asked.pop(entry.layer, None)
+                yield from self._audience.keyframe(entry.layer, entry.mark, now)
+                self._moved()
         if pictures and not batch and self._pace_timer is None:
             self._pace_timer = self._pump.later(PACE_INTERVAL_S, self._go_on)
         return batch
@@ -324,12 +327,7 @@ class Relay:
             self.counts["number_taken"] += 1
             return False
         batch.append(entry)
-        if not line.put(entry, now):
-            return False
-        self._asked.pop(entry.layer, None)
-        self._audience.keyframe(entry.layer, entry.mark, now)
-        self._moved()
-        return True
+        return line.put(entry, now)
 
     def _may_go(self, layer: int, now: float) -> bool:
         since, count = self._paced.get(layer, (now, 0))

@@ -795,3 +795,28 @@ def test_a_viewer_without_sound_gets_pictures_only() -> None:
     frame(show, host, sound=True)
     assert not viewer.numbers("audio")
     assert len(viewer.numbers()) == 3
+
+
+def test_many_switches_at_one_keyframe_give_the_loop_back_in_between() -> None:
+    show = Show()
+    host = show.host(3)
+    viewers = [show.viewer() for _ in range(200)]
+    frame(show, host)
+    for viewer in viewers:
+        wish(viewer, MIDDLE)
+        show.relay.cap(viewer.subscriber, None, video=True)
+    host.keyframes.add(MIDDLE)
+    for arrival in host.picture(MIDDLE):
+        show.relay.push(arrival)
+    show.work(1)
+    moved = [viewer for viewer in viewers if viewer.subscriber.layer == MIDDLE]
+    assert 0 < len(moved) < 100
+    assert not any(MIDDLE in viewer.layers() for viewer in viewers), "all move before anything is sent"
+    stays, leaves = viewers[-1], viewers[-2]
+    wish(stays, HIGH)
+    show.relay.cap(stays.subscriber, None, video=True)
+    show.relay.leave(leaves.subscriber)
+    show.work()
+    assert all(ended(viewer) == [HIGH, MIDDLE] for viewer in viewers[:-2])
+    assert ended(stays) == ended(leaves) == [HIGH]
+    assert continuous(viewers[0].numbers())
