@@ -24,6 +24,7 @@ from live.core.limits import (
     AUDIO_ONLY_AFTER_S,
     AUDIO_ONLY_AGAIN_S,
     AUDIO_ONLY_WAIT_S_MAX,
+    CALM_LOSS_MAX,
     CONGESTION_FORGOTTEN_S,
     JITTER_S_MAX,
     LAYER_QUIET_S,
@@ -66,6 +67,8 @@ class _Path:
         self._losses = (0.0, 0.0)  # of the last two reports
         self._round_trips: deque[tuple[float, float]] = deque(maxlen=ROUND_TRIPS_KEPT)  # and when they were measured
         self._remb: int | None = None
+        self.fallen: int | None = None
+        """The last REMB, when it fell below what was sent then; None when it did not."""
         self._rose_at = _NEVER  # when REMB rose last
         self._changed_at = _NEVER
 
@@ -124,7 +127,15 @@ class _Path:
         if before is None or remb > before * 1.004:
             self._rose_at = max(self._rose_at, now)
         fell = before is not None and remb < 0.95 * before
-        return (fell and remb < 0.75 * rate) or (remb < 0.9 * rate and now - self._rose_at > REMB_STALLED_S)
+        self.fallen = remb if fell and remb < 0.75 * rate else None
+        stalled = remb < 0.9 * rate and now - self._rose_at > REMB_STALLED_S
+        return self.fallen is not None or (stalled and not self._calm)
+
+    @property
+    def _calm(self) -> bool:
+        """Whether nothing is lost and no queue grows: then a REMB that stands still has only not caught up yet."""
+        known = len(self._round_trips) >= _ROUND_TRIPS_MIN
+        return known and self.queueing_s < QUEUEING_S_MAX and max(self._losses) < CALM_LOSS_MAX
 
     def _full(self, rate: int, now: float, *, trial: bool) -> list[float]:
         """What seems to fit when loss and round trip speak of congestion; empty when they do not."""
@@ -266,7 +277,9 @@ class Selector:
             fitting = [layer for layer in ladder[:rank] if layers[layer].bits_per_s <= room]
             lower = (fitting or ladder[:1])[-1]
             if self._on_trial(now) and self._before in ladder[:rank]:
-                lower = self._before  # what a trial meets says little; that one was well a moment ago
+                # What a trial meets says little, and that one was well a moment ago, unless REMB contradicts.
+                if self._path.fallen is None or self._path.fallen >= layers[self._before].bits_per_s:
+                    lower = self._before
             # A lower one may have been chosen by an earlier report, and wait for its keyframe.
             pending = self._target if self._target in ladder[:rank] else lower
             return min(lower, pending, key=ladder.index)

@@ -201,6 +201,7 @@ ALIGNMENT_STALE_S = 5.0  # without a sender report of the layer that speaks for 
 START_BITS_PER_S = 1_200_000  # what a new viewer's path is taken to carry
 LAYER_QUIET_S = 3.0  # at the least between two steps up
 LAYER_SETTLE_S = 1.5  # after a step down, reports still speak of the time before it
+CALM_LOSS_MAX = 0.02  # a path that loses more than this is not calm
 REMB_STALLED_S = 2.5  # below the rate that is sent, and not rising for this long: the path carries no more
 ROUND_TRIPS_KEPT = 60  # of a viewer, about one a second, to know what is usual
 JITTER_S_MAX = 0.1  # round trips that differ by more are not taken for usual
@@ -224,6 +225,14 @@ CALL_TIMEOUT_S = 3.0  # for the worker that owns a media session to answer for i
 CALLS_MAX = 256  # that a worker answers at a time
 LEASE_TTL_S = 1.2  # of the stage; longer, and a backup waits longer for a worker that died
 LEASE_RENEWAL_S = 0.3
+LEASE_PATIENCE_S = 1.0  # for an answer; without one a worker decides by itself
+CASTING_INTERVAL_S = 0.2  # between two looks at who should be on air
+STALL_S = 1.0  # a publisher that sends nothing for this long may be replaced by one that stands by
+STEADY_S = 2.0  # the primary must have sent without a stall for this long before it replaces a backup
+SLATE_S = 2.0  # without a packet for this long nobody publishes, as far as viewers are told
+REACH_SHOW_S = 1.5  # for another worker to answer to the first viewer of its show here
+VACANCY_S = 0.5  # a publisher's end is told after this, so that a backup elsewhere can come first
+CENSUS_INTERVAL_S = 2.0  # between two looks for shows whose worker died
 
 # --- chat -----------------------------------------------------------------------------------------------------
 CHAT_TEXT_BYTES_MAX = 1000
@@ -300,6 +309,9 @@ assert RTP_PROTECT_BYTES_MAX < UDP_DATAGRAM_BYTES_MAX
 assert EXPORT_BATCH_BYTES + UDP_DATAGRAM_BYTES_MAX < BUS_PAYLOAD_BYTES_MAX < SPEAKER_BYTES_MAX
 assert DEMAND_INTERVAL_S * 3 < DEMAND_TTL_S, "two lost messages must not stop the picture"
 assert LEASE_RENEWAL_S * 3 < LEASE_TTL_S
+assert LEASE_TTL_S + 2 * CASTING_INTERVAL_S < 2.0, "a backup is on air within two seconds of the worker's death"
+assert STALL_S + 2 * CASTING_INTERVAL_S < SLATE_S, "viewers see a backup rather than the slate"
+assert LEASE_TTL_S < CENSUS_INTERVAL_S
 assert DRAIN_WINDOW_S + SHUTDOWN_S < WORKER_STOP_S
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"

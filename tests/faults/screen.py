@@ -110,12 +110,14 @@ class Screen:
 
     def _show(self, now: float) -> None:
         """Show every picture that is complete and follows the one before, else begin at a complete keyframe."""
-        if self._next is None:
-            self._jump()
-        while self._next is not None:
-            end = self._end_of_picture(self._next)
-            if end is None:
-                return
+        while True:
+            end = None if self._next is None else self._end_of_picture(self._next)
+            if self._next is None or end is None:
+                before = self._next
+                self._jump()
+                if self._next == before:
+                    return
+                continue
             self.shown.append(now)
             for sequence in range(self._next, end + 1):
                 del self._packets[sequence]

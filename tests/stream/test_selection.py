@@ -215,9 +215,15 @@ class TestCongestion:
         driver.run(1, remb=1_000_000)
         driver.run(1, remb=1_050_000)
         assert driver.run(REMB_STALLED_S - 1, remb=1_050_000) == HIGH
+        driver.report(loss=0.03)  # something else speaks of congestion too
         driver.run(0.3)
         driver.report(remb=1_050_000)
         assert driver.run(0.1) == MIDDLE
+
+    def test_a_remb_that_stands_still_on_a_calm_path_is_no_limit(self) -> None:
+        driver = Driver()
+        driver.climb()
+        assert driver.run(REMB_STALLED_S * 3, loss=0.0, rtt_s=0.05, remb=1_050_000) == HIGH
 
     def test_a_remb_that_rises_from_below_the_rate_is_no_limit(self) -> None:
         driver = Driver()
@@ -279,6 +285,14 @@ class TestTrials:
         waits = [after - before for before, after in itertools.pairwise(tried)]
         assert waits[0] <= LAYER_QUIET_S + TRIAL_WAIT_S_MIN
         assert all(TRIAL_WAIT_S_MAX <= wait <= TRIAL_WAIT_S_MAX + 1 for wait in waits[3:])
+
+    @pytest.mark.parametrize(("remb", "layer"), [(700_000, MIDDLE), (350_000, LOW)])
+    def test_a_trial_that_meets_a_squeeze_goes_as_far_down_as_remb_says(self, remb: int, layer: int) -> None:
+        driver = Driver()
+        assert driver.run(LAYER_QUIET_S + 0.5, loss=0.0, rtt_s=0.05, remb=900_000) == HIGH
+        driver.run(LAYER_SETTLE_S)
+        driver.report(remb=remb)
+        assert driver.run(0.1) == layer
 
     def test_what_is_passed_is_forgotten(self) -> None:
         driver = Driver()
