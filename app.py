@@ -4,12 +4,11 @@ This is the only module that knows every part. Siblings (chat, cart, stream) nev
 of another is passed here as a function.
 """
 
-import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,14 +51,16 @@ from live.core.metrics import CONTENT_TYPE, Metrics
 from live.core.server import Server, listen, reserve
 from live.core.settings import Settings, environment
 from live.core.supervisor import Supervisor, leash, report_ready
+from live.core.tasks import running
 from live.core.text import clean_name
-from live.core.valkey import EmbeddedValkey, FolderInUse
+from live.core.valkey import private
 from live.realtime.gateway import Commands, Gateway
 from live.realtime.hub import Hub
 from live.realtime.metrics import RealtimeCollector
 from live.realtime.outlet import Outlet
 from live.realtime.transport import uvicorn_options
 from live.service import Shows
+from stream.cluster import Cluster
 from stream.service import Media
 
 VERSION = version("showcart")
@@ -78,6 +79,7 @@ class Store(NamedTuple):
     clock: Clock
     tokens: Tokens
     bus: Bus
+    bus_url: str
     database: Database
     outlet: Outlet
     shows: Shows
@@ -100,7 +102,8 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
     clock = SystemClock()
     tokens = Tokens(settings.secret, clock, demo_show=DEMO_SHOW if settings.demo else None)
     async with AsyncExitStack() as stack:
-        bus = await Bus.open(settings.redis_url or await _private_valkey(settings, stack, join))
+        bus_url = settings.redis_url or await stack.enter_async_context(private(settings.data_dir, join=join))
+        bus = await Bus.open(bus_url)
         stack.push_async_callback(bus.close)
         database = await Database.open(settings.effective_database_url, clock)
         stack.push_async_callback(database.close)
@@ -110,19 +113,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(shows.close)
         shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s)
         shows.products = shop.products
-        yield Store(clock, tokens, bus, database, outlet, shows, shop)
-
-
-async def _private_valkey(settings: Settings, stack: AsyncExitStack, join: bool) -> str:
-    valkey = EmbeddedValkey(settings.data_dir)
-    try:
-        url = await valkey.start()
-    except FolderInUse as running:
-        if join:
-            return running.url
-        raise
-    stack.push_async_callback(valkey.stop)
-    return url
+        yield Store(clock, tokens, bus, bus_url, database, outlet, shows, shop)
 
 
 @asynccontextmanager
@@ -131,8 +122,8 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
     metrics = Metrics(worker)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings))
-        media = _media(settings, store, metrics, worker)
-        await store.shows.forget_publishers()
+        cluster = await stack.enter_async_context(Cluster.open(store.bus, store.bus_url))
+        media = _media(settings, store, cluster, metrics, worker)
         await media.start()
         stack.push_async_callback(media.stop)
         hub = Hub(store.bus)
@@ -144,11 +135,11 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         gateway.start()
         stack.push_async_callback(gateway.close)
         for job in (metrics.watch_loop(), store.shop.keeper.run()):
-            await stack.enter_async_context(_running(job))
+            await stack.enter_async_context(running(job))
         yield Parts(store, metrics, chat_room, media, gateway)
 
 
-def _media(settings: Settings, store: Store, metrics: Metrics, worker: int) -> Media:
+def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics, worker: int) -> Media:
     shows, outlet = store.shows, store.outlet
 
     async def show_exists(show: str) -> None:
@@ -168,10 +159,12 @@ def _media(settings: Settings, store: Store, metrics: Metrics, worker: int) -> M
         show_open=shows.check_open,
         on_publisher=publisher_changed,
         on_statistics=statistics,
+        on_air=shows.publishing,
+        cluster=cluster,
         registry=metrics.registry,
         worker=worker,
     )
-    shows.when_over = media.end_show
+    shows.when_over = media.hang_up
     return media
 
 
@@ -193,18 +186,6 @@ def _gateway(settings: Settings, store: Store, chat_room: Chat, hub: Hub) -> Gat
         hub, store.tokens, registry, store.clock,
         snapshot=snapshot, personal=personal, newcomer=newcomer, settings=settings,
     )  # fmt: skip
-
-
-@asynccontextmanager
-async def _running(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """A background job that lives as long as the block."""
-    task = asyncio.create_task(job)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 # --- the application ---------------------------------------------------------------------------------------------
@@ -283,7 +264,7 @@ async def _supervise(settings: Settings, ready: Callable[[Settings], None]) -> N
             settings = msgspec.structs.replace(settings, media_port=0)
         settings = msgspec.structs.replace(settings, port=reserved.getsockname()[1])
         async with AsyncExitStack() as stack:
-            url = settings.redis_url or await _private_valkey(settings, stack, join=False)
+            url = settings.redis_url or await stack.enter_async_context(private(settings.data_dir))
             settings = msgspec.structs.replace(settings, redis_url=url)
             if settings.demo:
                 async with open_store(settings) as store:

@@ -200,12 +200,10 @@ class Shows:
         async with self._changing(show_id) as (tx, show):
             return await _save(tx, show, shows.with_publisher(show, present, tx.now_ms))
 
-    async def forget_publishers(self) -> None:
-        """At the start of the only worker: whoever published to the process before this one is gone."""
+    async def publishing(self) -> list[str]:
+        """Ids of the shows that somebody publishes to, as far as `publisher_changed` has been told."""
         async with self._database.read() as conn:
-            show_ids = await store.publishing_shows(conn)
-        for show_id in show_ids:
-            await self.publisher_changed(show_id, False)
+            return await store.publishing_shows(conn)
 
     async def restage(self, show_id: str) -> Show:
         """Make an ended show (the demo's) a lobby that was never on air; its timeline starts again.

@@ -138,7 +138,7 @@ class _Resource:
         show: str = request.path_params["show"]
         if self._role is Role.publisher:
             _bearer(request)
-        self._media.session(show, self._role, request.path_params["session"])
+        await self._media.desk.etag(show, self._role, request.path_params["session"])
         await self._admit(request)
         return show
 
@@ -161,7 +161,8 @@ class _Resource:
         if self._role is Role.publisher:
             created = self._media.publish(show, offer, rank)
         else:
-            created = self._media.subscribe(show, offer)
+            async with self._media.reached(show):
+                created = self._media.subscribe(show, offer)
         location = f"{request.url.path.rstrip('/')}/{created.session_id}"
         response = Response(created.answer, 201, {"location": location, "etag": created.etag}, SDP)
         self._tell_ice_servers(response)
@@ -179,21 +180,21 @@ class _Resource:
         session_id = request.path_params["session"]
         _require_type(request, SDP_FRAGMENT)
         if_match = request.headers.get("if-match")
-        restarted = self._media.patch(show, self._role, session_id, if_match, await _text(request))
+        restarted = await self._media.desk.patch(show, self._role, session_id, if_match, await _text(request))
         if restarted is None:
             return Response(status_code=204)
         return Response(restarted.fragment, 200, {"etag": restarted.etag}, SDP_FRAGMENT)
 
     async def _delete(self, request: Request) -> Response:
         show = await self._own(request)
-        self._media.delete(show, self._role, request.path_params["session"])
+        await self._media.desk.delete(show, self._role, request.path_params["session"])
         return Response(status_code=200)
 
     async def _limit(self, request: Request) -> Response:
         show, session_id = request.path_params["show"], request.path_params["session"]
-        self._media.session(show, self._role, session_id)
+        await self._media.desk.etag(show, self._role, session_id)
         wish = await read_body(request, Wish)
-        self._media.limit(show, session_id, wish.max_height, video=wish.video)
+        await self._media.desk.limit(show, session_id, wish.max_height, video=wish.video)
         return Response(status_code=204)
 
     async def _endpoint_get(self, request: Request) -> Response:
@@ -204,8 +205,8 @@ class _Resource:
         return Response(status_code=204)
 
     async def _session_get(self, request: Request) -> Response:
-        session = self._media.session(request.path_params["show"], self._role, request.path_params["session"])
-        return Response(status_code=204, headers={"etag": session.etag})
+        etag = await self._media.desk.etag(request.path_params["show"], self._role, request.path_params["session"])
+        return Response(status_code=204, headers={"etag": etag})
 
     async def _endpoint_options(self, request: Request) -> Response:
         allow = ", ".join(self.endpoint)

@@ -22,6 +22,7 @@ from live.core.tasks import end
 
 log = logging.getLogger(__name__)
 
+_EVERYBODY = "workers"
 Handle = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """Does what another worker asks for, by name and arguments; answers plain values, raises `Problem`."""
 
@@ -60,7 +61,8 @@ class Calls:
 
     async def start(self) -> None:
         """Begin to answer; raises `BusError`."""
-        await self._subscription.enter_async_context(self._bus.subscribe(_channel(self._worker), self._heard))
+        for channel in (_channel(self._worker), _EVERYBODY):
+            await self._subscription.enter_async_context(self._bus.subscribe(channel, self._heard))
 
     async def stop(self) -> None:
         """Answer nothing more."""
@@ -94,6 +96,10 @@ class Calls:
             )
         return answer.result
 
+    async def tell_all(self, name: str, **arguments: Any) -> None:
+        """Have every worker do something, this one too; nobody answers. Raises `BusError`."""
+        await self._bus.send(_EVERYBODY, codec.encode(_Request("", "", name, arguments), "msgpack"), "direct")
+
     def _heard(self, message: Message) -> None:
         if message.kind == "gone":
             return  # whoever waits for an answer that was lost is told so in time
@@ -122,6 +128,8 @@ class Calls:
         except Exception:  # our own bug: the asking side is told rather than left waiting
             log.exception("the call %s failed", request.name)
             answer = _Answer(request.id, refusal=_Refusal("internal", "", "", None, {}))
+        if not request.sender:
+            return
         try:
             await self._bus.send(_channel(request.sender), codec.encode(answer, "msgpack"), "direct")
         except BusError as error:

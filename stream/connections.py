@@ -1,17 +1,16 @@
 """Sessions with their peers: what a publisher's and a viewer's packets lead to.
 
-A `Stage` is one show: at most one publication on air, one that is about to take over, and any number of viewers. A
-takeover happens when the newcomer's handshake is complete, not when it asks: whoever is on air stays until then.
+A takeover happens when the newcomer's handshake is complete, not when it asks: whoever is on air stays until then.
 """
 
 import secrets
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from live.core.auth import Rank
+from live.core.limits import SLATE_S, STALL_S
 from stream import rtcp, sdp
 from stream.ice import IcePort
 from stream.ingest import Ingest
@@ -30,12 +29,21 @@ class House(Protocol):
     certificate: Certificate
     counts: Counter[str]
     now: Callable[[], float]
+    name: str
+    """Of the worker: what its sessions' ids begin with."""
 
     def end(self, connection: "Connection", reason: Reason) -> None:
         """The session is over, whatever its state."""
 
-    def announce(self, show: str) -> None:
-        """The publisher of `show` has come or gone."""
+
+class Scene(Protocol):
+    """What a connection needs of its show; a `stream.stage.Stage`."""
+
+    show: str
+    relay: Relay
+
+    def arrived(self, publication: "Publication") -> None:
+        """The handshake of a publisher is done."""
 
 
 class Connection(ABC):
@@ -43,12 +51,12 @@ class Connection(ABC):
 
     role: Role
 
-    def __init__(self, media: House, stage: "Stage", offer: sdp.Offer) -> None:
+    def __init__(self, media: House, stage: Scene, offer: sdp.Offer) -> None:
         self.media = media
         self.stage = stage
         self.offer = offer
         etag = f'"{secrets.token_hex(8)}"'
-        self.session = Session(secrets.token_urlsafe(24), stage.show, self.role, etag, media.now())
+        self.session = Session(f"{media.name}.{secrets.token_urlsafe(24)}", stage.show, self.role, etag, media.now())
         remote = Credentials(offer.ufrag, offer.password)
         active = offer.setup == "passive"
         self.peer = Peer(media.port, media.certificate, offer.fingerprints, self, active=active, remote=remote)
@@ -89,10 +97,12 @@ class Publication(Connection):
     role = Role.publisher
     rank = Rank.primary
 
-    def __init__(self, media: House, stage: "Stage", offer: sdp.Offer, codecs: dict[str, sdp.Codec]) -> None:
+    def __init__(self, media: House, stage: Scene, offer: sdp.Offer, codecs: dict[str, sdp.Codec]) -> None:
         super().__init__(media, stage, offer)
         self.codecs = codecs
         self.ingest = Ingest(self.peer, offer, codecs, media.counts, media.now)
+        self.fresh = True  # nobody has decided about it yet
+        self.arrived_at = self.taken_at = self.flowing_since = media.now()  # monotonic seconds
 
     def tracks(self) -> dict[str, sdp.Track]:
         """What the answer takes up."""
@@ -100,45 +110,45 @@ class Publication(Connection):
         return {kind: sdp.Track((codec,), rids=rids.get(kind, ())) for kind, codec in self.codecs.items()}
 
     def connected(self) -> None:
-        """Take the stage; whoever has it, and viewers who cannot play the new codecs, are closed."""
-        before, self.stage.publication = self.stage.publication, self
-        if self.stage.candidate is self:
-            self.stage.candidate = None
-        if before is not None:
-            before.ingest.attach(())
-        stranded = self.stage.relay.begin(self.ingest)
-        self.ingest.attach((self.stage.relay,))
-        if before is not None:
-            self.media.end(before, Reason.taken_over)
-        for connection in tuple(self.stage.connections.values()):
-            if isinstance(connection, Subscription) and connection.subscriber in stranded:
-                self.media.end(connection, Reason.codec_changed)
-        self.media.announce(self.stage.show)
+        self.arrived_at = self.flowing_since = self.media.now()
+        self.stage.arrived(self)
 
     def left(self) -> None:
-        if self.stage.candidate is self:
-            self.stage.candidate = None
-        if self.stage.publication is self:
-            self.stage.publication = None
-            self.ingest.attach(())
-            self.stage.relay.end()
-            self.media.announce(self.stage.show)
+        self.ingest.attach(())
 
     def peer_rtp(self, packet: bytes) -> None:
-        self.session.heard(self.media.now())
+        now, last = self.media.now(), self.ingest.last_packet_at
+        if last is None or now - last >= STALL_S:
+            self.flowing_since = now
+        self.session.heard(now)
         self.ingest.received_rtp(packet)
 
     def peer_rtcp(self, packet: bytes) -> None:
         self.session.heard(self.media.now())
         self.ingest.received_rtcp(packet)
 
+    # --- as casting sees it -------------------------------------------------------------------------------------
+
+    def silent_s(self, now: float) -> float:
+        """Seconds since its last packet, or since it connected."""
+        last = self.ingest.last_packet_at
+        return now - (self.arrived_at if last is None else last)
+
+    def steady_s(self, now: float) -> float:
+        """For how long it has sent without a stall; 0 when it stalls now."""
+        if self.ingest.last_packet_at is None or self.silent_s(now) >= STALL_S:
+            return 0.0
+        return now - self.flowing_since
+
+    def missing(self, now: float) -> bool:
+        """Whether viewers should see a slate: on air, and nothing comes."""
+        return min(self.silent_s(now), now - self.taken_at) >= SLATE_S
+
 
 class Subscription(Connection):
     role = Role.subscriber
 
-    def __init__(
-        self, media: House, stage: "Stage", offer: sdp.Offer, codecs: dict[str, tuple[sdp.Codec, ...]]
-    ) -> None:
+    def __init__(self, media: House, stage: Scene, offer: sdp.Offer, codecs: dict[str, tuple[sdp.Codec, ...]]) -> None:
         super().__init__(media, stage, offer)
         self.codecs = codecs
         self.subscriber: Subscriber | None = None
@@ -178,21 +188,3 @@ class Subscription(Connection):
             return
         if self.subscriber is not None:
             self.stage.relay.feedback(self.subscriber, packets)
-
-
-@dataclass(slots=True)
-class Stage:
-    """One show: who publishes, who is about to, and the relay to the viewers."""
-
-    show: str
-    relay: Relay
-    publication: Publication | None = None
-    candidate: Publication | None = None
-    connections: dict[str, Connection] = field(default_factory=dict)
-
-    def poll(self, now: float) -> None:
-        """Do what is due, every MEDIA_TICK_S."""
-        publication = self.publication
-        if publication is not None and publication.session.state is State.connected:
-            publication.ingest.poll(now)
-        self.relay.poll(now)

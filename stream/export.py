@@ -37,7 +37,6 @@ class _Outbox:
 class Export:
     """The sink that other workers are served from, for as long as this publisher holds the lease of `fence`.
 
-    A context manager would not do: it begins and ends with the publisher's turn on the stage, `open` and `close`.
     `silence_s` says for how long the publisher has sent nothing.
     """
 
@@ -71,13 +70,14 @@ class Export:
         self._timer: asyncio.Handle | None = None
         self._asked_at: dict[int, float] = {}
 
-    def close(self) -> None:
-        """Send what waits and say that this is over."""
+    def close(self, *, ended: bool) -> None:
+        """Send what waits; `ended`: and say that nobody follows."""
         if self._timer is not None:
             self._timer.cancel()
         self._flush()
         self._outboxes.clear()
-        self._wire.send(signals.down(self._show), signals.packed(signals.Ended(self.fence)))
+        if ended:
+            self._wire.send(signals.down(self._show), signals.packed(signals.Ended(self.fence)))
 
     @property
     def demanded(self) -> frozenset[int]:

@@ -51,6 +51,9 @@ class Pull:
         self._now = now
         self._fence = 0  # the highest that was heard
         self._heard_at = now()
+        self._silenced = False
+        self._audience = False
+        self._video: frozenset[int] = frozenset()  # the layers that are watched
         self._layers: frozenset[int] = frozenset()  # what is to be subscribed to ...
         self._subscribed: dict[int, AsyncExitStack] = {}  # ... and what is
         self._news = asyncio.Event()
@@ -60,8 +63,13 @@ class Pull:
         """Begin to listen."""
         self._task = asyncio.create_task(self._run(), name=f"pull {self._show}")
 
+    def silence(self) -> None:
+        """Tell the target nothing more, from now on."""
+        self._silenced = True
+
     async def close(self) -> None:
         """Stop listening; the target hears nothing more."""
+        self.silence()
         await end(self._task)
 
     # --- what the relay asks for --------------------------------------------------------------------------------
@@ -75,13 +83,31 @@ class Pull:
         self._wire.send(signals.up(self._show), signals.packed(signal))
 
     def demand(self, layers: frozenset[int]) -> None:
-        """These video layers are watched now; the sound always comes along."""
-        self._layers = (layers | {AUDIO}) if "audio" in self.feed.codecs else layers
-        self._news.set()
+        self._video = layers
+        self._update()
+
+    @property
+    def audience(self) -> bool:
+        """Whether there are viewers; they all get the sound."""
+        return self._audience
+
+    @audience.setter
+    def audience(self, present: bool) -> None:
+        self._audience = present
+        self._update()
+
+    def _update(self) -> None:
+        sound = self._audience and self.announced is not None and "audio" in self.feed.codecs
+        layers = self._video | {AUDIO} if sound else self._video
+        if layers != self._layers:
+            self._layers = layers
+            self._news.set()
 
     # --- what the origin says -----------------------------------------------------------------------------------
 
     def _signalled(self, message: Message) -> None:
+        if self._silenced:
+            return
         if message.kind == "gone":
             self._news.set()  # say again what is wanted; the origin may have forgotten it
             return
@@ -102,23 +128,27 @@ class Pull:
         before, self.announced = self.announced, signal
         if before is None or signal.fence > self._fence:
             self._fence, self.feed = signal.fence, signal.feed
-            self._layers = frozenset()
+            self._video = self._layers = frozenset()
+            self._news.set()
             self.announcement.set()
             self._target.pulled(self)
+            self._update()
         self._target.described(signal.states)
         if before is None or before.fence != signal.fence:
             for layer, ntp, timestamp in signal.ties:
                 self._target.sender_report(layer, ntp, timestamp)
 
     def _over(self) -> None:
-        if self.announced is not None:
+        if self.announced is not None and not self._silenced:
             self.announced = None
-            self._layers = frozenset()
+            self._video = self._layers = frozenset()
             self._news.set()
             self.announcement.clear()
             self._target.pull_ended()
 
     def _received(self, layer: int, message: Message) -> None:
+        if self._silenced:
+            return
         if message.kind == "gone":
             if layer != AUDIO:
                 self.want_keyframe(layer)
@@ -179,7 +209,7 @@ class Pull:
         for layer in self._subscribed.keys() - self._layers:
             await self._subscribed.pop(layer).aclose()
         for layer in self._layers - self._subscribed.keys():
-            if layer != AUDIO:
+            if layer != AUDIO and not self._silenced:
                 # What is kept of an earlier time has a hole before what comes now.
                 self._target.restarted(layer)
             stack = AsyncExitStack()

@@ -7,7 +7,8 @@ its publishers, so a publisher who comes back, or another one who takes over, go
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,6 @@ from live.core.auth import Rank
 from live.core.clock import Clock
 from live.core.errors import Kind, Problem
 from live.core.limits import (
-    HANDSHAKE_GRACE_S,
-    HANDSHAKES_MAX,
     MEDIA_POSTERS_MAX,
     MEDIA_POSTS_BURST,
     MEDIA_POSTS_PER_S,
@@ -30,23 +29,26 @@ from live.core.limits import (
 )
 from live.core.settings import Settings
 from stream import sdp
-from stream.connections import Connection, Publication, Stage, Subscription
+from stream.cluster import Cluster, new_name, stage_name
+from stream.connections import Connection, Publication, Subscription
+from stream.desk import Desk
 from stream.fanout import Pump
+from stream.feed import Feed
 from stream.gate import Gate
 from stream.ice import IcePort, announced
 from stream.metrics import MediaCollector
+from stream.notices import Notices, census
 from stream.paths import Credentials
 from stream.peers import Certificate
 from stream.relay import Relay
+from stream.room import Full, evictable
 from stream.sessions import Reason, Role, Session, State
+from stream.stage import NOT_LIVE_RETRY_S, Stage
 from stream.trickle import Restarted, patched
 from stream.turn import IceServers
 
 logger = logging.getLogger(__name__)
 
-NOT_LIVE_RETRY_S = 3
-FULL_RETRY_S = 5
-_NOTICE_RETRY_S = 1.0
 _STOP_TIMEOUT_S = 2.0
 
 
@@ -72,10 +74,15 @@ class Media:
         show_open: Callable[[str], Awaitable[None]],
         on_publisher: Callable[[str, bool], Awaitable[None]],
         on_statistics: Callable[[str, dict[str, Any]], Awaitable[None]],
+        on_air: Callable[[], Awaitable[list[str]]] | None = None,
+        cluster: Cluster | None = None,
         registry: CollectorRegistry | None = None,
         worker: int = 0,
     ) -> None:
         """`worker` counts from 0 and is added to the media port; `registry` None: no Prometheus figures.
+
+        `cluster` None: there are no other workers. `on_air` lists the shows that are told to have a publisher, by
+        whichever worker; None: nobody looks after the shows of workers that died.
 
         `authorise_publisher`, which tells the rank, `show_exists` and `show_open` (asked for new publishers) raise
         `Problem`.
@@ -96,6 +103,9 @@ class Media:
         self._settings = settings
         self._worker = worker
         self._clock = clock
+        self.cluster = cluster
+        self.name = new_name() if cluster is None else cluster.name
+        self.desk = Desk(self, cluster)
         self._on_publisher = on_publisher
         self._on_statistics = on_statistics
         self._pump = Pump()
@@ -103,11 +113,8 @@ class Media:
         self.sessions: dict[str, Connection] = {}
         self.figures: dict[str, dict[str, Any]] = {}
         """The newest `statistics` of each show on air."""
-        self._announcements: dict[str, None] = {}
-        self._announced: set[str] = set()
-        self._announce = asyncio.Event()
-        self._told = asyncio.Event()
-        self._told.set()
+        self._on_air = on_air
+        self._notices = Notices(on_publisher, self._present, self._elsewhere, patient=cluster is not None)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         if registry is not None:
@@ -116,23 +123,29 @@ class Media:
     # --- life ---------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Bind the UDP port. Raises `OSError` when it is taken."""
+        """Bind the UDP port. Raises `OSError` when it is taken, `BusError`."""
         base = self._settings.udp_port
         self.port.open(self._settings.host, base + self._worker if base else 0, dscp=self._settings.dscp)
         self._tasks = [
             asyncio.create_task(job(), name=f"media {name}")
-            for name, job in (("tick", self._tick), ("statistics", self._report), ("notices", self._notify))
+            for name, job in (("tick", self._tick), ("statistics", self._report), ("notices", self._notices.run))
         ]
+        if self.cluster is not None:
+            await self.desk.start()
+            if self._on_air is not None:
+                work = census(self._on_air, self._held, self._on_publisher)
+                self._tasks.append(asyncio.create_task(work, name="media census"))
 
     async def stop(self) -> None:
         """End every session, tell everybody, free the port; stopping twice does no harm."""
         for connection in tuple(self.sessions.values()):
             self.end(connection, Reason.shutdown)
+        await self.desk.stop()
         if self._closing:
             await asyncio.wait(self._closing, timeout=_STOP_TIMEOUT_S)
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self._told.wait()
+                await self._notices.settle()
         except TimeoutError:
             logger.warning("stopped before everybody could be told that the publishers are gone")
         for task in self._tasks:
@@ -163,30 +176,51 @@ class Media:
         codecs = sdp.published(offer)
         self._make_room(Role.publisher, PUBLISHERS_MAX)
         stage = self._stage(show)
-        if stage.candidate is not None:
-            self.end(stage.candidate, Reason.taken_over)
+        if (candidate := stage.candidates.get(rank)) is not None:
+            self.end(candidate, Reason.taken_over)
             stage = self._stage(show)
-        connection = stage.candidate = Publication(self, stage, offer, codecs)
+        connection = stage.candidates[rank] = Publication(self, stage, offer, codecs)
         connection.rank = rank
         return self._created(connection, connection.tracks())
+
+    @asynccontextmanager
+    async def reached(self, show: str) -> AsyncIterator[None]:
+        """Within the context `subscribe` finds the show here, when it is on air on any worker.
+
+        Raises `Problem` not_live, and unavailable when the bus or the show's worker does not answer.
+        """
+        if self.cluster is None or ((stage := self.stages.get(show)) and stage.relay.feed is not None):
+            yield
+            return
+        stage = self._stage(show)
+        try:
+            async with stage.visited():
+                yield
+        finally:
+            self._leave(stage)
 
     def subscribe(self, show: str, offer_text: str) -> Created:
         """A WHEP POST: a viewer joins. Raises `Problem` not_live, overloaded, or for what the offer lacks."""
         offer = sdp.parse_offer(offer_text)
-        stage = self.stages.get(show)
-        if stage is None or stage.publication is None:
-            raise Problem(Kind.not_live, retry_after_s=NOT_LIVE_RETRY_S)
-        feed = stage.relay.feed
-        codecs = sdp.subscribed(offer, feed.codecs if feed is not None else {})
+        stage, feed = self._shown(show)
+        codecs = sdp.subscribed(offer, feed.codecs)
         self._make_room(Role.subscriber, SUBSCRIBERS_MAX)
+        stage, _ = self._shown(show)  # whoever made room may have been the last of this show
         connection = Subscription(self, stage, offer, codecs)
         stage.relay.prepare_join()
         return self._created(connection, connection.tracks())
 
+    def _shown(self, show: str) -> tuple[Stage, Feed]:
+        """The stage of a show that is on air here, and what is sent. Raises `Problem` not_live."""
+        stage = self.stages.get(show)
+        if stage is None or stage.relay.feed is None:
+            raise Problem(Kind.not_live, retry_after_s=NOT_LIVE_RETRY_S)
+        return stage, stage.relay.feed
+
     def _created(self, connection: Connection, tracks: dict[str, sdp.Track]) -> Created:
         session = connection.session
         self.sessions[session.id] = connection
-        connection.stage.connections[session.id] = connection
+        self.stages[session.show].enter(connection)
         local = self._local(connection.peer.credentials)
         answer = sdp.write_answer(connection.offer, local, tracks, stream=session.show, version=self._clock.now_ms())
         return Created(session.id, session.etag, answer)
@@ -214,8 +248,12 @@ class Media:
         """End a session on its owner's wish. Raises `Problem` unknown_session."""
         self.end(self._connection(show, role, session_id), Reason.deleted)
 
+    def hang_up(self, show: str) -> None:
+        """The show is over: end the sessions of its publishers and viewers, on all workers."""
+        self.spawn(self.desk.end_show(show))
+
     def end_show(self, show: str) -> None:
-        """The show is over: hang up on its publisher and its viewers."""
+        """End the sessions of a show on this worker."""
         if stage := self.stages.get(show):
             for connection in list(stage.connections.values()):
                 self.end(connection, Reason.show_over)
@@ -227,15 +265,23 @@ class Media:
             return
         session.ended(reason)
         self.ended[session.role.value, reason.value] += 1
-        connection.left()
         self.sessions.pop(session.id, None)
-        stage = connection.stage
-        stage.connections.pop(session.id, None)
-        if not stage.connections:
-            stage.relay.close()
-            self.stages.pop(session.show, None)
-            self.figures.pop(session.show, None)
-        task = asyncio.get_running_loop().create_task(connection.peer.close())
+        connection.left()
+        stage = self.stages[session.show]
+        stage.left(connection)
+        self._leave(stage)
+        self.spawn(connection.peer.close())
+
+    def _leave(self, stage: Stage) -> None:
+        """Give up a stage that nobody needs any more."""
+        if not stage.connections and not stage.visitors and self.stages.get(stage.show) is stage:
+            del self.stages[stage.show]
+            self.figures.pop(stage.show, None)
+            self.spawn(stage.close())
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something in the background; `stop` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -249,62 +295,42 @@ class Media:
         stage = self.stages.get(show)
         if stage is None:
             relay = Relay(show, self.port, self._pump, self.counts, self.now)
-            stage = self.stages[show] = Stage(show, relay)
+            stage = self.stages[show] = Stage(show, relay, self)
         return stage
 
     def _make_room(self, role: Role, limit: int) -> None:
-        """Raise `Problem` overloaded when the worker is full, unless somebody has asked and never come.
-
-        Only so many handshakes are unfinished at a time: a flood of offers must neither fill the worker nor push out
-        those who have asked just now.
-        """
-        same = [connection for connection in self.sessions.values() if connection.role is role]
-        if len(same) >= limit:
-            idle = next((connection for connection in same if connection.session.state is State.waiting), None)
-            if idle is None:
-                self.counts["refused_full"] += 1
-                detail = "This server carries no more media sessions."
-                raise Problem(Kind.overloaded, detail, retry_after_s=FULL_RETRY_S)
-            self.end(idle, Reason.evicted)
-        unfinished = [each for each in self.sessions.values() if each.session.state is not State.connected]
-        if len(unfinished) >= HANDSHAKES_MAX:
-            oldest = unfinished[0]
-            if oldest.session.age_s(self.now()) < HANDSHAKE_GRACE_S:
-                self.counts["refused_handshakes"] += 1
-                raise Problem(Kind.overloaded, "Too many are joining at once.", retry_after_s=FULL_RETRY_S)
-            self.end(oldest, Reason.evicted)
+        """Raise `Problem` overloaded when the worker is full."""
+        try:
+            while (connection := evictable(self.sessions.values(), role, limit, self.now())) is not None:
+                self.end(connection, Reason.evicted)
+        except Full as full:
+            self.counts[full.count] += 1
+            raise
 
     # --- telling others -----------------------------------------------------------------------------------------
 
     def on_air(self, show: str) -> bool:
-        """Whether somebody publishes to `show` through this worker."""
+        """Whether a publisher of this worker has the stage of `show`."""
         stage = self.stages.get(show)
         return stage is not None and stage.publication is not None
 
+    def _present(self, show: str) -> bool:
+        """Whether it sends, too."""
+        stage = self.stages.get(show)
+        return stage is not None and stage.present
+
     def announce(self, show: str) -> None:
         """The publisher of `show` may have come or gone; the newest truth is told."""
-        self._announcements[show] = None
-        self._told.clear()
-        self._announce.set()
+        self._notices.announce(show)
 
-    async def _notify(self) -> None:
-        while True:
-            await self._announce.wait()
-            self._announce.clear()
-            while self._announcements:
-                show = next(iter(self._announcements))
-                present = self.on_air(show)
-                if present != (show in self._announced):
-                    try:
-                        await self._on_publisher(show, present)
-                    except Exception:
-                        logger.exception("could not tell that the publisher of %s changed; trying again", show)
-                        await asyncio.sleep(_NOTICE_RETRY_S)
-                        continue
-                    (self._announced.add if present else self._announced.discard)(show)
-                if self.on_air(show) == present:
-                    self._announcements.pop(show, None)
-            self._told.set()
+    async def _held(self, show: str) -> bool:
+        """Whether any worker has `show` on air. Raises `BusError`."""
+        return self.cluster is not None and await self.cluster.leases.read(stage_name(show)) is not None
+
+    async def _elsewhere(self, show: str) -> bool:
+        """Whether another worker has `show` on air. Raises `BusError`."""
+        lease = None if self.cluster is None else await self.cluster.leases.read(stage_name(show))
+        return lease is not None and lease.owner != self.name
 
     async def _tick(self) -> None:
         swept = self.now()
@@ -350,8 +376,8 @@ class Media:
 
         What comes from the host is described at `Ingest.statistics` (`bitrate_bps`, `fps`, `loss`, `codec`, `layers`
         and more; absent while nobody publishes here); `rank` says whether the primary or a backup is on air, None:
-        nobody here. `subscribers` is the number of viewers, `rtt_ms` the median of
-        their round trips (None: not known yet), and `audience` tells more of them:
+        nobody here. `subscribers` is the number of viewers here, `rtt_ms` the median of their round trips (None: not
+        known yet), and `audience` tells more of them:
 
             layers         {rid: viewers who are sent it}; "" is the RID of a single layer
             audio_only     viewers who are sent sound only, by their wish, their path or their player

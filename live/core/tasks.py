@@ -1,6 +1,8 @@
-"""Ending background tasks for sure."""
+"""Background tasks that end when they should."""
 
 import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 _AGAIN_S = 0.1
@@ -20,3 +22,13 @@ async def end(*tasks: "asyncio.Task[Any] | None") -> None:
         for task in done:
             if not task.cancelled():
                 task.exception()
+
+
+@asynccontextmanager
+async def running(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """A background job that lives as long as the block."""
+    task = asyncio.create_task(job)
+    try:
+        yield
+    finally:
+        await end(task)

@@ -15,7 +15,7 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -178,6 +178,26 @@ class EmbeddedValkey:
             os.write(self._leash, b"\n")
         os.close(self._leash)
         self._leash = None
+
+
+@contextlib.asynccontextmanager
+async def private(folder: Path, *, join: bool = False) -> AsyncIterator[str]:
+    """The URL of a private server for `folder`, for as long as the block.
+
+    `join`: that of another process's, when there is one. Raises `FolderInUse` else, and `ValkeyError`.
+    """
+    valkey = EmbeddedValkey(folder)
+    try:
+        url = await valkey.start()
+    except FolderInUse as running:
+        if not join:
+            raise
+        yield running.url
+        return
+    try:
+        yield url
+    finally:
+        await valkey.stop()
 
 
 def _arguments(socket: Path) -> list[str]:

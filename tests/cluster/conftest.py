@@ -74,6 +74,7 @@ class Screen:
     def pulled(self, pull: Pull) -> None:
         self.begun.append(pull.feed)
         pull.demand(self.watching)
+        pull.audience = True
 
     def pull_ended(self) -> None:
         self.ended += 1

@@ -141,11 +141,11 @@ async def test_a_newer_publisher_is_followed_and_the_older_one_ignored(cluster: 
     await until(lambda: screen.numbers(0) == [2])
     await until(lambda: cluster.counts["pull_stale"])
     old.announce()
-    old.close()
+    old.close(ended=True)
     new.push(arrival(0, 3))
     await until(lambda: screen.numbers(0) == [2, 3])
     assert (screen.ended, len(screen.begun)) == (0, 2)
-    new.close()
+    new.close(ended=True)
     await until(lambda: screen.ended == 1)
     assert pull.announced is None
     new.push(arrival(0, 4))

@@ -208,14 +208,13 @@ async def test_without_auto_live_the_host_decides(shows: Shows) -> None:
     assert (show.state, show.publishing) == (ShowState.lobby, True)
 
 
-async def test_publishers_of_a_process_that_died_are_forgotten(shows: Shows, outlet: Recorder) -> None:
+async def test_shows_that_somebody_publishes_to_are_known(shows: Shows) -> None:
     await bring(shows, ShowState.live, "a")
     await bring(shows, ShowState.live, "b")
     await shows.publisher_changed("a", True)
-    outlet.told.clear()
-    await shows.forget_publishers()
-    assert not (await shows.get("a")).publishing
-    assert [told.show for told in outlet.told] == ["a"]
+    assert await shows.publishing() == ["a"]
+    await shows.publisher_changed("a", False)
+    assert await shows.publishing() == []
 
 
 async def test_a_restaged_show_starts_again(shows: Shows, outlet: Recorder, clock: ManualClock) -> None:

@@ -116,7 +116,7 @@ async def test_an_address_that_asks_too_often_is_429_and_those_who_are_on_notice
 async def test_unfinished_handshakes_are_bounded_and_the_newest_keep_their_place(
     house: House, client: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.service.HANDSHAKES_MAX", 2)
+    monkeypatch.setattr("stream.room.HANDSHAKES_MAX", 2)
     publisher = client()
     await house.enter(publisher, "whip")
     waiting = [await house.post("whep", client().offer("recvonly")) for _ in range(2)]

@@ -46,7 +46,8 @@ async def test_4_2_the_location_is_the_session_and_cannot_be_guessed(house: Hous
     }
     assert len(locations) == 20
     for location in locations:
-        assert re.fullmatch(rf"/{way}/demo/[A-Za-z0-9_-]{{32}}", location), "192 random bits"
+        worker, secret = r"[A-Za-z0-9_-]{8}", r"[A-Za-z0-9_-]{32}"
+        assert re.fullmatch(rf"/{way}/demo/{worker}\.{secret}", location), "192 random bits"
 
 
 @pytest.mark.parametrize("way", ["whip", "whep"])

@@ -252,7 +252,7 @@ async def test_a_session_that_has_ended_leaves_no_credentials(show: Show) -> Non
 async def test_a_flood_of_offers_changes_nothing_for_those_who_are_on(
     show: Show, client: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.service.HANDSHAKES_MAX", 20)
+    monkeypatch.setattr("stream.room.HANDSHAKES_MAX", 20)
     house = show.house
     house.media.gate = Gate(rate_per_s=0.001, burst=60, size=10)
     offer = client().offer("recvonly")
