@@ -74,7 +74,9 @@ class Feedback:
                         viewer.dark(self._now())
                         self._ask(viewer.wanted)
                 case rtcp.Remb(bitrate=bitrate):
-                    viewer.selector.report(remb=bitrate, now=self._now())
+                    now = self._now()
+                    if viewer.reports.remb(bitrate, now):
+                        viewer.selector.report(remb=bitrate, now=now)
                 case rtcp.ReceiverReport(blocks=blocks) | rtcp.SenderReport(blocks=blocks):
                     self._report(viewer, blocks)
                 case _:
@@ -88,9 +90,11 @@ class Feedback:
             if sent_at is not None and sent_at >= viewer.joined_at:
                 viewer.rtt_s = max(0.0, now - sent_at - block.delay / 65536)
             if block.ssrc == self._video.ssrc:
-                viewer.loss = block.fraction_lost / 256
                 viewer.jitter_s = block.jitter / _VIDEO_CLOCK_RATE
-                viewer.selector.report(loss=viewer.loss, rtt_s=viewer.rtt_s, now=now)
+                loss = viewer.reports.loss(block.highest, block.lost, now)
+                if loss is not None:
+                    viewer.loss = loss
+                    viewer.selector.report(loss=loss, rtt_s=viewer.rtt_s, now=now)
 
     # --- retransmission -----------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from stream.feed import AUDIO
 from stream.layers import Mark, Numbering, Translation
 from stream.lines import translated
 from stream.peers import Peer
+from stream.reports import Reports
 from stream.retransmission import Allowance
 from stream.rtp import with_payload_type
 from stream.selection import Selector
@@ -59,6 +60,7 @@ class Subscriber:
         self.late: deque[tuple[float, bytes]] = deque()  # sound, and until when it is worth sending
         # Its path
         self.allowance = Allowance()
+        self.reports = Reports()
         self.loss: float | None = None
         self.rtt_s: float | None = None
         self.jitter_s: float | None = None

@@ -205,6 +205,7 @@ CALM_LOSS_MAX = 0.02  # a path that loses more than this is not calm
 REMB_STALLED_S = 2.5  # below the rate that is sent, and not rising for this long: the path carries no more
 ROUND_TRIPS_KEPT = 60  # of a viewer, about one a second, to know what is usual
 JITTER_S_MAX = 0.1  # round trips that differ by more are not taken for usual
+REPORT_WINDOW_S = 0.9  # of a viewer's reports: its loss is counted over it, and its round trip taken once in it
 QUEUEING_S_MAX = 0.03  # a path whose round trip is longer than usual by this is not tried with more
 CONGESTION_FORGOTTEN_S = 2.5  # without another sign of it
 TRIAL_S = 5.0  # after a step up, the first signs of congestion speak against it

@@ -694,8 +694,12 @@ def test_what_viewers_report_reaches_their_selectors_and_the_figures() -> None:
     sent_at, video, heard = ntp(show), show.relay.ssrc("video"), []
     for viewer in viewers:
         viewer.subscriber.selector.report = lambda **told: heard.append(told)  # type: ignore[method-assign]
-    show.pass_time(0.1)
-    quoted = block(video, fraction_lost=64, jitter=900, last_report=rtcp.middle(sent_at), delay=65536 // 20)
+    for viewer in viewers[:2]:
+        viewer.report(rtcp.ReceiverReport(5, (block(video, fraction_lost=128),)))
+    assert not heard, "half of two packets is no loss of 50 %"
+    show.pass_time(1)
+    counted = {"fraction_lost": 255, "lost": 25, "highest": 100}
+    quoted = block(video, **counted, jitter=900, last_report=rtcp.middle(sent_at), delay=65536 * 19 // 20)
     viewers[0].report(rtcp.ReceiverReport(5, (quoted, block(7, fraction_lost=255))), rtcp.Remb(5, 700_000, ()))
     viewers[0].report(rtcp.Bye((5,)))
     viewers[1].report(rtcp.ReceiverReport(5, (block(video),)))
