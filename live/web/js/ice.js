@@ -99,6 +99,8 @@ export class Path {
   constructor(peer, { session, headers = () => ({}), onUp, onTrouble = () => {}, onLost }) {
     Object.assign(this, { peer, session, headers, onUp, onTrouble, onLost });
     peer.onconnectionstatechange = () => this.#changed();
+    const transport = [...peer.getSenders(), ...peer.getReceivers()].find((end) => end.transport)?.transport;
+    transport?.addEventListener("statechange", () => { if (transport.state === "closed" && !this.#closed) this.onLost("gone"); }); // the server hung up
     this.#changed();
   }
 

@@ -2,6 +2,7 @@
 import { backoffMs } from "./wire.js";
 
 const STATISTICS_MS = 2000;
+const PATIENCE_MS = 2000; // whoever was hung up on hears why over the socket, and does not ask in vain
 
 export class Watcher {
   #peer = null;
@@ -68,7 +69,7 @@ export class Watcher {
       if (round !== this.#round) return;
       this.onStream(stream);
       if (this.#limit) this.#tell();
-      this.#path = new Path(peer, { session, onUp: () => { this.#attempt = 0; }, onLost: () => this.#again(null, round) });
+      this.#path = new Path(peer, { session, onUp: () => { this.#attempt = 0; }, onLost: (outcome) => this.#again(null, round, outcome === "gone" ? PATIENCE_MS : 0) });
       const reception = new Reception();
       this.#timers.statistics = setInterval(() => this.#measure(peer, reception), STATISTICS_MS);
     } catch {
@@ -76,12 +77,12 @@ export class Watcher {
     }
   }
 
-  #again(answer, round) {
+  #again(answer, round, patience = 0) {
     if (!this.#wanted || round !== this.#round) return;
     this.#close();
     if (answer?.status === 503) this.onFull();
     const asked = 1000 * (Number(answer?.headers.get("Retry-After")) || 0);
-    const wait = Math.min(asked, 5000) * (0.5 + Math.random() / 2) + backoffMs(this.#attempt) / 2;
+    const wait = Math.min(asked || patience, 5000) * (0.5 + Math.random() / 2) + backoffMs(this.#attempt) / 2;
     this.#attempt += 1;
     if (!this.waits) this.#timers.retry = setTimeout(() => this.#wanted && this.#connect(), wait);
   }

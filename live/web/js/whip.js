@@ -4,6 +4,7 @@ import { Path, accept } from "./ice.js";
 import { release } from "./whep.js";
 import { backoffMs } from "./wire.js";
 
+const GONE_MS = 2000;
 const STATISTICS_MS = 1000;
 const VIDEO_BITS_PER_S_MAX = 2_500_000;
 const LAYERS = [ // the smallest first: a browser that lacks bandwidth takes from the end
@@ -43,7 +44,7 @@ export function figuresOf(reports, before, rids) {
   let lost = 0;
   for (const out of named("outbound-rtp")) {
     const earlier = before.find((report) => report.id === out.id);
-    if (!rids.includes(out.rid ?? "") || !earlier || out.timestamp <= earlier.timestamp) continue;
+    if ((rids.length && !rids.includes(out.rid ?? "")) || !earlier || out.timestamp <= earlier.timestamp) continue;
     const seconds = (out.timestamp - earlier.timestamp) / 1000;
     const bitrate = (8 * (mediaBytes(out) - mediaBytes(earlier))) / seconds;
     const remote = named("remote-inbound-rtp").find((report) => report.localId === out.id);
@@ -177,11 +178,16 @@ export class Publisher {
     this.onProblem(problem);
   }
 
-  /** A new session, unless somebody has taken over: two must not fight. */
+  /** A new session, unless somebody has taken over: two must not fight. Why a session is gone is heard soon after. */
   #lost(outcome, round) {
-    if (outcome !== "gone" || !this.onAir()) return this.#again(round);
-    this.stop();
-    this.onProblem({ name: "taken_over" });
+    if (outcome !== "gone") return this.#again(round);
+    this.onState("reconnecting");
+    clearTimeout(this.#timers.retry);
+    this.#timers.retry = setTimeout(() => {
+      if (!this.onAir()) return this.#again(round);
+      this.stop();
+      this.onProblem({ name: "taken_over" });
+    }, GONE_MS);
   }
 
   #again(round, least = 300) {

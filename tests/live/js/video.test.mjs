@@ -91,6 +91,7 @@ class Peer extends EventTarget {
   iceConnectionState = "connected";
   remoteDescription = { sdp: ANSWER };
   configuration = {};
+  transport = Object.assign(new EventTarget(), { state: "connected" });
 
   async createOffer() { return { sdp: OFFER }; }
   async setLocalDescription(offer) { this.localDescription = offer; }
@@ -98,6 +99,8 @@ class Peer extends EventTarget {
     this.iceConnectionState = "completed";
     queueMicrotask(() => this.dispatchEvent(new Event("iceconnectionstatechange")));
   }
+  getSenders() { return [{ transport: null }]; }
+  getReceivers() { return [{ transport: this.transport }]; }
   getConfiguration() { return this.configuration; }
   setConfiguration(configuration) { this.configuration = configuration; }
   turn(state) { this.connectionState = state; this.onconnectionstatechange(); }
@@ -142,6 +145,18 @@ for (const [status, told] of [[200, "up"], [404, "gone"], [422, "down"]]) {
     assert.deepEqual(said, ["up", "trouble", told]);
   });
 }
+
+test("a server that hangs up is believed at once, until the path is closed", () => {
+  const said = [];
+  for (const close of [false, true]) {
+    const peer = new Peer();
+    const path = new Path(peer, { session: "/whep/demo/1", onUp() {}, onLost: (outcome) => said.push(outcome) });
+    if (close) path.close();
+    peer.transport.state = "closed";
+    peer.transport.dispatchEvent(new Event("statechange"));
+  }
+  assert.deepEqual(said, ["gone"]);
+});
 
 test("nobody answers: it is tried again until it is closed", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
