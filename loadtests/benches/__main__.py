@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-BENCHES = ("relay", "join", "hotpath", "fanout")
+BENCHES = ("relay", "join", "edge", "hotpath", "fanout")
 
 
 def lines(bench: str) -> Iterator[str]:

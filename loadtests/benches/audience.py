@@ -5,6 +5,7 @@ REMB), and every few seconds renews its consent; that is work for the server and
 """
 
 import asyncio
+import itertools
 import multiprocessing
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import uvloop
 
-from loadtests.benches.client import Client
+from loadtests.benches.client import PAYLOAD_TYPES, Client
 from loadtests.benches.stage import FRAMES_PER_S, Source, join, send, told
 from stream import rtcp
 from stream.peers import Certificate
@@ -26,6 +27,7 @@ _REPORT_INTERVAL_S = 1.0
 _KEEP_ALIVE_S = 3.0
 _SETTLE_S = 0.5
 _REMB_BITS_PER_S = 8_000_000
+_STAMP_BYTES = 8
 _POSTS_PER_ADDRESS = 400  # the server bounds the offers of one address
 
 
@@ -50,21 +52,40 @@ class Doors:
             await client.aclose()
 
 
-class Audience:
-    """The publisher, and viewers whose sockets are only counted once they have joined."""
+class Probe:
+    """A viewer that notes when each picture's packet came, by the stamp in it."""
 
-    def __init__(self, http_port: int) -> None:
+    def __init__(self, certificate: Certificate) -> None:
+        self.client = Client(certificate, on_rtp=self._came)
+        self.seen: dict[bytes, float] = {}
+
+    def _came(self, packet: bytes) -> None:
+        if packet[1] & 0x7F == PAYLOAD_TYPES["h264"]:
+            self.seen[packet[-_STAMP_BYTES:]] = time.perf_counter()
+
+
+class Audience:
+    """The publisher, and viewers whose sockets are only counted once they have joined.
+
+    The publisher goes to the worker behind `origin_port`, the viewers to the one behind `http_port`.
+    """
+
+    def __init__(self, http_port: int, origin_port: int) -> None:
         self.certificate = Certificate.generate()
-        self.publisher = Client(self.certificate)
         self.source = Source()
+        self.publisher = Client(self.certificate, on_rtcp=self._asked)
         self.viewers: list[Client] = []
         self.counts: list[int] = []
-        self.doors = Doors(http_port)
+        self.doors, self.origin_doors = Doors(http_port), Doors(origin_port)
         self._video = 0
         self._buffer = bytearray(2048)
 
+    def _asked(self, compound: bytes) -> None:
+        """Answer a PLI with a keyframe, of as many packets as any other picture."""
+        self.source.keyframe |= any(isinstance(item, rtcp.Pli) for item in rtcp.parse(compound))
+
     async def publish(self) -> None:
-        await join(self.doors.next(), self.publisher, "whip")
+        await join(self.origin_doors.next(), self.publisher, "whip")
         await send(self.publisher, self.source, 2)
 
     async def grow(self, size: int) -> int:
@@ -78,19 +99,33 @@ class Audience:
                 viewer.stop_reading()
 
         results = await asyncio.gather(*map(enter, fresh), return_exceptions=True)
-        self.viewers += fresh
-        self.counts += [0] * len(fresh)
-        return sum(isinstance(result, BaseException) for result in results)
+        joined = [viewer for viewer, result in zip(fresh, results, strict=True) if result is None]
+        self.viewers += joined
+        self.counts += [0] * len(joined)
+        return len(fresh) - len(joined)
 
     async def stream(self, seconds: float) -> tuple[int, int]:
         """Publish for so long; returns how many packets were sent to each viewer, and how many never came, of all."""
         await asyncio.sleep(_SETTLE_S)
         self.drain()
         self.counts = [0] * len(self.viewers)
-        sent = await send(self.publisher, self.source, round(seconds * FRAMES_PER_S))
+        sent = await send(self.publisher, self.source, round(seconds * FRAMES_PER_S), stamp=_stamped)
         await asyncio.sleep(_SETTLE_S)
         self.drain()
         return sent, sum(sent - count for count in self.counts)
+
+    async def probe(self, seconds: float) -> list[float]:
+        """How much later each packet came to a viewer of the viewers' worker than to one of the publisher's, seconds.
+
+        Both sit in this process, so that its own delays cancel out.
+        """
+        near, far = Probe(self.certificate), Probe(self.certificate)
+        await join(self.origin_doors.next(), near.client, "whep")
+        await join(self.doors.next(), far.client, "whep")
+        await self.stream(seconds)
+        await near.client.close()
+        await far.client.close()
+        return [far.seen[stamp] - at for stamp, at in near.seen.items() if stamp in far.seen]
 
     def drain(self) -> None:
         """Count what has come; the sockets' buffers hold seconds of it."""
@@ -102,7 +137,7 @@ class Audience:
                     receive(buffer)
                     if buffer[0] >= 128 and not 192 <= buffer[1] <= 223:  # RTP, not RTCP
                         self.counts[index] += 1
-                        if buffer[1] & 0x7F == 102:
+                        if buffer[1] & 0x7F == PAYLOAD_TYPES["h264"]:
                             self._video = int.from_bytes(buffer[8:12])
             except BlockingIOError:
                 pass
@@ -133,8 +168,16 @@ class Audience:
                 await asyncio.sleep(_KEEP_ALIVE_S / len(everybody))
 
 
-async def _obey(http_port: int, pipe: Connection) -> None:
-    audience = Audience(http_port)
+_numbers = itertools.count()
+
+
+def _stamped(packet: bytes) -> bytes:
+    """The packet with a number of its own at the end, where no relay changes anything."""
+    return packet[:-_STAMP_BYTES] + next(_numbers).to_bytes(_STAMP_BYTES)
+
+
+async def _obey(http_port: int, origin_port: int, pipe: Connection) -> None:
+    audience = Audience(http_port, origin_port)
     await audience.publish()
     jobs = [asyncio.create_task(work()) for work in (audience.keep_draining, audience.keep_reporting)]
     jobs.append(asyncio.create_task(audience.keep_alive()))
@@ -146,11 +189,14 @@ async def _obey(http_port: int, pipe: Connection) -> None:
             pipe.send(("streamed", await audience.stream(argument)))
         elif order == "rush":
             pipe.send(("rushed", await rush(audience, *argument)))
+        elif order == "probe":
+            pipe.send(("probed", await audience.probe(argument)))
         else:
             break
     for job in jobs:
         job.cancel()
     await audience.doors.close()
+    await audience.origin_doors.close()
 
 
 async def rush(audience: Audience, joins: int, per_s: float) -> list[float]:
@@ -180,8 +226,8 @@ async def rush(audience: Audience, joins: int, per_s: float) -> list[float]:
     return list(waits)
 
 
-def _run(http_port: int, pipe: Connection) -> None:
-    uvloop.run(_obey(http_port, pipe))
+def _run(http_port: int, origin_port: int, pipe: Connection) -> None:
+    uvloop.run(_obey(http_port, origin_port, pipe))
 
 
 class Orders:
@@ -197,10 +243,11 @@ class Orders:
 
 
 @contextmanager
-def audience(http_port: int) -> Iterator[Orders]:
-    """Start the second process; it has published when it answers the first order."""
+def audience(http_port: int, origin_port: int | None = None) -> Iterator[Orders]:
+    """Start the second process; it has published when it answers the first order. `origin_port` None: the same."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_run, args=(http_port, theirs))
+    ports = (http_port, http_port if origin_port is None else origin_port)
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(*ports, theirs))
     process.start()
     try:
         yield Orders(ours)

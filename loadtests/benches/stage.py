@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,6 +17,7 @@ from live.core.clock import SystemClock
 from live.core.settings import Settings
 from loadtests.benches.client import PAYLOAD_TYPES, RID_ID, Client
 from stream.api import SDP, routes
+from stream.cluster import Cluster
 from stream.service import Media
 
 SHOW = "bench"
@@ -35,8 +36,8 @@ async def _primary(*_: Any) -> Rank:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[tuple[Media, int]]:
-    """A started `Media` behind a real HTTP server; yields it and the HTTP port."""
+async def stage(cluster: Cluster | None = None) -> AsyncIterator[tuple[Media, int]]:
+    """A started `Media` behind a real HTTP server; yields it and the HTTP port. `cluster` None: it is alone."""
     media = Media(
         Settings(port=0, secret="only for the bench"),
         SystemClock(),
@@ -45,6 +46,7 @@ async def stage() -> AsyncIterator[tuple[Media, int]]:
         show_open=_nothing,
         on_publisher=_nothing,
         on_statistics=_nothing,
+        cluster=cluster,
     )
     await media.start()
     with socket.socket() as listener:
@@ -217,15 +219,17 @@ def _golomb(value: int) -> str:
     return "0" * (len(code) - 1) + code
 
 
-async def send(publisher: Client, source: Source, count: int) -> int:
-    """Send `count` frames in their rhythm; returns the number of packets."""
+async def send(
+    publisher: Client, source: Source, count: int, stamp: Callable[[bytes], bytes] = lambda packet: packet
+) -> int:
+    """Send `count` frames in their rhythm, each packet as `stamp` makes it; returns the number of packets."""
     assert publisher.peer is not None
     loop = asyncio.get_running_loop()
     start, sent = loop.time(), 0
     for index in range(count):
         await asyncio.sleep(max(0.0, start + index / FRAMES_PER_S - loop.time()))
         for packet in source.frame():
-            publisher.peer.send_rtp(packet)
+            publisher.peer.send_rtp(stamp(packet))
             sent += 1
     return sent
 
