@@ -46,8 +46,6 @@ class Certificate:
         """A fresh one."""
         return cls(*handshake.generate())
 
-    generateCertificate = generate
-
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256, in the form of SDP."""

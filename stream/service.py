@@ -99,7 +99,7 @@ class Media:
         self.port = IcePort()
         self.counts = self.port.counts
         self.ended: Counter[tuple[str, str]] = Counter()
-        self.certificate = Certificate.generateCertificate()
+        self.certificate = Certificate.generate()
         self._settings = settings
         self._worker = worker
         self._clock = clock

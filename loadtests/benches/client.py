@@ -55,7 +55,7 @@ class Client:
         self.on_rtp = on_rtp or (lambda packet: None)
         self.on_rtcp = on_rtcp or (lambda packet: None)
         self.peer: Peer | None = None
-        self._certificate = certificate or Certificate.generateCertificate()
+        self._certificate = certificate or Certificate.generate()
         self._ufrag, self._password = secrets.token_hex(4), secrets.token_hex(16)
         self._server: Address | None = None
         self._remote = ("", "")
