@@ -4,7 +4,7 @@ import asyncio
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from live.core.settings import Settings, environment, load
+from tests.cluster.actors import Host, Viewer, leaving
 from tests.cluster.conftest import until
 from tests.scenarios.conftest import Run, port_of
 from tests.scenarios.conftest import showcart as _showcart
@@ -75,6 +76,66 @@ async def test_a_killed_worker_comes_back_and_nothing_is_left(demo: tuple[asynci
     assert "worker" in errors.decode() and "ended with -9" in errors.decode()
     assert "Traceback" not in errors.decode()
     assert not _running(family)
+
+
+def _publishing(port: int) -> bool:
+    """Whether viewers are told that somebody publishes; True also while nobody answers."""
+    try:
+        show = httpx.get(f"http://127.0.0.1:{port}/api/shows/demo", timeout=5).json()
+    except httpx.TransportError:
+        return True
+    return bool(show["show"]["publishing"])
+
+
+async def _post(port: int, way: str, token: str, offer: Callable[[], str], *, but: str = "") -> tuple[str, str]:
+    """The name of the worker that takes an offer, any `but` this one, and its answer."""
+    headers = {"content-type": "application/sdp", "authorization": f"Bearer {token}"}
+    while True:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            answer = await client.post(f"/{way}/demo", content=offer(), headers=headers)
+            assert answer.status_code == 201, answer.text
+            name = answer.headers["location"].rpartition("/")[2].partition(".")[0]
+            if name != but:
+                return name, answer.text
+            await client.delete(answer.headers["location"], headers=headers)
+
+
+async def test_a_backup_goes_on_when_the_worker_of_the_primary_is_killed(
+    demo: tuple[asyncio.subprocess.Process, int],
+) -> None:
+    process, port = demo
+    base = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=base) as client:
+        made = await client.post(
+            "/api/shows/demo/stream-keys",
+            json={"label": "second encoder", "backup": True},
+            headers={"authorization": "Bearer demo"},
+        )
+        assert made.status_code == 201, made.text
+        key = made.json()["key"]
+    primary, backup, viewer = Host(1), Host(2), Viewer()
+    async with leaving(primary, backup, viewer):
+        first, answer = await _post(port, "whip", "demo", lambda: primary.client.offer("sendonly"))
+        await primary.connect(answer)
+        media_port, *_ = re.findall(r"a=candidate:.* (\d+) typ host", answer)
+        _, answer = await _post(port, "whip", key, lambda: backup.client.offer("sendonly"), but=first)
+        await backup.connect(answer)
+        _, answer = await _post(port, "whep", "demo", lambda: viewer.client.offer("recvonly"), but=first)
+        await viewer.client.connect(answer)
+        await until(lambda: viewer.sees(1))
+        victim = next(
+            each for each in _workers(process) if int(media_port) in {c.laddr.port for c in each.net_connections("udp")}
+        )
+        victim.kill()
+        await until(lambda: viewer.sees(2))
+        assert viewer.pause_s() < 2.0
+        assert viewer.unbroken
+        async with httpx.AsyncClient(base_url=base) as client:
+            assert (await client.get("/api/shows/demo")).json()["show"]["publishing"]
+        await backup.leave()  # without a word; and its worker is killed before it has noticed
+        for each in _workers(process):
+            each.kill()
+        await until(lambda: not _publishing(port), 30)
 
 
 async def test_workers_do_not_outlive_their_supervisor(demo: tuple[asyncio.subprocess.Process, int]) -> None:

@@ -18,6 +18,7 @@ from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 from loadtests.benches.client import Client
 from stream.api import SDP, SDP_FRAGMENT, routes
+from stream.cluster import Cluster
 from stream.service import Media
 
 KEY, BACKUP_KEY = "key", "backup key"
@@ -56,13 +57,14 @@ class ShiftedClock(SystemClock):
 class House:
     """The running media part and what it told the rest of the product."""
 
-    def __init__(self, host: str = "127.0.0.1", **more: Any) -> None:
+    def __init__(self, host: str = "127.0.0.1", cluster: Cluster | None = None, **more: Any) -> None:
         """`more` are settings."""
         self.clock = ShiftedClock()
         self.registry = CollectorRegistry()
         self.told: list[tuple[str, bool]] = []
         self.figures: list[dict[str, Any]] = []
         self.over: set[str] = set()  # shows that have ended
+        self.lit: set[str] = set()  # shows that are told to have a publisher; workers may share it
         self.failures = 0  # how often telling fails before it works
         self.media = Media(
             Settings(host=host, port=0, secret="only for this test", **more),
@@ -72,6 +74,8 @@ class House:
             show_open=self._open,
             on_publisher=self._on_publisher,
             on_statistics=self._on_statistics,
+            on_air=self._on_air,
+            cluster=cluster,
             registry=self.registry,
         )
         self.http: httpx.AsyncClient
@@ -96,6 +100,10 @@ class House:
             self.failures -= 1
             raise RuntimeError("the store is away")
         self.told.append((show, present))
+        (self.lit.add if present else self.lit.discard)(show)
+
+    async def _on_air(self) -> list[str]:
+        return sorted(self.lit)
 
     async def _on_statistics(self, show: str, figures: dict[str, Any]) -> None:
         self.figures.append(figures)
@@ -128,9 +136,12 @@ async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> Non
 
 
 @asynccontextmanager
-async def running(host: str = "127.0.0.1", **more: Any) -> AsyncIterator[House]:
+async def running(
+    host: str = "127.0.0.1", cluster: Cluster | None = None, lit: set[str] | None = None, **more: Any
+) -> AsyncIterator[House]:
     """A house that is open; `more` are settings."""
-    made = House(host, **more)
+    made = House(host, cluster, **more)
+    made.lit = made.lit if lit is None else lit
     await made.media.start()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
