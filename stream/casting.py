@@ -47,7 +47,7 @@ def may_take(player: Player, holder: Holder | None) -> bool:
     if player.rank == PRIMARY and holder.rank == PRIMARY:
         return player.fresh
     if player.rank == PRIMARY:
-        return (player.fresh or player.flowing) if stalled else player.steady_s >= STEADY_S
+        return (player.fresh or player.flowing) if stalled else player.flowing and player.steady_s >= STEADY_S
     return stalled and player.flowing
 
 

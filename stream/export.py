@@ -8,6 +8,7 @@ the next keyframe, and the origin nothing: packets that it refuses are dropped a
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 from live.core.bus import Wire
 from live.core.limits import (
@@ -32,6 +33,14 @@ class _Outbox:
         self.packets = 0
         self.size_bytes = 0
         self.broken = False
+
+
+class _Edge(NamedTuple):
+    """What a worker wants, how many viewers it has, and until when that holds."""
+
+    layers: frozenset[int]
+    viewers: int
+    until: float
 
 
 class Export:
@@ -61,7 +70,7 @@ class Export:
         self._counts = counts
         self._now = now
         self._silence_s = silence_s
-        self._edges: dict[str, tuple[frozenset[int], float]] = {}  # what each wants, and until when
+        self._edges: dict[str, _Edge] = {}
         self._outboxes: dict[int, _Outbox] = {}  # of the layers that somebody wants
         self._ties: dict[int, tuple[int, int]] = {}
         self._states: tuple[LayerState, ...] = ()
@@ -83,6 +92,11 @@ class Export:
     def demanded(self) -> frozenset[int]:
         """The layers that somebody wants now."""
         return frozenset(self._outboxes)
+
+    @property
+    def viewers(self) -> int:
+        """How many viewers other workers have."""
+        return sum(edge.viewers for edge in self._edges.values())
 
     # --- packets ------------------------------------------------------------------------------------------------
 
@@ -152,7 +166,7 @@ class Export:
         self._states = layers
         now = self._now()
         if changed or now - self._announced_at >= DEMAND_INTERVAL_S / 2:
-            self._edges = {edge: (wanted, until) for edge, (wanted, until) in self._edges.items() if until > now}
+            self._edges = {name: edge for name, edge in self._edges.items() if edge.until > now}
             self._recount()
             self.announce()
 
@@ -192,13 +206,13 @@ class Export:
             return
         feed = self._source.feed
         there = frozenset(range(len(feed.rids)) if "video" in feed.codecs else ()) | {AUDIO}
-        self._edges[signal.edge] = (frozenset(signal.layers) & there, self._now() + DEMAND_TTL_S)
+        self._edges[signal.edge] = _Edge(frozenset(signal.layers) & there, signal.viewers, self._now() + DEMAND_TTL_S)
         self._recount()
         if not known:
             self.announce()
 
     def _recount(self) -> None:
-        wanted = frozenset[int]().union(*(layers for layers, _ in self._edges.values()))
+        wanted = frozenset[int]().union(*(edge.layers for edge in self._edges.values()))
         for layer in wanted - self._outboxes.keys():
             self._outboxes[layer] = _Outbox()
         for layer in self._outboxes.keys() - wanted:

@@ -52,7 +52,7 @@ class Pull:
         self._fence = 0  # the highest that was heard
         self._heard_at = now()
         self._silenced = False
-        self._audience = False
+        self._audience = 0
         self._video: frozenset[int] = frozenset()  # the layers that are watched
         self._layers: frozenset[int] = frozenset()  # what is to be subscribed to ...
         self._subscribed: dict[int, AsyncExitStack] = {}  # ... and what is
@@ -87,17 +87,17 @@ class Pull:
         self._update()
 
     @property
-    def audience(self) -> bool:
-        """Whether there are viewers; they all get the sound."""
+    def audience(self) -> int:
+        """How many viewers there are; they all get the sound."""
         return self._audience
 
     @audience.setter
-    def audience(self, present: bool) -> None:
-        self._audience = present
+    def audience(self, number: int) -> None:
+        self._audience = number
         self._update()
 
     def _update(self) -> None:
-        sound = self._audience and self.announced is not None and "audio" in self.feed.codecs
+        sound = self._audience > 0 and self.announced is not None and "audio" in self.feed.codecs
         layers = self._video | {AUDIO} if sound else self._video
         if layers != self._layers:
             self._layers = layers
@@ -181,7 +181,7 @@ class Pull:
                 while True:
                     self._news.clear()
                     fresh = await self._subscribe()
-                    self._say(signals.Demanded(self._edge, tuple(sorted(self._layers))))
+                    self._say(signals.Demanded(self._edge, tuple(sorted(self._layers)), self._audience))
                     for layer in fresh:
                         self._say(signals.Wished(layer))
                     try:

@@ -376,8 +376,8 @@ class Media:
 
         What comes from the host is described at `Ingest.statistics` (`bitrate_bps`, `fps`, `loss`, `codec`, `layers`
         and more; absent while nobody publishes here); `rank` says whether the primary or a backup is on air, None:
-        nobody here. `subscribers` is the number of viewers here, `rtt_ms` the median of their round trips (None: not
-        known yet), and `audience` tells more of them:
+        nobody here. `subscribers` is the number of viewers on all workers; of those here `rtt_ms` is the median of
+        the round trips (None: not known yet), and `audience` tells more:
 
             layers         {rid: viewers who are sent it}; "" is the RID of a single layer
             audio_only     viewers who are sent sound only, by their wish, their path or their player
@@ -393,7 +393,7 @@ class Media:
         """
         figures = stage.publication.ingest.statistics() if stage.publication is not None else {}
         audience = stage.relay.statistics()
-        number = len(stage.relay.subscribers)
+        number = len(stage.relay.subscribers) + stage.viewers_elsewhere
         rank = stage.publication.rank.value if stage.publication is not None else None
         return figures | {"rank": rank} | {"rtt_ms": audience["rtt_ms"], "subscribers": number, "audience": audience}
 

@@ -47,10 +47,11 @@ class Ended(msgspec.Struct, tag="ended", frozen=True):
 
 
 class Demanded(msgspec.Struct, tag="demanded", frozen=True):
-    """An edge wants these layers (AUDIO is one) for a few seconds; none: it only wants to hear."""
+    """An edge wants these layers (AUDIO is one) for a few seconds; none: it only wants to hear. It has `viewers`."""
 
     edge: str
     layers: tuple[int, ...]
+    viewers: int = 0
 
 
 class Wished(msgspec.Struct, tag="wished", frozen=True):

@@ -134,6 +134,11 @@ class Stage:
             self._house.announce(self.show)
 
     @property
+    def viewers_elsewhere(self) -> int:
+        """How many viewers other workers show this worker's publisher to."""
+        return 0 if self._export is None else self._export.viewers
+
+    @property
     def present(self) -> bool:
         """Whether somebody is on air through this worker and sends."""
         return self.publication is not None and not self.publication.missing(self._house.now())
@@ -366,7 +371,7 @@ class Stage:
         elif not wanted:
             self._unfollow()
         if self.pull is not None:
-            self.pull.audience = any(isinstance(each, Subscription) for each in self.connections.values())
+            self.pull.audience = sum(isinstance(each, Subscription) for each in self.connections.values())
 
     def _unfollow(self) -> None:
         pull, self.pull = self.pull, None

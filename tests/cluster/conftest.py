@@ -74,7 +74,7 @@ class Screen:
     def pulled(self, pull: Pull) -> None:
         self.begun.append(pull.feed)
         pull.demand(self.watching)
-        pull.audience = True
+        pull.audience = 3
 
     def pull_ended(self) -> None:
         self.ended += 1

@@ -95,6 +95,7 @@ async def test_two_edges_get_the_same_and_one_that_left_costs_nothing(cluster: C
     export, _ = await cluster.air(7)
     (one, near), (_, far) = await cluster.watch(1), await cluster.watch(2, frozenset({0, 1}))
     await until(lambda: export.demanded == {0, 1, AUDIO})
+    await until(lambda: export.viewers == 6)
     export.push(arrival(0, 5, key=True))
     await until(lambda: near.arrivals == far.arrivals == [arrival(0, 5, key=True)])
     await one.close()
