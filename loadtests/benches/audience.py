@@ -26,6 +26,7 @@ _DRAIN_INTERVAL_S = 0.05
 _REPORT_INTERVAL_S = 1.0
 _KEEP_ALIVE_S = 3.0
 _SETTLE_S = 0.5
+_ENDLESS_FRAMES = 3600 * FRAMES_PER_S
 _REMB_BITS_PER_S = 8_000_000
 _STAMP_BYTES = 8
 _POSTS_PER_ADDRESS = 400  # the server bounds the offers of one address
@@ -98,7 +99,11 @@ class Audience:
                 await join(self.doors.next(), viewer, "whep")
                 viewer.stop_reading()
 
+        # The publisher goes on meanwhile and for a moment longer: whoever has joined is live when this returns.
+        sending = asyncio.create_task(send(self.publisher, self.source, _ENDLESS_FRAMES))
         results = await asyncio.gather(*map(enter, fresh), return_exceptions=True)
+        await asyncio.sleep(_SETTLE_S)
+        sending.cancel()
         joined = [viewer for viewer, result in zip(fresh, results, strict=True) if result is None]
         self.viewers += joined
         self.counts += [0] * len(joined)
