@@ -47,15 +47,18 @@ export class Reception {
   #before = null;
   #poor = 0;
 
-  /** "good" or "poor", from one reading of `getStats`. */
-  update(reports) {
-    const { framesDecoded: frames = 0, packetsReceived = 0, packetsLost = 0 } = reports.find((report) => report.type === "inbound-rtp" && report.kind === "video") ?? {};
+  /** "good" or "poor", from one reading of `getStats`; `wanted`: whether a picture is, and not only sound. */
+  update(reports, wanted = true) {
+    const of = (kind) => reports.find((report) => report.type === "inbound-rtp" && report.kind === kind) ?? {};
+    const { framesDecoded: frames = 0, packetsReceived = 0, packetsLost = 0 } = of("video");
+    const { packetsReceived: heard = 0 } = of("audio");
     const before = this.#before;
-    this.#before = { frames, packetsReceived, packetsLost };
+    this.#before = { frames, packetsReceived, packetsLost, heard };
     if (before) {
       const [received, lost] = [packetsReceived - before.packetsReceived, packetsLost - before.packetsLost];
-      const stalled = received > 0 && frames === before.frames;
-      const poor = stalled || lost > 0.05 * (received + lost);
+      const taken = before.frames > 0 && heard > before.heard; // on a very weak line the server leaves sound only
+      const stalled = (received > 0 || taken) && frames === before.frames;
+      const poor = wanted && (stalled || lost > 0.05 * (received + lost));
       this.#poor = poor ? Math.min(this.#poor + 1, 3) : Math.max(this.#poor - 1, 0);
     }
     return this.#poor >= 2 ? "poor" : "good";

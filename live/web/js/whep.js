@@ -104,7 +104,7 @@ export class Watcher {
   async #measure(peer, reception) {
     if (document.hidden) return;
     const reports = [...(await peer.getStats()).values()];
-    if (peer === this.#peer) this.onQuality(reception.update(reports));
+    if (peer === this.#peer) this.onQuality(reception.update(reports, this.#limit?.video !== false));
   }
 }
 

@@ -57,6 +57,16 @@ test("a viewer's line is weak when it was weak twice", () => {
   assert.equal(reception.update([]), "good");
 });
 
+test("a picture that the server has left out is a weak line, unless only sound was wanted", () => {
+  const reports = (second) => [{ type: "inbound-rtp", kind: "video", packetsReceived: 100, framesDecoded: 30 }, { type: "inbound-rtp", kind: "audio", packetsReceived: 50 * second }];
+  for (const wanted of [true, false]) {
+    const reception = new Reception();
+    assert.deepEqual([1, 2, 3].map((second) => reception.update(reports(second), wanted)), ["good", "good", wanted ? "poor" : "good"]);
+  }
+  const nobody = new Reception();
+  assert.deepEqual([1, 1, 1].map((second) => nobody.update(reports(second))), ["good", "good", "good"]);
+});
+
 test("saving data: what was chosen, what the browser wants, and upright pictures", () => {
   assert.deepEqual([firstChoice("sound", true), firstChoice(null, true), firstChoice("4k", false)], ["sound", "save", "auto"]);
   assert.deepEqual([limitOf("auto", true), limitOf("save", false), limitOf("save", true), limitOf("sound", false)], [
