@@ -46,7 +46,7 @@ class _Edge(NamedTuple):
 class Export:
     """The sink that other workers are served from, for as long as this publisher holds the lease of `fence`.
 
-    `silence_s` says for how long the publisher has sent nothing.
+    `silence_s` says for how long the publisher has sent nothing; `replaced` hears the fences of those who take over.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Export:
         counts: Counter[str],
         now: Callable[[], float],
         silence_s: Callable[[], float],
+        replaced: Callable[[int], None],
     ) -> None:
         self.fence = fence
         self._show = show
@@ -70,6 +71,7 @@ class Export:
         self._counts = counts
         self._now = now
         self._silence_s = silence_s
+        self._replaced = replaced
         self._edges: dict[str, _Edge] = {}
         self._outboxes: dict[int, _Outbox] = {}  # of the layers that somebody wants
         self._ties: dict[int, tuple[int, int]] = {}
@@ -187,7 +189,7 @@ class Export:
         self._wire.send(signals.down(self._show), signals.packed(signal))
 
     def heard(self, message: Message) -> None:
-        """Take what an edge says; the handler of the show's `up` channel."""
+        """Take what an edge says on the show's `up` channel."""
         if message.kind == "gone":
             self.announce()  # the edges' own words come again by themselves
             return
@@ -195,6 +197,9 @@ class Export:
             signal = signals.heard_up(message.payload)
         except PacketError:
             self._counts["signal_malformed"] += 1
+            return
+        if isinstance(signal, signals.Taken):
+            self._replaced(signal.fence)
             return
         if isinstance(signal, signals.Wished):
             self._counts["edge_wishes"] += 1

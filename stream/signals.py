@@ -1,7 +1,7 @@
 """What workers tell each other about a show, beside its packets.
 
     origin ──▶ down ──▶ edges     Announced (once a second and on change), Ended
-    edges  ──▶ up   ──▶ origin    Demanded (once a second and on change), Wished
+    edges  ──▶ up   ──▶ origin    Demanded (once a second and on change), Wished, Taken
 
 The *origin* is the worker whose publisher is on air, an *edge* one with viewers of the show, or with a publisher who
 stands by. All of it is repeated, so a message that is lost costs a second.
@@ -60,8 +60,14 @@ class Wished(msgspec.Struct, tag="wished", frozen=True):
     layer: int
 
 
+class Taken(msgspec.Struct, tag="taken", frozen=True):
+    """Another worker has taken the stage from whoever was on air with a lower fence."""
+
+    fence: int
+
+
 Down = Announced | Ended
-Up = Demanded | Wished
+Up = Demanded | Wished | Taken
 
 
 def down(show: str) -> str:

@@ -80,7 +80,7 @@ def test_signals_come_out_as_they_went_in() -> None:
     assert signals.heard_down(signals.packed(announced)) == announced
     assert (announced.feed.codecs, announced.feed.rids) == (CODECS, ("q", "f"))
     assert signals.heard_down(signals.packed(signals.Ended(7))) == signals.Ended(7)
-    for said in (signals.Demanded("e", (-1, 2)), signals.Wished(1)):
+    for said in (signals.Demanded("e", (-1, 2)), signals.Wished(1), signals.Taken(9)):
         assert signals.heard_up(signals.packed(said)) == said
         with pytest.raises(PacketError):
             signals.heard_down(signals.packed(said))

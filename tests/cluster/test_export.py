@@ -38,13 +38,15 @@ class Cluster:
         self.wires = wires
         self.clock = Clock()
         self.counts: Counter[str] = Counter()
+        self.replaced: list[int] = []
         self.stack = AsyncExitStack()
 
     async def air(self, fence: int, host: Host | None = None, wire: int = 0) -> tuple[Export, Host]:
         host = host or Host()
         export = Export(
-            SHOW, fence, 0, "w0", host, self.wires[wire], self.counts, self.clock.monotonic, silence_s=lambda: 0.25
-        )
+            SHOW, fence, 0, "w0", host, self.wires[wire], self.counts, self.clock.monotonic,
+            silence_s=lambda: 0.25, replaced=self.replaced.append,
+        )  # fmt: skip
         await self.stack.enter_async_context(self.wires[wire].subscribe(signals.up(SHOW), export.heard))
         export.announce()
         return export, host
@@ -141,6 +143,8 @@ async def test_a_newer_publisher_is_followed_and_the_older_one_ignored(cluster: 
     new.push(arrival(0, 2, key=True))
     await until(lambda: screen.numbers(0) == [2])
     await until(lambda: cluster.counts["pull_stale"])
+    cluster.wires[2].send(signals.up(SHOW), signals.packed(signals.Taken(8)))
+    await until(lambda: cluster.replaced == [8, 8])  # both origins listen
     old.announce()
     old.close(ended=True)
     new.push(arrival(0, 3))
