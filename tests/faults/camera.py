@@ -4,15 +4,27 @@ Layers of `loadtests.benches.stage.Source`; retransmissions go out in the stream
 """
 
 import asyncio
+from collections.abc import Iterable
+from typing import Protocol
 
 from loadtests.benches.client import RTX_PAYLOAD_TYPES, Client
-from loadtests.benches.stage import FRAMES_PER_S, Source
+from loadtests.benches.stage import FRAMES_PER_S
 from stream import rtcp
 from stream.rtp import parse, wrap_rtx
 
 _KEPT = 2000  # packets, for retransmission
 _REPORT_FRAMES = 12
 _NTP_EPOCH = 2_208_988_800
+
+
+class Source(Protocol):
+    """What is in front of the lens."""
+
+    def frame(self) -> list[bytes]:
+        """The packets of the next moment."""
+
+    def asked(self, ssrcs: Iterable[int]) -> None:
+        """Keyframes of these streams are wanted."""
 
 
 class Camera:

@@ -7,11 +7,13 @@ same algorithm. Packets are H.264 in shape: the first payload byte says whether 
 
 import asyncio
 import itertools
+import time
 from collections.abc import Iterable
 
 from aiortc.rate import RemoteBitrateEstimator
 
 from loadtests.benches.client import Client
+from loadtests.benches.stage import FRAMES_PER_S
 from stream import rtcp
 from stream.payloads import opens_h264_keyframe
 from stream.reception import Reception
@@ -22,6 +24,8 @@ _NACK_INTERVAL_S = 0.1  # Chromium asks again after a round trip, 100 ms before 
 _NACK_ATTEMPTS_MAX = 10
 _REPORT_INTERVAL_S = 0.5
 _OLD_PACKETS = 600
+_STALL_S = 0.05
+_PICTURE_TICKS = 90_000 // FRAMES_PER_S
 
 
 class Screen:
@@ -29,10 +33,12 @@ class Screen:
 
     def __init__(self, client: Client, *, video: int, rtx: int | None = None) -> None:
         """`video` and `rtx` are payload types; `rtx` None: retransmissions come in the stream itself."""
-        self.shown: list[float] = []  # when each picture was shown
+        self.shown: list[float] = []  # when each picture was shown ...
+        self.pictures: list[int] = []  # ... and its timestamp
         self.sizes: list[tuple[float, int]] = []  # arrival and bytes of each video packet
         self.duplicates = self.nacked = self.recovered = 0
         self.remb: int | None = None
+        self._stalls: list[tuple[float, float]] = []  # when the machine went on, and how long it had stood still
         self._client = client
         self._video, self._rtx = video, rtx
         self._loop = asyncio.get_running_loop()
@@ -47,10 +53,14 @@ class Screen:
 
     async def watch(self) -> None:
         """Ask and report until cancelled."""
-        reported = self._loop.time()
+        reported = now = self._loop.time()
         while True:
+            before, worked_s = now, time.process_time()
             await asyncio.sleep(_TICK_S)
             now = self._loop.time()
+            idle_s = now - before - (time.process_time() - worked_s)
+            if idle_s > _TICK_S + _STALL_S:
+                self._stalls.append((now, idle_s - _TICK_S))
             self._ask(now)
             if now - reported >= _REPORT_INTERVAL_S:
                 reported = now
@@ -91,10 +101,23 @@ class Screen:
             if isinstance(packet, rtcp.SenderReport) and self._reception is not None and packet.ssrc == self._ssrc:
                 self._reception.sender_report(packet.ntp, self._loop.time())
 
+    def lost(self, since: float, until: float) -> tuple[int, int]:
+        """How many pictures were never shown, and how many should have been, between two times of the loop."""
+        within = [picture for at, picture in zip(self.shown, self.pictures, strict=True) if since <= at <= until]
+        due = round(((within[-1] - within[0]) & 0xFFFFFFFF) / _PICTURE_TICKS) + 1 if within else 0
+        return due - len(within), due
+
     def freezes(self, since: float, until: float) -> float:
-        """The longest time without a new picture, in seconds."""
+        """The longest time without a new picture, in seconds.
+
+        The time in which this process wanted to go on and did not get a processor is not counted: camera, server,
+        network and screen stood still together then. The time in which it worked is.
+        """
         times = [since, *(at for at in self.shown if since <= at <= until), until]
-        return max(later - earlier for earlier, later in itertools.pairwise(times))
+        return max(later - earlier - self._stood(earlier, later) for earlier, later in itertools.pairwise(times))
+
+    def _stood(self, since: float, until: float) -> float:
+        return sum(stall_s for at, stall_s in self._stalls if since < at <= until + _TICK_S)
 
     def bits_per_s(self, since: float, until: float) -> float:
         """The video's rate between two times of the loop."""
@@ -119,6 +142,7 @@ class Screen:
                     return
                 continue
             self.shown.append(now)
+            self.pictures.append(self._packets[self._next][0])
             for sequence in range(self._next, end + 1):
                 del self._packets[sequence]
             self._next = end + 1
