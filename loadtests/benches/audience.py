@@ -65,6 +65,45 @@ class Probe:
             self.seen[packet[-_STAMP_BYTES:]] = time.perf_counter()
 
 
+class Ear:
+    """A viewer whose datagrams are counted in the packets' own headers, which are not encrypted."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.count = 0
+        self._video = 0
+        self._ssrc: int | None = None
+        self._first = self._highest = 0
+
+    def drain(self, buffer: bytearray) -> None:
+        """Count what has come; the socket's buffer holds seconds of it."""
+        receive, video, head = self.client.socket.recv_into, 0, b""
+        try:
+            while True:
+                receive(buffer)
+                if buffer[0] >= 128 and not 192 <= buffer[1] <= 223:  # RTP, not RTCP
+                    self.count += 1
+                    if buffer[1] & 0x7F == PAYLOAD_TYPES["h264"]:
+                        video += 1
+                        head = bytes(buffer[2:12])
+        except BlockingIOError:
+            pass
+        if head:
+            self._highest = int.from_bytes(head[:2])  # one run of the benches is shorter than a period of 16 bits
+            if self._ssrc is None:
+                self._ssrc, self._first = int.from_bytes(head[6:]), self._highest - video + 1
+            self._video += video
+
+    def report(self) -> None:
+        """Tell the server what a browser would."""
+        if self._ssrc is None or self.client.peer is None:
+            return
+        lost = self._highest - self._first + 1 - self._video
+        block = rtcp.ReportBlock(self._ssrc, 0, lost, self._highest, 0)
+        remb = rtcp.Remb(1, _REMB_BITS_PER_S, (self._ssrc,))
+        self.client.peer.send_rtcp(rtcp.build((rtcp.ReceiverReport(1, (block,)), remb)))
+
+
 class Audience:
     """The publisher, and viewers whose sockets are only counted once they have joined.
 
@@ -75,10 +114,8 @@ class Audience:
         self.certificate = Certificate.generate()
         self.source = Source()
         self.publisher = Client(self.certificate, on_rtcp=self._asked)
-        self.viewers: list[Client] = []
-        self.counts: list[int] = []
+        self.viewers: list[Ear] = []
         self.doors, self.origin_doors = Doors(http_port), Doors(origin_port)
-        self._video = 0
         self._buffer = bytearray(2048)
 
     def _asked(self, compound: bytes) -> None:
@@ -104,20 +141,19 @@ class Audience:
         results = await asyncio.gather(*map(enter, fresh), return_exceptions=True)
         await asyncio.sleep(_SETTLE_S)
         sending.cancel()
-        joined = [viewer for viewer, result in zip(fresh, results, strict=True) if result is None]
+        joined = [Ear(viewer) for viewer, result in zip(fresh, results, strict=True) if result is None]
         self.viewers += joined
-        self.counts += [0] * len(joined)
         return len(fresh) - len(joined)
 
     async def stream(self, seconds: float) -> tuple[int, int]:
         """Publish for so long; returns how many packets were sent to each viewer, and how many never came, of all."""
         await asyncio.sleep(_SETTLE_S)
         self.drain()
-        self.counts = [0] * len(self.viewers)
+        before = [viewer.count for viewer in self.viewers]
         sent = await send(self.publisher, self.source, round(seconds * FRAMES_PER_S), stamp=_stamped)
         await asyncio.sleep(_SETTLE_S)
         self.drain()
-        return sent, sum(sent - count for count in self.counts)
+        return sent, sum(sent - viewer.count + count for viewer, count in zip(self.viewers, before, strict=True))
 
     async def probe(self, seconds: float) -> list[float]:
         """How much later each packet came to a viewer of the viewers' worker than to one of the publisher's, seconds.
@@ -133,19 +169,8 @@ class Audience:
         return [far.seen[stamp] - at for stamp, at in near.seen.items() if stamp in far.seen]
 
     def drain(self) -> None:
-        """Count what has come; the sockets' buffers hold seconds of it."""
-        buffer = self._buffer
-        for index, viewer in enumerate(self.viewers):
-            receive = viewer.socket.recv_into
-            try:
-                while True:
-                    receive(buffer)
-                    if buffer[0] >= 128 and not 192 <= buffer[1] <= 223:  # RTP, not RTCP
-                        self.counts[index] += 1
-                        if buffer[1] & 0x7F == PAYLOAD_TYPES["h264"]:
-                            self._video = int.from_bytes(buffer[8:12])
-            except BlockingIOError:
-                pass
+        for viewer in self.viewers:
+            viewer.drain(self._buffer)
 
     async def keep_draining(self) -> None:
         while True:
@@ -156,18 +181,15 @@ class Audience:
         """Receiver reports and REMB of all viewers, spread over each second."""
         while True:
             start = time.monotonic()
-            block = rtcp.ReportBlock(self._video, 0, 0, 0, 0)
-            compound = rtcp.build((rtcp.ReceiverReport(1, (block,)), rtcp.Remb(1, _REMB_BITS_PER_S, (self._video,))))
             for index, viewer in enumerate(tuple(self.viewers)):
                 if index % 10 == 0:
                     await asyncio.sleep(0.8 * _REPORT_INTERVAL_S / (len(self.viewers) / 10 + 1))
-                if viewer.peer is not None:
-                    viewer.peer.send_rtcp(compound)
+                viewer.report()
             await asyncio.sleep(max(0.01, start + _REPORT_INTERVAL_S - time.monotonic()))
 
     async def keep_alive(self) -> None:
         while True:
-            everybody = (self.publisher, *self.viewers)
+            everybody = (self.publisher, *(viewer.client for viewer in self.viewers))
             for client in everybody:
                 client.keep_alive()
                 await asyncio.sleep(_KEEP_ALIVE_S / len(everybody))

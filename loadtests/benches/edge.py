@@ -98,7 +98,7 @@ async def _measure(url: str) -> None:
     figure("edge_loss_pct", 100 * missing / (seen.expected or 1), f"% of {seen.expected} packets", 0)
     figure("edge_delay_p50_ms", median(delays_s) * 1000, "ms later than at the origin")
     figure("edge_delay_p95_ms", quantiles(delays_s, n=20)[18] * 1000, "ms later than at the origin", 15)
-    figure("edge_loop_lag_p99_ms", seen.lag_p99_ms, "ms", 10)
+    seen.lags.figures("edge")
     packets = PACKETS_PER_S * WINDOW_S
     figure("origin_export_us", exported / packets * 1e6, "µs CPU of the origin for one packet: taken in and exported")
     figure(

@@ -18,7 +18,7 @@ import uvloop
 from loadtests.benches.audience import audience
 from loadtests.benches.client import PAYLOAD_TYPES, Client
 from loadtests.benches.figure import figure
-from loadtests.benches.relay import measure_lag, waited_s, window
+from loadtests.benches.relay import Lags, waited_s, window
 from loadtests.benches.stage import FRAMES_PER_S, Source, join, send, stage, told
 from stream import rtcp
 from stream.peers import Certificate
@@ -105,8 +105,8 @@ async def _rush() -> None:
         with audience(http_port) as orders:
             await orders.give("grow", RUSH_VIEWERS)
             still = await window(media, orders, RUSH_S)
-            lags_s: list[float] = []
-            observer = asyncio.create_task(measure_lag(lags_s))
+            lags = Lags()
+            observer = asyncio.create_task(lags.measure())
             cpu, wall, waited = time.process_time(), time.perf_counter(), waited_s()
             waits_s = await orders.give("rush", (round(RUSH_S * RUSH_PER_S), RUSH_PER_S))
             cpu, wall, waited = time.process_time() - cpu, time.perf_counter() - wall, waited_s() - waited
@@ -118,7 +118,7 @@ async def _rush() -> None:
     )
     figure("rush_connected_p95_ms", quantiles(joined, n=20)[18] * 1000, "ms: POST, STUN, DTLS")
     figure("rush_cpu_ms", (cpu - share) / len(joined) * 1000, "ms CPU of the server for one who joins and leaves")
-    figure("rush_loop_lag_p99_ms", quantiles(lags_s, n=100)[98] * 1000, "ms", 10)
+    lags.figures("rush")
     figure("rush_waited_pct", 100 * waited / wall, "% of the time ready to run while others had the cores")
 
 
