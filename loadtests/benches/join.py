@@ -107,17 +107,18 @@ async def _rush() -> None:
             still = await window(media, orders, RUSH_S)
             lags = Lags()
             observer = asyncio.create_task(lags.measure())
+            sent = media.counts["sent"]
             cpu, wall, waited = time.process_time(), time.perf_counter(), waited_s()
             waits_s = await orders.give("rush", (round(RUSH_S * RUSH_PER_S), RUSH_PER_S))
             cpu, wall, waited = time.process_time() - cpu, time.perf_counter() - wall, waited_s() - waited
             observer.cancel()
+            watching = (media.counts["sent"] - sent) * still.cost_s
     joined = [wait_s for wait_s in waits_s if wait_s != float("inf")]
-    share = still.cpu_s / still.wall_s * wall
     figure(
         "rush_joins_per_s", len(joined) / RUSH_S, f"viewers a second of {RUSH_PER_S}, beside {RUSH_VIEWERS} who watch"
     )
     figure("rush_connected_p95_ms", quantiles(joined, n=20)[18] * 1000, "ms: POST, STUN, DTLS")
-    figure("rush_cpu_ms", (cpu - share) / len(joined) * 1000, "ms CPU of the server for one who joins and leaves")
+    figure("rush_cpu_ms", (cpu - watching) / len(joined) * 1000, "ms CPU of the server for one who joins and leaves")
     lags.figures("rush")
     figure("rush_waited_pct", 100 * waited / wall, "% of the time ready to run while others had the cores")
 
