@@ -84,9 +84,9 @@ class Camera:
         self._send(wrap_rtx(packet, payload_type=self._rtx, sequence=count, ssrc=ssrc + 500))
 
     def _report(self, packets: list[bytes]) -> None:
-        """One sender report for each stream: its newest timestamp, now."""
+        """One sender report for each stream: the timestamp of its first packet of this moment, now."""
         ntp = round((self._loop.time() + _NTP_EPOCH) * (1 << 32))
-        for header in {header.ssrc: header for header in map(parse, packets)}.values():
+        for header in {header.ssrc: header for header in map(parse, reversed(packets))}.values():
             report = rtcp.SenderReport(header.ssrc, ntp, header.timestamp, self.frames, 0)
             if not self.silent and self._client.peer is not None:
                 self._client.peer.send_rtcp(rtcp.build((report,)))

@@ -30,6 +30,7 @@ class Show:
         """With a `network` the house and its cameras are near, and its screens far."""
         self.house = house
         self.network = network
+        self.locations: dict[Client, str] = {}  # of the viewers' sessions
         self._stack = stack
         self._loop = asyncio.get_running_loop()
 
@@ -44,11 +45,11 @@ class Show:
         link: Link | None = None,
         bearer: str | None = None,
         show: str = "demo",
-        footage: Footage | None = None,
+        footage: Footage | Source | None = None,
     ) -> tuple[Camera, Client]:
         """A host on air; `link` None: on the server's own machine; `footage` None: H.264 in shape only."""
         client = self._client(far=False)
-        codecs = ("vp8",) if footage else ("h264", "opus")
+        codecs = ("vp8",) if isinstance(footage, Footage) else ("h264", "opus")
         offer = client.offer("sendonly", codecs, rids=rids, rtx=rtx)
         headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
         answer = await self.house.post("whip", offer, show, **headers)
@@ -66,6 +67,7 @@ class Show:
         client = self._client(far=True)
         answer = await self.house.post("whep", client.offer("recvonly", rtx=rtx), show)
         assert answer.status_code == 201, answer.text
+        self.locations[client] = answer.headers["location"]
         screen = Screen(client, video=PAYLOAD_TYPES["h264"], rtx=RTX_PAYLOAD_TYPES["h264"] if rtx else None)
         client.on_rtp, client.on_rtcp = screen.take_rtp, screen.take_rtcp
         await client.connect(link.through(answer.text) if link else answer.text)
