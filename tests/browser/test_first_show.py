@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.ma
 VASE = "ceramic-vase"
 
 
-@pytest.mark.parametrize("server", [{}, {"SHOWCART_WORKERS": "2"}], indirect=True, ids=["one worker", "two workers"])
+@pytest.mark.parametrize("server", [{"SHOWCART_WORKERS": "2"}], indirect=True, ids=["two workers"])
 async def test_a_show_from_lobby_to_end(server: Server, screens: Screens) -> None:
     watch, studio_url = f"{server.url}/watch/demo", f"{server.url}/studio/demo#token=demo"
     mia = await screens.open(watch, width=390, height=844, touch=True)
