@@ -289,6 +289,42 @@ def test_a_hostile_hello_fails_with_an_alert() -> None:
     assert alert[0] == 21
 
 
+_HEAD = bytes((22, 254, 253)) + bytes(8)
+_RECORDS = st.builds(lambda body: _HEAD + len(body).to_bytes(2) + body, st.binary(max_size=200))
+
+
+@given(st.lists(st.one_of(st.binary(min_size=1, max_size=300), _RECORDS), max_size=8), st.booleans())
+def test_whatever_comes_fails_in_one_way(arriving: list[bytes], active: bool) -> None:
+    end = shake(CLIENT[1], SERVER)
+    end.begin(0.0, active=active)
+    try:
+        for datagram in arriving:
+            end.received(datagram, 0.0)
+    except HandshakeError:
+        pass
+    assert end.keying is None
+    assert all(len(datagram) <= DTLS_DATAGRAM_BYTES_MAX for datagram in end.take())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_flight_that_was_tampered_with_fails_in_one_way(seed: int) -> None:
+    random_ = random.Random(seed)
+
+    def tampered(up: bool, datagram: bytes) -> bool:
+        at = random_.randrange(len(datagram))
+        bad = datagram[:at] + bytes((datagram[at] ^ random_.randrange(1, 256),)) + datagram[at + 1 :]
+        (pair.server if up else pair.client).received(bad, pair.now)
+        return False
+
+    pair = Pair(tampered)
+    try:
+        pair.run(3.0)
+    except HandshakeError:
+        return
+    # Records that make no sense are dropped: then the true ones that follow succeed.
+    assert pair.server.keying is None or pair.client.keying is None or pair.server.keying == pair.client.keying
+
+
 def test_endless_datagrams_end_it() -> None:
     server = shake(CLIENT[1], SERVER)
     server.begin(0.0, active=False)
