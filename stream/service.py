@@ -28,6 +28,7 @@ from live.core.limits import (
     SUBSCRIBERS_MAX,
 )
 from live.core.settings import Settings
+from live.core.tasks import end
 from stream import sdp
 from stream.cluster import Cluster, new_name, stage_name
 from stream.connections import Connection, Publication, Subscription
@@ -148,9 +149,7 @@ class Media:
                 await self._notices.settle()
         except TimeoutError:
             logger.warning("stopped before everybody could be told that the publishers are gone")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._tasks.clear()
         self._pump.close()
         self.port.close()

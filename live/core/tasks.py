@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-_AGAIN_S = 0.1
+_AGAIN_S = 1.0
 
 
 async def end(*tasks: "asyncio.Task[Any] | None") -> None:

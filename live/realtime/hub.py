@@ -30,6 +30,7 @@ from live.core.limits import (
     VIEWER_STALL_S_MAX,
 )
 from live.core.position import Position
+from live.core.tasks import end
 from live.realtime.channel import Channel, Viewer
 from live.realtime.payloads import PublishedEvent, PublishedNotice, PublishedState
 from live.realtime.protocol import Event, Here, Notice, State
@@ -95,11 +96,7 @@ class Hub:
 
     async def close(self) -> None:
         """Give up every channel; the sockets are the gateway's to close."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            for opening in self._opening.values():
-                opening.cancel()
-            await asyncio.gather(self._ticker, *self._opening.values(), return_exceptions=True)
+        await end(self._ticker, *self._opening.values())
         for feed in list(self._feeds.values()):
             await self._drop(feed)
 
@@ -180,9 +177,7 @@ class Hub:
 
     async def _drop(self, feed: _Feed) -> None:
         self._feeds.pop(feed.show, None)
-        if feed.repair is not None:
-            feed.repair.cancel()
-            await asyncio.gather(feed.repair, return_exceptions=True)
+        await end(feed.repair)
         if feed.channel is not None:
             feed.channel.close()
             self._past.add(feed.channel)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from live.core.bus import Bus, BusError
 from live.core.codec import encode
 from live.core.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETRY_S_MAX, BUS_RETRY_S_MIN
+from live.core.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,7 @@ class Outlet:
 
     async def close(self) -> None:
         """Stop trying to reach the bus."""
-        if self._repair is not None:
-            self._repair.cancel()
-            await asyncio.gather(self._repair, return_exceptions=True)
+        await end(self._repair)
 
     async def _send(self, show: str, value: dict[str, Any], kind: Literal["state", "direct"]) -> None:
         payload = encode(value, "msgpack")
