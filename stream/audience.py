@@ -7,13 +7,15 @@ reached; and a batch that is being sent goes to those who were there when it beg
 
 from collections.abc import Callable, Iterator
 
-from live.core.limits import GOP_AGE_S_MAX, GOP_FRESH_S, JOIN_PATIENCE_S, RELAY_STEP_PACKETS
+from live.core.limits import GOP_AGE_S_MAX, GOP_FRESH_S, JOIN_PATIENCE_S, RELAY_STEP_PACKETS, RETREAT_PATIENCE_S
 from stream.codecs import nearest
 from stream.feed import LayerState
 from stream.layers import NO_VIDEO, Mark, Translation
 from stream.lines import Outgoing
 from stream.selection import ranked
-from stream.subscribers import Group, Subscriber
+from stream.subscribers import Group, Lack, Subscriber
+
+LIPS_TICKS = 900  # of the video's clock, 10 ms: nobody sees less between lips and sound
 
 
 class Audience:
@@ -27,6 +29,8 @@ class Audience:
         self.states: tuple[LayerState, ...] = ()
         self._video = video
         self._sound = sound
+        self.shifted: dict[Subscriber, None] = {}
+        """Whose clock is another one now than their last sender report said."""
         self._ask = ask
         self._waiting: dict[int, dict[Subscriber, None]] = {layer: {} for layer in video.lines}
 
@@ -58,6 +62,7 @@ class Audience:
         """Take out a viewer; leaving twice does no harm. A batch that is being sent may still reach it."""
         self.members.pop(viewer, None)
         self.walkers.pop(viewer, None)
+        self.shifted.pop(viewer, None)
         self._wait_no_more(viewer)
         self._unplace(viewer)
 
@@ -117,38 +122,51 @@ class Audience:
 
     # --- layers -------------------------------------------------------------------------------------------------
 
-    def choose(self, viewer: Subscriber, now: float, *, at_once: bool = True) -> None:
-        """Ask the viewer's selector, and follow it; `at_once` False: a lower layer can wait for its keyframe."""
+    def choose(self, viewer: Subscriber, now: float) -> None:
+        """Ask the viewer's selector, and follow it."""
         if viewer.payload_types[0] is not None:
             viewer.selector.cap = self._cap(viewer.max_height)
             layer = viewer.selector.choose(self.states, viewer.layer, now)
             if layer != viewer.wanted:
-                self._aim(viewer, layer, now, at_once=at_once)
+                self._aim(viewer, layer, now)
+            elif viewer.retreats and viewer.selector.severe:
+                self._give_up(viewer, now)
 
     def _cap(self, max_height: int | None) -> int | None:
-        """The highest rank with a picture of no more lines; the lowest one may have more."""
+        """The highest rank with a picture that is no higher (or, upright, no wider); the lowest one may be."""
         if max_height is None:
             return None
-        fitting = [layer for layer in ranked(self.states) if self.states[layer].height <= max_height]
-        return max(0, len(fitting) - 1)
+        states = [self.states[layer] for layer in ranked(self.states)]
+        return max(0, sum(min(state.width, state.height) <= max_height for state in states) - 1)
 
-    def _aim(self, viewer: Subscriber, layer: int | None, now: float, *, at_once: bool) -> None:
+    def _aim(self, viewer: Subscriber, layer: int | None, now: float) -> None:
+        selector = viewer.selector
         self._wait_no_more(viewer)
         if layer is None:
-            self._stop(viewer)
-            viewer.dark_since = None  # it is not meant to have a picture
+            self._stop(viewer, outdated=selector.congested)
+            viewer.content()
             return
         if layer == viewer.layer:
             return  # it waited for another one, and stays
-        if viewer.layer is not None and at_once and self._quality(layer) < self._quality(viewer.layer):
-            self._stop(viewer)
         if viewer.layer is None:
-            viewer.dark(now)
+            viewer.dark(Lack.KEYFRAME, now)
+        elif selector.congested and self._quality(layer) < self._quality(viewer.layer):
+            # What is a little too much goes on until there is less: a queue is no freeze yet, a dark moment is.
+            viewer.retreats = True
+            if selector.severe:
+                self._give_up(viewer, now)
         viewer.target = layer
-        viewer.patience_at = now + JOIN_PATIENCE_S
+        viewer.patience_at = now + (JOIN_PATIENCE_S if viewer.layer is None else RETREAT_PATIENCE_S)
         self._waiting[layer][viewer] = None
         if not self._begin_walk(viewer, now, GOP_FRESH_S):
             self._ask(layer)
+
+    def _give_up(self, viewer: Subscriber, now: float) -> None:
+        """Send no more of a layer that is far too much, though the lower one has not begun yet."""
+        if viewer.layer is not None:
+            self._stop(viewer, outdated=True)
+            viewer.dark(Lack.KEYFRAME, now)
+            viewer.patience_at = now + JOIN_PATIENCE_S
 
     def _quality(self, layer: int) -> tuple[int, int]:
         state = self.states[layer] if layer < len(self.states) else LayerState(0, 0, 0)
@@ -174,13 +192,15 @@ class Audience:
         for group in self.groups.values():
             if group.translation.layer == layer:
                 for viewer in group.members:
-                    viewer.lit(now)
+                    viewer.lit(Lack.KEYFRAME, now)
 
     def lose_patience(self, now: float) -> None:
         """Show those who have waited for a keyframe in vain the older one that there is."""
         for waiting in self._waiting.values():
             for viewer in tuple(waiting):
                 if now >= viewer.patience_at:
+                    if viewer.retreats:
+                        self._give_up(viewer, now)
                     self._begin_walk(viewer, now, GOP_AGE_S_MAX)
 
     def arrived(self, viewer: Subscriber) -> None:
@@ -210,16 +230,24 @@ class Audience:
         self._place(viewer)
 
     def _switch(self, viewer: Subscriber, layer: int, start: Mark, now: float) -> None:
+        translation = viewer.numbering.switch(layer, start, self.position(viewer))
+        if viewer.retreats:
+            viewer.outdated = start.sequence + translation.sequence
+        change, viewer.shift = translation.timestamp - viewer.shift, translation.timestamp
+        if LIPS_TICKS < change % (1 << 32) < (1 << 32) - LIPS_TICKS:
+            self.shifted[viewer] = None
         self._wait_no_more(viewer)
-        viewer.numbering.switch(layer, start, self.position(viewer))
         viewer.first_video = start.sequence
         viewer.cursor = viewer.walked = None
         self.walkers.pop(viewer, None)
-        viewer.lit(now)
+        viewer.lit(Lack.KEYFRAME, now)
 
-    def _stop(self, viewer: Subscriber) -> None:
-        """No more video, from the next batch on."""
+    def _stop(self, viewer: Subscriber, *, outdated: bool = False) -> None:
+        """No more video, from the next batch on; `outdated`: nor anything of it again, it was too much."""
         sent = self.position(viewer)
+        reached = self.reached(viewer)
+        if outdated and reached is not None:
+            viewer.outdated = reached + 1
         if sent is not None:
             viewer.shown = viewer.numbering.current.apply(sent).timestamp
         viewer.numbering.stop(sent)
@@ -231,6 +259,7 @@ class Audience:
         if viewer.target is not None:
             self._waiting[viewer.target].pop(viewer, None)
             viewer.target = None
+        viewer.retreats = False
 
     # --- positions ----------------------------------------------------------------------------------------------
 
@@ -240,6 +269,13 @@ class Audience:
         if layer is None or viewer.cursor is not None:
             return viewer.walked
         return self._video.lines[layer].newest
+
+    def reached(self, viewer: Subscriber) -> int | None:
+        """The viewer's own, extended number of the video packet that it was sent last; None: it was sent none yet."""
+        if viewer.layer is not None and self.position(viewer) is None:
+            return None
+        end = viewer.numbering.end(self.head(viewer))
+        return None if end is None else end - 1
 
     def head(self, viewer: Subscriber) -> int:
         """One past the number of `position`, which does not matter when that is None."""

@@ -20,7 +20,7 @@ from stream.cache import Entry
 from stream.feed import AUDIO
 from stream.lines import Outgoing, translated
 from stream.rtp import with_payload_type, wrap_rtx
-from stream.subscribers import Subscriber
+from stream.subscribers import Lack, Subscriber
 
 _RTX_OVERHEAD_BYTES = 2
 _VIDEO_CLOCK_RATE = 90_000
@@ -71,7 +71,7 @@ class Feedback:
                     self._count("viewer_pli")
                     # Who walks through the cache is on the way to its picture.
                     if viewer.wanted is not None and viewer.cursor is None:
-                        viewer.dark(self._now())
+                        viewer.dark(Lack.KEYFRAME, self._now())
                         self._ask(viewer.wanted)
                 case rtcp.Remb(bitrate=bitrate):
                     now = self._now()
@@ -83,18 +83,33 @@ class Feedback:
                     pass
 
     def _report(self, viewer: Subscriber, blocks: Iterable[rtcp.ReportBlock]) -> None:
-        now = self._now()
+        now, reports = self._now(), viewer.reports
+        losses: dict[int, float | None] = {}
+        round_trip_s: float | None = None
         for block in blocks:
             sent_at = self._reports.get(block.last_report)
-            # A viewer's first report came with its joining, not when everybody else's was sent.
-            if sent_at is not None and sent_at >= viewer.joined_at:
-                viewer.rtt_s = max(0.0, now - sent_at - block.delay / 65536)
+            # A report out of turn came to this viewer later than to everybody else.
+            if sent_at is not None and sent_at >= viewer.told_at and reports.round_trip(sent_at, now):
+                viewer.rtt_s = round_trip_s = max(0.0, now - sent_at - block.delay / 65536)
             if block.ssrc == self._video.ssrc:
                 viewer.jitter_s = block.jitter / _VIDEO_CLOCK_RATE
-                loss = viewer.reports.loss(block.highest, block.lost, now)
-                if loss is not None:
-                    viewer.loss = loss
-                    viewer.selector.report(loss=loss, rtt_s=viewer.rtt_s, now=now)
+                losses[block.ssrc] = reports.video(block.highest, block.lost, now, viewer.rtt_s)
+                if (stalled_since := reports.stalled_since(now, viewer.rtt_s)) is None:
+                    viewer.lit(Lack.PACKETS, now)
+                else:
+                    viewer.dark(Lack.PACKETS, stalled_since)
+            elif block.ssrc == self._sound.ssrc:
+                losses[block.ssrc] = reports.sound(block.highest, block.lost, now)
+        # Without a picture the sound has to tell how the path is.
+        loss = losses.get((self._sound if viewer.wanted is None else self._video).ssrc)
+        if loss is not None:
+            viewer.loss = loss
+        if loss is not None or round_trip_s is not None:
+            viewer.selector.report(loss=loss, rtt_s=round_trip_s, now=now)
+
+    def watch(self, viewer: Subscriber, now: float) -> None:
+        """Note how far the viewer's video has been sent, to know whether it arrives; for a few times a second."""
+        viewer.reports.sent(None if viewer.wanted is None else self._audience.reached(viewer), now)
 
     # --- retransmission -----------------------------------------------------------------------------------------
 
@@ -134,6 +149,9 @@ class Feedback:
         payload_type = viewer.payload_types[0]
         if found is None or entry is None or payload_type is None:
             self._counts["nack_missed"] += 1
+        elif found[1] + found[0].sequence < viewer.outdated:
+            # Of a layer that was too much: it would take the room that the lower one needs.
+            self._counts["nack_outdated"] += 1
         elif self._may(viewer, entry, now):
             packet = translated(entry, found[0], payload_type)
             if viewer.rtx is not None and len(packet) + _RTX_OVERHEAD_BYTES <= RTP_PROTECT_BYTES_MAX:

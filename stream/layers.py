@@ -149,17 +149,23 @@ class Numbering:
             self._stretches.pop()  # nothing was sent: its numbers are free for the next stretch
         self.current = NO_VIDEO
 
+    def end(self, head: int) -> int | None:
+        """One past the viewer's own, extended number of what it was sent last; None: it was sent nothing yet.
+
+        `head` is as for `find`.
+        """
+        if self.current.layer is not None:
+            return head + self.current.sequence
+        return None if self._last is None else self._last.sequence + 1
+
     def find(self, number: int, head: int) -> tuple[Translation, int] | None:
         """The translation and the relay's sequence number behind a viewer's 16-bit `number`; None when it is unknown.
 
         `head` is one past the highest sequence number that was sent under `current`, in the relay's numbers; it does
         not matter while nothing is sent. Numbers older than GOP_PACKETS_MAX are unknown.
         """
-        if self.current.layer is not None:
-            end = head + self.current.sequence
-        elif self._last is not None:
-            end = self._last.sequence + 1
-        else:
+        end = self.end(head)
+        if end is None:
             return None
         sequence = end - 1 - ((end - 1 - number) & 0xFFFF)
         if sequence < end - GOP_PACKETS_MAX:

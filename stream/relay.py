@@ -179,7 +179,7 @@ class Relay:
     def join(self, subscriber: Subscriber) -> bool:
         """Start sending; False when the viewer cannot play what is sent now."""
         now = self._now()
-        subscriber.joined_at = now
+        subscriber.told_at = now
         if not self._audience.join(subscriber, now):
             return False
         for outgoing, payload_type in zip((self._video, self._sound), subscriber.payload_types, strict=True):
@@ -203,11 +203,14 @@ class Relay:
         self._feedback.received(subscriber, packets)
 
     def cap(self, subscriber: Subscriber, max_height: int | None, *, video: bool) -> None:
-        """What the viewer wants at most, in lines of the picture; None: the best. `video` False: sound only."""
+        """What the viewer wants at most, in lines of the picture (of an upright one: in columns); None: the best.
+
+        `video` False: sound only.
+        """
         subscriber.max_height = max_height
         subscriber.selector.video = video
         if subscriber in self._audience.members:
-            self._audience.choose(subscriber, self._now(), at_once=False)
+            self._audience.choose(subscriber, self._now())
             self._moved()
 
     def poll(self, now: float) -> None:
@@ -228,10 +231,13 @@ class Relay:
             subscriber = self._round.pop()
             if subscriber in self._audience.members:
                 self._audience.choose(subscriber, now)
+                self._feedback.watch(subscriber, now)
         self._moved()
 
     def _moved(self) -> None:
         """Viewers may have changed places."""
+        if self._audience.shifted:
+            self._wake()
         self._walks.begin()
         self._demand()
 
@@ -281,10 +287,12 @@ class Relay:
     def _work(self) -> Iterator[None]:
         while True:
             batch = yield from self._take_batch()
-            if not (batch or self._controls or self._walks.due or self._feedback.waiting):
+            if not (batch or self._controls or self._walks.due or self._feedback.waiting or self._audience.shifted):
                 return
             if batch:
                 yield from self._send(batch)
+            if self._audience.shifted:
+                yield from self._tell_shifted()
             if self._controls:
                 yield from self._send_reports(self._controls.popleft())
             if self._walks.due:
@@ -360,9 +368,21 @@ class Relay:
                 continue
             compound = self._report(outgoing, *outgoing.report, group.translation.timestamp if video else 0)
             for index, subscriber in enumerate(members):
-                subscriber.peer.send_rtcp(compound)
+                if video and subscriber.shift != group.translation.timestamp:  # it walks to its place, or has none
+                    subscriber.peer.send_rtcp(self._report(outgoing, *outgoing.report, subscriber.shift))
+                else:
+                    subscriber.peer.send_rtcp(compound)
                 if index % RELAY_STEP_PACKETS == 0:
                     yield
+
+    def _tell_shifted(self) -> Iterator[None]:
+        """Sender reports out of turn: lips would be wrong until the host's next one."""
+        while self._audience.shifted:
+            viewer, _ = self._audience.shifted.popitem()
+            if self._video.report is not None:
+                viewer.told_at = self._now()
+                viewer.peer.send_rtcp(self._report(self._video, *self._video.report, viewer.shift))
+            yield
 
     def _report(self, outgoing: Outgoing, ntp: int, timestamp: int, shift: int) -> bytes:
         lines = outgoing.lines.values()

@@ -177,6 +177,10 @@ class Selector:
         """False: the viewer wants audio only."""
         self.limited = False
         """Whether the viewer's path, not the viewer or the publisher, keeps it from a better layer."""
+        self.congested = False
+        """Whether the last choice was made because the path carries less than is sent ..."""
+        self.severe = False
+        """... by far."""
         self._path = _Path()
         self._current: int | None = None
         self._target: int | None = None
@@ -212,6 +216,7 @@ class Selector:
         """
         self._observe(layers, current, now)
         room, severe = self._path.verdict()
+        self.congested = self.severe = False
         if not self.video or not layers:
             self._target, self.limited, self._off, self._known = None, False, False, 0
             return None
@@ -224,6 +229,7 @@ class Selector:
             # The viewer's cap was lowered, or the layer does not arrive any more.
             self._target = self._best(layers, ladder, self._known or START_BITS_PER_S, now)
         elif room is not None and self._rate > 0:
+            self.congested, self.severe = True, severe
             self._target = self._down(layers, ladder, current, room, now, severe=severe)
         else:
             self._target = self._up(layers, ladder, current, now)
@@ -273,7 +279,8 @@ class Selector:
         self._congested_at = now
         rank = ladder.index(current)
         if rank > 0:
-            self._failed(current, TRIAL_WAIT_S_MAX, now)
+            if self._target not in ladder[:rank]:  # else it has failed already, and waits for the lower one's keyframe
+                self._failed(current, TRIAL_WAIT_S_MAX, now)
             fitting = [layer for layer in ladder[:rank] if layers[layer].bits_per_s <= room]
             lower = (fitting or ladder[:1])[-1]
             if self._on_trial(now) and self._before in ladder[:rank]:

@@ -6,8 +6,9 @@
                      └─▶ WALKING ─┴──────┘
 
 a  a layer was chosen for it                          d  its walk through the cache has reached the newest packet
-b  a keyframe of the layer began                      e  a better layer was chosen: it waits while the old one goes on
-c  the cache has a keyframe that will do              f  audio only was chosen, or a lower layer: no more of the old one
+b  a keyframe of the layer began                      e  another layer was chosen: it waits while the old one goes on
+c  the cache has a keyframe that will do              f  audio only was chosen, or a lower layer, and the path carries
+                                                         far too little: no more of the old one
 
 `target` is the layer it waits for (None in WALKING, SILENT and LIVE without e), `cursor` the next packet of its walk,
 `numbering.current.layer` what it is sent.
@@ -15,6 +16,7 @@ c  the cache has a keyframe that will do              f  audio only was chosen, 
 
 from collections import deque
 from collections.abc import Iterable
+from enum import Flag, auto
 
 from live.core.limits import FREEZE_S
 from stream.cache import Entry
@@ -29,6 +31,13 @@ from stream.rtp import with_payload_type
 from stream.selection import Selector
 
 
+class Lack(Flag):
+    """Why a viewer has no picture."""
+
+    KEYFRAME = auto()  # it waits for one, or cannot decode without one what it gets
+    PACKETS = auto()  # nothing of what it is sent arrives
+
+
 class Subscriber:
     """One viewer. Times are monotonic seconds."""
 
@@ -41,19 +50,23 @@ class Subscriber:
         self.payload_types: tuple[int | None, int | None] = (None, None)  # of video and audio, as it calls them now
         self.rtx: int | None = None  # the payload type of its video's retransmissions; None: in the stream itself
         self.rtx_sequence = 0
-        self.joined_at = now
+        self.told_at = now  # by a sender report out of turn; what answers an earlier one tells no round trip
         self.first_sound = 0  # no sound before this may be sent again: SRTP's counter began here
         # Its video
         self.numbering = Numbering()
         self.first_video = 0  # its present run of numbers begins with this of the relay
         self.selector = Selector()
-        self.max_height: int | None = None  # lines of the largest picture that it wants; None: as large as there is
+        self.max_height: int | None = None  # of the largest picture that it wants, its shorter side; None: the best
         self.target: int | None = None
         self.patience_at = 0.0  # when an old keyframe is better than none
+        self.retreats = False  # `target` is lower, because of the path
+        self.outdated = 0  # what is below this number, as it sees them, was too much for its path
+        self.shift = 0  # its clock against the relay's, in timestamps, as its sender reports have it
         self.cursor: int | None = None
         self.walked: Mark | None = None  # the last packet of its walk
         self.shown: int | None = None  # the timestamp, as it saw it, of what it was sent last before its video stopped
-        self.dark_since: float | None = None  # wants a picture and gets none, or cannot decode what it gets
+        self._dark_since: float | None = None  # wants a picture and gets none
+        self._lacks = Lack(0)
         # What the kernel did not take
         self.troubled = False  # it needs a look at each packet: it skips video, or there is sound to send
         self.skipping = False  # video up to the end of the frame
@@ -77,20 +90,26 @@ class Subscriber:
         """The layer that it waits for or, if none, that it is sent; None: no video."""
         return self.layer if self.target is None else self.target
 
-    def dark(self, now: float) -> None:
-        """It has no picture from now on, if it had one."""
-        if self.dark_since is None:
-            self.dark_since = now
+    def dark(self, lack: Lack, since: float) -> None:
+        """It has had no picture since then, for this reason too."""
+        self._lacks |= lack
+        self._dark_since = since if self._dark_since is None else min(since, self._dark_since)
 
-    def lit(self, now: float) -> None:
-        """A keyframe is on its way to it."""
-        if self.dark_since is not None:
-            self.freezes += now - self.dark_since > FREEZE_S
-            self.dark_since = None
+    def lit(self, lack: Lack, now: float) -> None:
+        """It lacks this no more."""
+        if self._dark_since is not None and lack in self._lacks:
+            self._lacks &= ~lack
+            if not self._lacks:
+                self.freezes += now - self._dark_since > FREEZE_S
+                self._dark_since = None
+
+    def content(self) -> None:
+        """It is not meant to have a picture."""
+        self._lacks, self._dark_since = Lack(0), None
 
     def frozen(self, now: float) -> bool:
         """Whether it has been without a picture for longer than FREEZE_S."""
-        return self.dark_since is not None and now - self.dark_since > FREEZE_S
+        return self._dark_since is not None and now - self._dark_since > FREEZE_S
 
 
 class Group:

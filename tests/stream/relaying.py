@@ -7,7 +7,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, cast
 
 from stream import rtcp
@@ -21,6 +21,7 @@ from stream.rtp import parse
 from stream.subscribers import Subscriber
 
 TICK_S = 0.02
+LOW, MIDDLE, HIGH = 0, 1, 2
 H264 = Codec("h264", 102, 90_000, None, "", "42e01f", frozenset(("nack", "nack pli", "goog-remb")), 103)
 VP8 = Codec("vp8", 96, 90_000, None, "", "", frozenset(("nack", "nack pli", "goog-remb")), 97)
 OPUS = Codec("opus", 111, 48_000, 2, "")
@@ -244,3 +245,45 @@ class Show:
             self.now = tick
             self.relay.poll(self.now)
             self.work()
+
+
+def wish(viewer: Viewer, layer: int | None, *, congested: bool = False, severe: bool = False) -> None:
+    """Script the viewer's selector: its answer, and what it says of the path."""
+    selector = viewer.subscriber.selector
+    selector.choose = lambda *_: layer  # type: ignore[method-assign]
+    selector.congested, selector.severe = congested or severe, severe
+
+
+def frame(show: Show, host: Host, *, packets: int = 3, sound: bool = False) -> None:
+    """One moment of all layers."""
+    for layer in range(len(host.feed.rids)):
+        show.send(*host.picture(layer, packets))
+    if sound:
+        show.send(host.sound())
+    show.pass_time(0.04)
+
+
+def ended(viewer: Viewer, since: int = 0) -> list[int]:
+    """The layers of the frames that the viewer got completely."""
+    return [packet[-1] for packet in viewer.pictures()[since:] if packet[1] & 0x80]
+
+
+def continuous(numbers: list[int]) -> bool:
+    return all(after == before + 1 for before, after in pairwise(numbers))
+
+
+def nack(show: Show, viewer: Viewer, *numbers: int, kind: str = "video") -> None:
+    viewer.report(rtcp.Nack(5, show.relay.ssrc(kind), tuple(number & 0xFFFF for number in numbers)))
+    show.work()
+
+
+def sender_reports(viewer: Viewer, ssrc: int) -> list[rtcp.SenderReport]:
+    return [item for item in viewer.control if isinstance(item, rtcp.SenderReport) and item.ssrc == ssrc]
+
+
+def ntp(show: Show) -> int:
+    return int((show.now + 3_000_000_000) * (1 << 32))
+
+
+def block(ssrc: int, **fields: int) -> rtcp.ReportBlock:
+    return rtcp.ReportBlock(ssrc, *(fields.get(name, 0) for name in rtcp.ReportBlock._fields[1:]))

@@ -22,33 +22,25 @@ from live.core.limits import (
 from stream import rtcp
 from stream.feed import AUDIO, Arrival, LayerState
 from stream.rtp import parse, unwrap_rtx
-from tests.stream.relaying import H264, OPUS, VP8, Host, Show, Viewer
-
-LOW, MIDDLE, HIGH = 0, 1, 2
-
-
-def wish(viewer: Viewer, layer: int | None) -> None:
-    """Script the viewer's selector."""
-    viewer.subscriber.selector.choose = lambda *_: layer  # type: ignore[method-assign]
-
-
-def frame(show: Show, host: Host, *, packets: int = 3, sound: bool = False) -> None:
-    """One moment of all layers."""
-    for layer in range(len(host.feed.rids)):
-        show.send(*host.picture(layer, packets))
-    if sound:
-        show.send(host.sound())
-    show.pass_time(0.04)
-
-
-def ended(viewer: Viewer, since: int = 0) -> list[int]:
-    """The layers of the frames that the viewer got completely."""
-    return [packet[-1] for packet in viewer.pictures()[since:] if packet[1] & 0x80]
-
-
-def continuous(numbers: list[int]) -> bool:
-    return all(after == before + 1 for before, after in pairwise(numbers))
-
+from tests.stream.relaying import (
+    H264,
+    HIGH,
+    LOW,
+    MIDDLE,
+    OPUS,
+    VP8,
+    Host,
+    Show,
+    Viewer,
+    block,
+    continuous,
+    ended,
+    frame,
+    nack,
+    ntp,
+    sender_reports,
+    wish,
+)
 
 # --- layers -----------------------------------------------------------------------------------------------------
 
@@ -87,14 +79,14 @@ def test_up_waits_for_a_keyframe_while_the_lower_layer_goes_on() -> None:
     assert all(0 <= (after - before) & 0xFFFFFFFF < 90_000 for before, after in pairwise(marks))
 
 
-def test_down_stops_at_once_and_begins_with_the_lower_layers_keyframe() -> None:
+def test_what_is_far_too_much_stops_at_once_and_the_lower_layer_begins_with_its_keyframe() -> None:
     show = Show()
     host = show.host(3)
     viewer = show.viewer()
     for _ in range(3):
         frame(show, host, sound=True)
     host.wanted.clear()
-    wish(viewer, LOW)
+    wish(viewer, LOW, severe=True)
     show.pass_time(MEDIA_TICK_S)
     frame(show, host, sound=True)
     assert ended(viewer) == [HIGH] * 3, "what its path does not carry is sent no more"
@@ -355,11 +347,6 @@ def test_somebody_who_joins_before_the_publisher_is_back_gets_what_it_sends() ->
 
 
 # --- retransmission ---------------------------------------------------------------------------------------------
-
-
-def nack(show: Show, viewer: Viewer, *numbers: int, kind: str = "video") -> None:
-    viewer.report(rtcp.Nack(5, show.relay.ssrc(kind), tuple(number & 0xFFFF for number in numbers)))
-    show.work()
 
 
 def test_what_was_lost_comes_as_a_retransmission_stream_of_the_viewers_own() -> None:
@@ -635,14 +622,6 @@ def test_after_a_bug_the_next_turn_begins_anew(monkeypatch: pytest.MonkeyPatch) 
 # --- reports ----------------------------------------------------------------------------------------------------
 
 
-def sender_reports(viewer: Viewer, ssrc: int) -> list[rtcp.SenderReport]:
-    return [item for item in viewer.control if isinstance(item, rtcp.SenderReport) and item.ssrc == ssrc]
-
-
-def ntp(show: Show) -> int:
-    return int((show.now + 3_000_000_000) * (1 << 32))
-
-
 def test_one_sender_report_serves_all_layers_on_each_viewers_own_clock() -> None:
     show = Show()
     host = show.host(3)
@@ -680,10 +659,6 @@ def test_a_report_of_a_publisher_who_is_gone_is_not_passed_on() -> None:
     assert not viewer.control
 
 
-def block(ssrc: int, **fields: int) -> rtcp.ReportBlock:
-    return rtcp.ReportBlock(ssrc, *(fields.get(name, 0) for name in rtcp.ReportBlock._fields[1:]))
-
-
 def test_what_viewers_report_reaches_their_selectors_and_the_figures() -> None:
     show = Show()
     host = show.host(3)
@@ -702,14 +677,14 @@ def test_what_viewers_report_reaches_their_selectors_and_the_figures() -> None:
     quoted = block(video, **counted, jitter=900, last_report=rtcp.middle(sent_at), delay=65536 * 19 // 20)
     viewers[0].report(rtcp.ReceiverReport(5, (quoted, block(7, fraction_lost=255))), rtcp.Remb(5, 700_000, ()))
     viewers[0].report(rtcp.Bye((5,)))
-    viewers[1].report(rtcp.ReceiverReport(5, (block(video),)))
+    viewers[1].report(rtcp.ReceiverReport(5, (block(video, highest=viewers[1].numbers()[-1]),)))
     assert heard[0]["loss"] == 0.25
     assert heard[0]["rtt_s"] == pytest.approx(0.05, abs=0.001)
     assert heard[1]["remb"] == 700_000
     assert heard[2]["rtt_s"] is None
     wish(viewers[3], None)
     show.relay.cap(viewers[3].subscriber, None, video=True)
-    wish(viewers[2], LOW)
+    wish(viewers[2], LOW, severe=True)
     show.pass_time(1)
     figures = show.relay.statistics()
     assert figures["layers"] == {"q": 0, "h": 0, "f": 2}

@@ -102,6 +102,38 @@ class TestStart:
         assert not driver.selector.limited
 
 
+class TestVerdict:
+    def test_it_says_why_it_chose_and_how_bad_the_path_is(self) -> None:
+        driver = Driver()
+        driver.climb()
+        said = []
+        for losses in ((0.0, 0.0), (0.5, 0.5), ()):
+            for loss in losses:
+                driver.report(loss=loss, rtt_s=0.05)
+            layer = driver.selector.choose(driver.layers, HIGH, driver.now)
+            said.append((layer, driver.selector.congested, driver.selector.severe))
+        # It waits for the lower layer's keyframe in the end.
+        assert said == [(HIGH, False, False), (MIDDLE, True, True), (MIDDLE, False, False)]
+
+    def test_a_layer_that_goes_on_fails_once(self) -> None:
+        """It is sent until the lower one's keyframe comes; what is reported meanwhile is old news."""
+        waits = []
+        for reports in (1, 4):
+            driver = Driver()
+            assert driver.run(8, loss=0.0, rtt_s=0.05) == HIGH
+            for _ in range(reports):
+                driver.report(loss=0.3, rtt_s=0.3)
+                driver.report(loss=0.3, rtt_s=0.3)
+                assert driver.selector.choose(driver.layers, HIGH, driver.now) == MIDDLE
+            since = driver.now
+            driver.layer = MIDDLE
+            driver.now += 5
+            while driver.run(0.1, loss=0.0, rtt_s=0.05) == MIDDLE:
+                assert driver.now < since + 60
+            waits.append(driver.now - since)
+        assert waits[0] == pytest.approx(waits[1], abs=0.2)
+
+
 class TestWishes:
     def test_a_cap_is_obeyed_at_once_and_is_no_limit_of_the_path(self) -> None:
         driver = Driver()

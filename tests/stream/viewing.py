@@ -173,14 +173,15 @@ class Emulation:
     def _choose(self, now: float) -> None:
         current = self._wanted if self._asks_with_wanted else self._layer
         choice = self.selector.choose(self._states, current, now)
+        lower = self._layer is not None and (choice is None or choice < self._layer)
+        if lower and (choice is None or self.selector.severe):
+            # The relay sends no more of a layer that is far too much.
+            self._layer = None
+            self.viewing.shown.append((now, None))
         if choice == self._wanted:
             return
         self._wanted = choice
         self._switch_at = None
-        if choice is None or (self._layer is not None and choice < self._layer):
-            # The relay sends no more of a layer that is too much.
-            self._layer = None
-            self.viewing.shown.append((now, None))
         if choice is not None:
             self._switch_at = now + self._random.uniform(0.1, 0.6)  # the keyframe that was asked for
 
@@ -218,5 +219,6 @@ class Emulation:
         sent, self._reported_sent = self._sequence - self._reported_sent, self._sequence
         loss = max(0.0, 1 - self._received / expected) if expected else float(sent > 0)
         self._received = 0
-        self.selector.report(loss=loss, rtt_s=self._round_trip if self._with_round_trips else None, now=now)
+        round_trip, self._round_trip = self._round_trip, None  # each sender report tells it once
+        self.selector.report(loss=loss, rtt_s=round_trip if self._with_round_trips else None, now=now)
         self._choose(now)
