@@ -289,7 +289,11 @@ class Selector:
                     lower = self._before
             # A lower one may have been chosen by an earlier report, and wait for its keyframe.
             pending = self._target if self._target in ladder[:rank] else lower
-            return min(lower, pending, key=ladder.index)
+            chosen = min(lower, pending, key=ladder.index)
+            for passed in ladder[ladder.index(chosen) + 1 : rank]:
+                if passed not in self._waits:
+                    self._failed(passed, TRIAL_WAIT_S_MAX, now)  # it is too much as well
+            return chosen
         if severe:
             self._bad_since = now if self._bad_since is None else self._bad_since
             patience = AUDIO_ONLY_AGAIN_S if current in self._waits else AUDIO_ONLY_AFTER_S

@@ -326,6 +326,17 @@ class TestTrials:
         driver.report(remb=remb)
         assert driver.run(0.1) == layer
 
+    def test_what_was_left_out_on_the_way_down_is_too_much_as_well(self) -> None:
+        driver = Driver()
+        driver.climb()
+        driver.report(remb=1_700_000)
+        driver.report(remb=200_000)
+        assert driver.run(0.1) == LOW
+        assert driver.run(TRIAL_WAIT_S_MIN - 0.2, loss=0.0, rtt_s=0.05) == LOW
+        assert driver.run(LAYER_QUIET_S, loss=0.0, rtt_s=0.05) == MIDDLE
+        driver.report(remb=150_000)
+        assert driver.run(0.1) == LOW
+
     def test_what_is_passed_is_forgotten(self) -> None:
         driver = Driver()
         for _ in range(5):
