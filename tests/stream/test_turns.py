@@ -1,6 +1,7 @@
 """Handshakes take turns: in order, in slices, and a bug in one does not stop the others."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -45,6 +46,28 @@ async def test_the_loop_is_given_back_after_a_slice() -> None:
         await asyncio.sleep(0)
         seen.append(len(log))
     assert seen == [3, 6, 7, 7, 7]
+
+
+async def test_who_takes_a_whole_slice_has_a_turn_of_the_loop_alone() -> None:
+    log: list[str] = []
+    turns = Turns()
+
+    async def work(name: str) -> None:
+        await turns.mine()
+        log.append(name)
+
+    tasks = [asyncio.create_task(work(name)) for name in ("first", "given up", "second")]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    turns.wake(Steps("step", 2, log))
+    seen = []
+    for _ in range(6):
+        await asyncio.sleep(0)
+        seen.append(tuple(log))
+    assert log == ["first", "second", "step", "step"]
+    assert not any({"first", "second"} <= set(after) - set(before) for before, after in itertools.pairwise(seen))
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), asyncio.CancelledError, type(None)]
 
 
 async def test_a_bug_in_one_is_reported_and_the_others_go_on() -> None:
