@@ -197,6 +197,7 @@ def build(settings: Settings, parts: Parts) -> Starlette:
         *live.api.operations(parts.store.shows, parts.store.tokens, parts.store.bus.take),
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),
+        *stream.api.operations(parts.media),
     ]
     document = rest.openapi(operations, VERSION)
     missing = live.pages.Missing(settings)

@@ -12,8 +12,9 @@ A 201 names the STUN and TURN servers of this installation, with credentials, in
 must know them before they make their offer, so does OPTIONS, but only to who may publish (RFC 9725, section 4.6).
 
 `layer` is for viewers that save data: the JSON object {"max_height": lines of picture or null, "video": bool} says
-all that is wanted of the video from now on; what is left out is not limited. It goes for every publisher and layer
-to come. A 201 names the address in a `Link` of its own.
+all that is wanted of the video from now on; what is left out is not limited. Of an upright picture the shorter side
+counts, so that 360 means as many pixels either way. It goes for every publisher and layer to come. A 201 names the
+address in a `Link` of its own.
 """
 
 import math
@@ -28,12 +29,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from live.core import auth
 from live.core.auth import Rank
 from live.core.errors import Kind, Problem
 from live.core.limits import PICTURE_LINES_MAX, SDP_BYTES_MAX, TOKEN_BYTES_MAX
-from live.core.rest import read_body
+from live.core.rest import Operation, read_body
 from stream.service import Media
 from stream.sessions import Role
+from stream.tally import VideoFigures
 
 SDP = "application/sdp"
 SDP_FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -50,10 +53,35 @@ _Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Wish(msgspec.Struct, forbid_unknown_fields=True):
-    """What a viewer wants of the video at most. `max_height` None: the best that it can have."""
+    """What a viewer wants of the video at most, by the shorter side. `max_height` None: the best that it can have."""
 
     max_height: Annotated[int, msgspec.Meta(ge=1, le=PICTURE_LINES_MAX)] | None = None
     video: bool = True
+
+
+class ShowVideo(msgspec.Struct, frozen=True):
+    """`figures` null: nobody is on air."""
+
+    on_air: bool
+    figures: VideoFigures | None
+
+
+def operations(media: Media) -> list[Operation]:
+    """The HTTP operations about the video, beside WHIP and WHEP."""
+
+    async def video(request: Request) -> ShowVideo:
+        """What the studio shows: the publisher's streams as they arrive, and how all viewers fare, on any worker."""
+        show: str = request.path_params["show"]
+        await media.show_exists(show)
+        figures = await media.desk.video(show)
+        return ShowVideo(figures is not None, None if figures is None else msgspec.convert(figures, VideoFigures))
+
+    return [
+        Operation(
+            "GET", "/api/shows/{show}/video", video, "Read the figures of a show's video", result=ShowVideo,
+            role=auth.Role.host, errors=(Kind.unknown_show, Kind.unavailable), tag="video",
+        ),
+    ]  # fmt: skip
 
 
 def routes(media: Media) -> list[Route]:
@@ -158,6 +186,7 @@ class _Resource:
             await self._media.show_exists(show)
         _require_type(request, SDP)
         offer = await _text(request)
+        await self._media.certificate.turns.mine()
         if self._role is Role.publisher:
             created = self._media.publish(show, offer, rank)
         else:

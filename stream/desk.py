@@ -1,4 +1,4 @@
-"""Media sessions by their address, on whatever worker they live: PATCH, DELETE, GET and the viewer's limit."""
+"""Asking at any worker for what lives on one: PATCH, DELETE, GET, a viewer's limit, the figures of a show."""
 
 import logging
 import re
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from live.core.bus import BusError
 from live.core.errors import Kind, Problem
 from stream.calls import Calls
-from stream.cluster import NAME_CHARS, Cluster
+from stream.cluster import NAME_CHARS, Cluster, stage_name
 from stream.sessions import Role, Session
 from stream.trickle import Restarted
 
@@ -17,7 +17,7 @@ _ID = re.compile(rf"([A-Za-z0-9_-]{{{NAME_CHARS}}})\.[A-Za-z0-9_-]{{32}}")
 
 
 class Sessions(Protocol):
-    """Those of this worker; all of it raises `Problem` unknown_session. See `stream.service.Media`."""
+    """Those of this worker; what is of a session raises `Problem` unknown_session. See `stream.service.Media`."""
 
     name: str
 
@@ -28,17 +28,19 @@ class Sessions(Protocol):
     def delete(self, show: str, role: Role, session_id: str) -> None: ...
     def limit(self, show: str, session_id: str, max_height: int | None, *, video: bool) -> None: ...
     def end_show(self, show: str) -> None: ...
+    def video(self, show: str) -> dict[str, Any] | None: ...
 
 
 class Desk:
     """Does what is asked of a session here, or has it done where the session is.
 
-    All of it raises `Problem` unknown_session, unavailable when the worker of the session does not answer, and what
+    All of that raises `Problem` unknown_session, unavailable when the worker of the session does not answer, and what
     the method of the same name raises there.
     """
 
     def __init__(self, sessions: Sessions, cluster: Cluster | None) -> None:
         self._sessions = sessions
+        self._cluster = cluster
         self._calls = Calls(cluster.bus, cluster.name, self._answer) if cluster is not None else None
 
     async def start(self) -> None:
@@ -82,6 +84,22 @@ class Desk:
             except BusError as error:
                 logger.warning("could not tell other workers that %s is over: %s", show, error)
 
+    async def video(self, show: str) -> dict[str, Any] | None:
+        """As `Media.video`, of the worker whose publisher is on air; None: there is none. Raises `BusError` too."""
+        found = self._sessions.video(show)
+        if found is not None or self._cluster is None or self._calls is None:
+            return found
+        lease = await self._cluster.leases.read(stage_name(show))
+        if lease is None or lease.owner == self._sessions.name:
+            return None
+        try:
+            told: dict[str, Any] | None = await self._calls.ask(lease.owner, "video", show=show)
+        except Problem as problem:
+            if problem.kind is Kind.unknown_session:
+                return None  # the worker is gone; its lease runs out
+            raise
+        return told
+
     async def _do(self, name: str, session_id: str, **arguments: Any) -> Any:
         found = _ID.fullmatch(session_id)
         if found is None:
@@ -107,6 +125,8 @@ class Desk:
                 self._sessions.limit(**arguments)
             case "end_show":
                 self._sessions.end_show(**arguments)
+            case "video":
+                return self._sessions.video(**arguments)
             case _:
                 raise Problem(Kind.unknown_command)
         return None

@@ -23,6 +23,7 @@ from live.core.listener import Message
 from stream import batches, signals
 from stream.feed import AUDIO, Arrival, LayerState, Source
 from stream.rtp import PacketError
+from stream.tally import AudienceFigures
 
 
 class _Outbox:
@@ -36,10 +37,11 @@ class _Outbox:
 
 
 class _Edge(NamedTuple):
-    """What a worker wants, how many viewers it has, and until when that holds."""
+    """What a worker wants, how many viewers it has, what it knows of them, and until when that holds."""
 
     layers: frozenset[int]
     viewers: int
+    audience: AudienceFigures | None
     until: float
 
 
@@ -99,6 +101,11 @@ class Export:
     def viewers(self) -> int:
         """How many viewers other workers have."""
         return sum(edge.viewers for edge in self._edges.values())
+
+    @property
+    def audiences(self) -> list[tuple[int, AudienceFigures]]:
+        """Their figures, worker by worker, with the number of viewers."""
+        return [(edge.viewers, edge.audience) for edge in self._edges.values() if edge.audience is not None]
 
     # --- packets ------------------------------------------------------------------------------------------------
 
@@ -211,7 +218,8 @@ class Export:
             return
         feed = self._source.feed
         there = frozenset(range(len(feed.rids)) if "video" in feed.codecs else ()) | {AUDIO}
-        self._edges[signal.edge] = _Edge(frozenset(signal.layers) & there, signal.viewers, self._now() + DEMAND_TTL_S)
+        wanted, until = frozenset(signal.layers) & there, self._now() + DEMAND_TTL_S
+        self._edges[signal.edge] = _Edge(wanted, signal.viewers, signal.audience, until)
         self._recount()
         if not known:
             self.announce()

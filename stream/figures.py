@@ -11,7 +11,7 @@ from stream.subscribers import Subscriber
 def audience_figures(
     viewers: Collection[Subscriber], rids: Sequence[str], totals: Mapping[str, int], bitrate_bps: int, now: float
 ) -> dict[str, Any]:
-    """The figures that `stream.service.Media.statistics` describes; `bitrate_bps` is what all of them are sent."""
+    """The figures of `stream.tally.AudienceFigures`; `bitrate_bps` is what all of them are sent."""
     losses = [viewer.loss for viewer in viewers if viewer.loss is not None]
     trips = [viewer.rtt_s * 1000 for viewer in viewers if viewer.rtt_s is not None]
     jitters = [viewer.jitter_s * 1000 for viewer in viewers if viewer.jitter_s is not None]

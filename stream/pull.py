@@ -20,6 +20,7 @@ from live.core.tasks import end
 from stream import batches, signals
 from stream.feed import AUDIO, Feed, Sink
 from stream.rtp import PacketError
+from stream.tally import AudienceFigures
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Pull:
         self._fence = 0  # the highest that was heard
         self._heard_at = now()
         self._silenced = False
+        self.figures: AudienceFigures | None = None  # what is known of the viewers here, for the origin
         self._audience = 0
         self._video: frozenset[int] = frozenset()  # the layers that are watched
         self._layers: frozenset[int] = frozenset()  # what is to be subscribed to ...
@@ -181,7 +183,7 @@ class Pull:
                 while True:
                     self._news.clear()
                     fresh = await self._subscribe()
-                    self._say(signals.Demanded(self._edge, tuple(sorted(self._layers)), self._audience))
+                    self._say(signals.Demanded(self._edge, tuple(sorted(self._layers)), self._audience, self.figures))
                     for layer in fresh:
                         self._say(signals.Wished(layer))
                     try:

@@ -249,7 +249,7 @@ class Relay:
             self._source.demand(demanded)
 
     def statistics(self) -> dict[str, Any]:
-        """The figures of the viewers, as in `stream.service.Media.statistics`; rates are since the last call."""
+        """The figures of the viewers, as in `stream.tally.AudienceFigures`; rates are since the last call."""
         now, viewers = self._now(), self._audience.members
         before, since, bits_per_s = self._measured
         if now > since:

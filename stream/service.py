@@ -21,7 +21,6 @@ from live.core.limits import (
     MEDIA_POSTERS_MAX,
     MEDIA_POSTS_BURST,
     MEDIA_POSTS_PER_S,
-    MEDIA_REPORT_INTERVAL_S,
     MEDIA_TICK_S,
     PEER_SWEEP_INTERVAL_S,
     PUBLISHERS_MAX,
@@ -30,6 +29,7 @@ from live.core.limits import (
 from live.core.settings import Settings
 from live.core.tasks import end
 from stream import sdp
+from stream.bulletins import Bulletins
 from stream.cluster import Cluster, new_name, stage_name
 from stream.connections import Connection, Publication, Subscription
 from stream.desk import Desk
@@ -108,18 +108,16 @@ class Media:
         self.name = new_name() if cluster is None else cluster.name
         self.desk = Desk(self, cluster)
         self._on_publisher = on_publisher
-        self._on_statistics = on_statistics
         self._pump = Pump()
         self.stages: dict[str, Stage] = {}
         self.sessions: dict[str, Connection] = {}
-        self.figures: dict[str, dict[str, Any]] = {}
-        """The newest `statistics` of each show on air."""
+        self.bulletins = Bulletins(self.stages, on_statistics)
         self._on_air = on_air
         self._notices = Notices(on_publisher, self._present, self._elsewhere, patient=cluster is not None)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         if registry is not None:
-            MediaCollector(self.counts, self.ended, self._figures, lambda: self.figures).register(registry)
+            MediaCollector(self.counts, self.ended, self._figures, lambda: self.bulletins.local).register(registry)
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -129,7 +127,7 @@ class Media:
         self.port.open(self._settings.host, base + self._worker if base else 0, dscp=self._settings.dscp)
         self._tasks = [
             asyncio.create_task(job(), name=f"media {name}")
-            for name, job in (("tick", self._tick), ("statistics", self._report), ("notices", self._notices.run))
+            for name, job in (("tick", self._tick), ("statistics", self.bulletins.run), ("notices", self._notices.run))
         ]
         if self.cluster is not None:
             await self.desk.start()
@@ -275,7 +273,7 @@ class Media:
         """Give up a stage that nobody needs any more."""
         if not stage.connections and not stage.visitors and self.stages.get(stage.show) is stage:
             del self.stages[stage.show]
-            self.figures.pop(stage.show, None)
+            self.bulletins.forget(stage.show)
             self.spawn(stage.close())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -357,44 +355,9 @@ class Media:
             if reason is not None:
                 self.end(connection, reason)
 
-    async def _report(self) -> None:
-        while True:
-            await asyncio.sleep(MEDIA_REPORT_INTERVAL_S)
-            for stage in tuple(self.stages.values()):
-                if stage.publication is None:
-                    self.figures.pop(stage.show, None)
-                else:
-                    figures = self.figures[stage.show] = self.statistics(stage)
-                    try:
-                        await self._on_statistics(stage.show, figures)
-                    except Exception:
-                        logger.warning("could not tell the figures of %s", stage.show, exc_info=True)
-
-    def statistics(self, stage: Stage) -> dict[str, Any]:
-        """The figures of a show for its studio, since the last call where they are rates.
-
-        What comes from the host is described at `Ingest.statistics` (`bitrate_bps`, `fps`, `loss`, `codec`, `layers`
-        and more; absent while nobody publishes here); `rank` says whether the primary or a backup is on air, None:
-        nobody here. `subscribers` is the number of viewers on all workers; of those here `rtt_ms` is the median of
-        the round trips (None: not known yet), and `audience` tells more:
-
-            layers         {rid: viewers who are sent it}; "" is the RID of a single layer
-            audio_only     viewers who are sent sound only, by their wish, their path or their player
-            waiting        viewers who want video and wait for its first keyframe
-            bitrate_bps    what all of them are sent, without headers and retransmissions
-            loss loss_p95  mean and 95th percentile of what they report (0 to 1; before retransmission); None: no report
-            rtt_ms rtt_p95_ms jitter_ms     median, 95th percentile; median; None: not known yet
-            nacks plis     their requests for packets and for keyframes since the relay began
-            retransmitted dropped           packets sent again, and not sent because their path took no more
-            frozen         viewers without a picture for more than FREEZE_S now, as far as can be told from here: they
-                           wait for a keyframe, or asked for one (their decoder has stopped) and got none since
-            freezes        how often that has happened
-        """
-        figures = stage.publication.ingest.statistics() if stage.publication is not None else {}
-        audience = stage.relay.statistics()
-        number = len(stage.relay.subscribers) + stage.viewers_elsewhere
-        rank = stage.publication.rank.value if stage.publication is not None else None
-        return figures | {"rank": rank} | {"rtt_ms": audience["rtt_ms"], "subscribers": number, "audience": audience}
+    def video(self, show: str) -> dict[str, Any] | None:
+        """The `stream.tally.VideoFigures` of a show, as plain values; None: its publisher is not on air here."""
+        return self.bulletins.whole(show)
 
     def _figures(self) -> Counter[tuple[str, str]]:
         return Counter((connection.role.value, connection.session.state.value) for connection in self.sessions.values())

@@ -15,6 +15,7 @@ from live.core import codec
 from stream.codecs import Codec
 from stream.feed import AUDIO, Feed, LayerState
 from stream.rtp import PacketError
+from stream.tally import AudienceFigures
 
 T = TypeVar("T")
 
@@ -47,11 +48,15 @@ class Ended(msgspec.Struct, tag="ended", frozen=True):
 
 
 class Demanded(msgspec.Struct, tag="demanded", frozen=True):
-    """An edge wants these layers (AUDIO is one) for a few seconds; none: it only wants to hear. It has `viewers`."""
+    """An edge wants these layers (AUDIO is one) for a few seconds; none: it only wants to hear.
+
+    It has so many `viewers`, and knows this of them; `audience` None: nothing yet.
+    """
 
     edge: str
     layers: tuple[int, ...]
     viewers: int = 0
+    audience: AudienceFigures | None = None
 
 
 class Wished(msgspec.Struct, tag="wished", frozen=True):

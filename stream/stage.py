@@ -23,6 +23,7 @@ from stream.pull import Pull
 from stream.relay import Relay
 from stream.sessions import Reason, State
 from stream.subscribers import Subscriber
+from stream.tally import AudienceFigures
 
 NOT_LIVE_RETRY_S = 3
 
@@ -105,6 +106,16 @@ class Stage:
     def viewers_elsewhere(self) -> int:
         """How many viewers other workers show this worker's publisher to."""
         return 0 if self.director.export is None else self.director.export.viewers
+
+    @property
+    def elsewhere(self) -> list[tuple[int, AudienceFigures]]:
+        """Their figures, worker by worker, with the number of viewers."""
+        return [] if self.director.export is None else self.director.export.audiences
+
+    def tell_origin(self, audience: AudienceFigures) -> None:
+        """Have the worker whose publisher is shown here know of the viewers here."""
+        if self.pull is not None:
+            self.pull.figures = audience
 
     @property
     def present(self) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from live.core.bus import Bus, Wire
 from live.core.errors import Kind
+from live.core.leases import FREE
 from live.core.valkey import EmbeddedValkey
 from stream.cluster import Cluster, stage_name
 from stream.feed import AUDIO
@@ -98,6 +99,37 @@ async def test_a_show_is_watched_on_every_worker(houses: list[House], publish: P
     said(f"added delay over the bus: p50 {p(added_ms, 0.5):.1f} ms, p95 {p(added_ms, 0.95):.1f} ms")
     assert p(added_ms, 0.5) <= 15, "p95 as well, on a machine that does nothing else"
     assert host.plis <= 6, "many joins are few wishes"
+
+
+async def test_every_worker_tells_the_figures_of_the_whole_show(
+    houses: list[House], publish: Publish, watch: Watch
+) -> None:
+    a, b, c = houses
+    assert [(await house.video()).json()["on_air"] for house in houses] == [False] * 3
+    host = await publish(a, 1)
+    await on_air(a)
+    for house in (a, b, b, c):
+        await watch(house)
+    await until(lambda: a.figures and sum(a.figures[-1]["audience"]["layers"].values()) == 4)
+    for house in houses:
+        answer = (await house.video()).json()
+        assert answer["on_air"]
+        assert answer["figures"]["subscribers"] == 4
+        assert sum(answer["figures"]["audience"]["layers"].values()) == 4
+    assert b.figures == c.figures == [], "only whoever has the publisher tells"
+    rid = next(iter(a.figures[-1]["audience"]["layers"]))
+    seen = [house.registry.get_sample_value("showcart_media_viewers", {"show": SHOW, "rid": rid}) for house in houses]
+    assert seen == [1, 2, 1], "each worker's own"
+    await host.leave()
+    await until(lambda: not a.media.on_air(SHOW))
+    async with asyncio.timeout(5):
+        while any([(await house.video()).json()["on_air"] for house in houses]):
+            await asyncio.sleep(0.05)
+    cluster = b.media.cluster
+    assert cluster is not None
+    # A worker that died left its lease behind.
+    await cluster.leases.acquire(stage_name(SHOW), "deceased", b"", rank=0, ttl_s=30, over=FREE)
+    assert not (await c.video()).json()["on_air"]
 
 
 async def test_the_wish_for_a_keyframe_crosses(houses: list[House], publish: Publish, watch: Watch) -> None:

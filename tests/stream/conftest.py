@@ -12,18 +12,19 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from live.core.auth import Rank
+from live.core import rest
+from live.core.auth import Principal, Rank, Role, Tokens
 from live.core.clock import SystemClock
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 from loadtests.benches.client import Client
-from stream.api import SDP, SDP_FRAGMENT, routes
+from stream.api import SDP, SDP_FRAGMENT, operations, routes
 from stream.cluster import Cluster
 from stream.service import Media
 
 KEY, BACKUP_KEY = "key", "backup key"
+SECRET = "only for this test"
 BEARER = {"authorization": f"Bearer {KEY}"}
-
 
 _CANDIDATES = (
     "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n"
@@ -60,6 +61,7 @@ class House:
     def __init__(self, host: str = "127.0.0.1", cluster: Cluster | None = None, **more: Any) -> None:
         """`more` are settings."""
         self.clock = ShiftedClock()
+        self.tokens = Tokens(SECRET, self.clock)
         self.registry = CollectorRegistry()
         self.told: list[tuple[str, bool]] = []
         self.figures: list[dict[str, Any]] = []
@@ -67,7 +69,7 @@ class House:
         self.lit: set[str] = set()  # shows that are told to have a publisher; workers may share it
         self.failures = 0  # how often telling fails before it works
         self.media = Media(
-            Settings(host=host, port=0, secret="only for this test", **more),
+            Settings(host=host, port=0, secret=SECRET, **more),
             self.clock,
             authorise_publisher=self._authorise,
             show_exists=self._exists,
@@ -110,6 +112,11 @@ class House:
         if self.failures:
             raise RuntimeError("the bus is away")
 
+    async def video(self, show: str = "demo", role: Role = Role.host, of: str = "demo") -> httpx.Response:
+        """GET the figures of a show's video with a token for the show `of`."""
+        token = self.tokens.sign(Principal("someone", role, of, "Someone"), 60)
+        return await self.http.get(f"/api/shows/{show}/video", headers={"authorization": f"Bearer {token}"})
+
     async def post(self, way: str, offer: str, show: str = "demo", **headers: str) -> httpx.Response:
         """POST an offer to "whip" or "whep"."""
         return await self.http.post(f"/{way}/{show}", content=offer, headers={"content-type": SDP} | BEARER | headers)
@@ -145,7 +152,10 @@ async def running(
     await made.media.start()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        app = Starlette(routes=list(routes(made.media)))
+        app = Starlette(
+            routes=[*routes(made.media), *rest.routes(operations(made.media), made.tokens)],
+            exception_handlers={Problem: rest.on_problem},
+        )
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         serving = asyncio.create_task(server.serve([listener]))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -621,7 +621,7 @@ async def test_the_figures_tell_of_layers_and_viewers(house: House, client: Make
     (rid,) = (rid for rid, number in figures["audience"]["layers"].items() if number)
     read = house.registry.get_sample_value
     assert read("showcart_media_viewers", {"show": "demo", "rid": rid}) == 1
-    told = house.media.figures["demo"]["remb_bps"]
+    told = house.media.bulletins.local["demo"]["remb_bps"]
     assert read("showcart_media_ingest_allowed_bits_per_second", {"show": "demo"}) == told
     assert read("showcart_media_viewer_nacks_total", {"show": "demo"}) == 0
     assert read("showcart_media_viewer_loss_ratio", {"show": "demo"}) is None

@@ -49,6 +49,7 @@ def test_a_number_that_stands_still_while_more_is_sent_is_a_blackout(wrapped: in
     patience = FREEZE_S + (rtt_s or 0.0)
     reports.sent(wrapped, 0.0)
     assert reports.video(wrapped, 0, 0.0, rtt_s) is None
+    assert reports.video(wrapped, 0, 0.05, rtt_s) is None, "too soon to tell"
     reports.sent(wrapped + 20, 0.1)
     assert reports.stalled_since(0.1 + patience, rtt_s) is None
     reports.sent(wrapped + 40, 0.2)
