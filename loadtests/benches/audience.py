@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-import httpx
 import uvloop
 
 from loadtests.benches.client import PAYLOAD_TYPES, Client
-from loadtests.benches.stage import FRAMES_PER_S, Source, join, send, told
+from loadtests.benches.stage import FRAMES_PER_S, SHOW, Source, send, told
 from stream import rtcp
+from stream.api import SDP
 from stream.peers import Certificate
 
 JOINING_MAX = 16  # viewers that shake hands at a time
@@ -29,28 +29,61 @@ _SETTLE_S = 0.5
 _ENDLESS_FRAMES = 3600 * FRAMES_PER_S
 _REMB_BITS_PER_S = 8_000_000
 _STAMP_BYTES = 8
+_POST_TIMEOUT_S = 20.0
 _POSTS_PER_ADDRESS = 400  # the server bounds the offers of one address
 
 
 class Doors:
-    """HTTP clients from different loopback addresses: a whole audience behind one address would be refused."""
+    """POSTs offers from different loopback addresses: a whole audience behind one address would be refused.
+
+    Connections are kept and used again. A general HTTP client costs more here than all the rest of joining.
+    """
 
     def __init__(self, http_port: int) -> None:
-        self._base = f"http://127.0.0.1:{http_port}"
-        self._clients: list[httpx.AsyncClient] = []
+        self._port = http_port
         self._posts = 0
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle_from = 0
 
-    def next(self) -> httpx.AsyncClient:
-        """Who asks next."""
-        if self._posts >= len(self._clients) * _POSTS_PER_ADDRESS:
-            transport = httpx.AsyncHTTPTransport(local_address=f"127.0.0.{2 + len(self._clients)}")
-            self._clients.append(httpx.AsyncClient(base_url=self._base, timeout=20, transport=transport))
-        self._posts += 1
-        return self._clients[-1]
+    async def enter(self, client: Client, way: str) -> None:
+        """Join by `way`, "whip" or "whep". Raises `ConnectionError` when the answer is no, `TimeoutError`."""
+        body = client.offer("sendonly" if way == "whip" else "recvonly").encode()
+        head = f"POST /{way}/{SHOW} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {SDP}\r\n"
+        head += f"Authorization: Bearer bench\r\nContent-Length: {len(body)}\r\n\r\n"
+        async with asyncio.timeout(_POST_TIMEOUT_S):
+            status, answer = await self._post(head.encode() + body)
+        if status != 201:
+            raise ConnectionError(f"{status}: {answer}")
+        await client.connect(answer)
 
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.aclose()
+    async def _post(self, request: bytes) -> tuple[int, str]:
+        door, self._posts = self._posts // _POSTS_PER_ADDRESS, self._posts + 1
+        if door != self._idle_from:
+            self.close()
+            self._idle_from = door
+        reader, writer = await self._connection(door)
+        writer.write(request)
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        body = await reader.readexactly(int(fields["content-length"]))
+        if door == self._idle_from:
+            self._idle.append((reader, writer))
+        else:
+            writer.close()
+        return int(lines[0].split()[1]), body.decode()
+
+    async def _connection(self, door: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():  # the server has not closed it meanwhile
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port, local_addr=(f"127.0.0.{2 + door}", 0))
+
+    def close(self) -> None:
+        for _, writer in self._idle:
+            writer.close()
+        self._idle.clear()
 
 
 class Probe:
@@ -123,7 +156,7 @@ class Audience:
         self.source.keyframe |= any(isinstance(item, rtcp.Pli) for item in rtcp.parse(compound))
 
     async def publish(self) -> None:
-        await join(self.origin_doors.next(), self.publisher, "whip")
+        await self.origin_doors.enter(self.publisher, "whip")
         await send(self.publisher, self.source, 2)
 
     async def grow(self, size: int) -> int:
@@ -133,7 +166,7 @@ class Audience:
 
         async def enter(viewer: Client) -> None:
             async with gate:
-                await join(self.doors.next(), viewer, "whep")
+                await self.doors.enter(viewer, "whep")
                 viewer.stop_reading()
 
         # The publisher goes on meanwhile and for a moment longer: whoever has joined is live when this returns.
@@ -161,8 +194,8 @@ class Audience:
         Both sit in this process, so that its own delays cancel out.
         """
         near, far = Probe(self.certificate), Probe(self.certificate)
-        await join(self.origin_doors.next(), near.client, "whep")
-        await join(self.doors.next(), far.client, "whep")
+        await self.origin_doors.enter(near.client, "whep")
+        await self.doors.enter(far.client, "whep")
         await self.stream(seconds)
         await near.client.close()
         await far.client.close()
@@ -222,8 +255,8 @@ async def _obey(http_port: int, origin_port: int, pipe: Connection) -> None:
             break
     for job in jobs:
         job.cancel()
-    await audience.doors.close()
-    await audience.origin_doors.close()
+    audience.doors.close()
+    audience.origin_doors.close()
 
 
 async def rush(audience: Audience, joins: int, per_s: float) -> list[float]:
@@ -241,8 +274,8 @@ async def rush(audience: Audience, joins: int, per_s: float) -> list[float]:
         await asyncio.sleep(max(0.0, start + index / per_s - loop.time()))
         before = loop.time()
         try:
-            await join(audience.doors.next(), viewer, "whep")
-        except (httpx.HTTPError, TimeoutError):
+            await audience.doors.enter(viewer, "whep")
+        except (ConnectionError, EOFError, TimeoutError):
             return float("inf")
         took = loop.time() - before
         await viewer.close()  # which tells the server
