@@ -60,7 +60,7 @@ from live.realtime.metrics import RealtimeCollector
 from live.realtime.outlet import Outlet
 from live.realtime.transport import uvicorn_options
 from live.service import Shows
-from stream.cluster import Cluster
+from stream.cluster.cluster import Cluster
 from stream.service import Media
 
 VERSION = version("showcart")

@@ -34,9 +34,9 @@ from live.core.auth import Rank
 from live.core.errors import Kind, Problem
 from live.core.limits import PICTURE_LINES_MAX, SDP_BYTES_MAX, TOKEN_BYTES_MAX
 from live.core.rest import Operation, read_body
+from stream.downstream.tally import VideoFigures
 from stream.service import Media
-from stream.sessions import Role
-from stream.tally import VideoFigures
+from stream.transport.sessions import Role
 
 SDP = "application/sdp"
 SDP_FRAGMENT = "application/trickle-ice-sdpfrag"

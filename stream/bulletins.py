@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from live.core.limits import MEDIA_REPORT_INTERVAL_S
+from stream.downstream.tally import AudienceFigures, merged
 from stream.stage import Stage
-from stream.tally import AudienceFigures, merged
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Bulletins:
         self._whole.pop(show, None)
 
     def whole(self, show: str) -> dict[str, Any] | None:
-        """A show's `stream.tally.VideoFigures` as plain values; None: its publisher is not on air here."""
+        """A show's `downstream.tally.VideoFigures` as plain values; None: its publisher is not on air here."""
         stage = self._stages.get(show)
         if stage is None or stage.publication is None:
             return None

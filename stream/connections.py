@@ -11,15 +11,15 @@ from typing import Protocol
 
 from live.core.auth import Rank
 from live.core.limits import SLATE_S, STALL_S
-from stream import rtcp, sdp
-from stream.ice import IcePort
-from stream.ingest import Ingest
-from stream.paths import Credentials
-from stream.peers import Certificate, Peer
-from stream.relay import Relay
-from stream.rtp import PacketError
-from stream.sessions import Reason, Role, Session, State
-from stream.subscribers import Subscriber
+from stream.downstream.relay import Relay
+from stream.downstream.subscribers import Subscriber
+from stream.transport.ice import IcePort
+from stream.transport.paths import Credentials
+from stream.transport.peers import Certificate, Peer
+from stream.transport.sessions import Reason, Role, Session, State
+from stream.upstream.ingest import Ingest
+from stream.wire import rtcp, sdp
+from stream.wire.rtp import PacketError
 
 
 class House(Protocol):
@@ -47,7 +47,7 @@ class Scene(Protocol):
 
 
 class Connection(ABC):
-    """A session with its peer; the base of both roles. The owner of the peer (`stream.peers.Owner`)."""
+    """A session with its peer; the base of both roles. The owner of the peer (`transport.peers.Owner`)."""
 
     role: Role
 

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from live.core.bus import BusError
 from live.core.errors import Kind, Problem
-from stream.calls import Calls
-from stream.cluster import NAME_CHARS, Cluster, stage_name
-from stream.sessions import Role, Session
+from stream.cluster.calls import Calls
+from stream.cluster.cluster import NAME_CHARS, Cluster, stage_name
+from stream.transport.sessions import Role, Session
 from stream.trickle import Restarted
 
 logger = logging.getLogger(__name__)

@@ -20,12 +20,13 @@ from live.core.leases import FREE
 from live.core.limits import CASTING_INTERVAL_S, LEASE_PATIENCE_S, LEASE_RENEWAL_S, LEASE_TTL_S, STALL_S
 from live.core.listener import Message
 from live.core.tasks import end
-from stream import casting, signals
+from stream import casting
 from stream.casting import BACKUP, PRIMARY, Holder, Player
-from stream.cluster import Cluster, stage_name
+from stream.cluster import signals
+from stream.cluster.cluster import Cluster, stage_name
+from stream.cluster.export import Export
 from stream.connections import Publication
-from stream.export import Export
-from stream.sessions import Reason, State
+from stream.transport.sessions import Reason, State
 
 logger = logging.getLogger(__name__)
 

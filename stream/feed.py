@@ -10,7 +10,7 @@ number of a layer stands. Which layer is the better one is not in the index but 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from stream.sdp import Codec
+from stream.wire.sdp import Codec
 
 AUDIO = -1
 

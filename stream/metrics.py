@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-# Member of a show's figures (`stream.tally.VideoFigures`), or of its "audience" → name, help.
+# Member of a show's figures (`downstream.tally.VideoFigures`), or of its "audience" → name, help.
 _HOST_GAUGES = {
     "bitrate_bps": ("ingest_bits_per_second", "What the publisher sends"),
     "fps": ("ingest_frames_per_second", "Pictures of the fastest layer"),

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from live.core.errors import Kind, Problem
 from live.core.limits import HANDSHAKE_GRACE_S, HANDSHAKES_MAX
 from stream.connections import Connection
-from stream.sessions import Role, State
+from stream.transport.sessions import Role, State
 
 _FULL_RETRY_S = 5
 

@@ -28,25 +28,25 @@ from live.core.limits import (
 )
 from live.core.settings import Settings
 from live.core.tasks import end
-from stream import sdp
 from stream.bulletins import Bulletins
-from stream.cluster import Cluster, new_name, stage_name
+from stream.cluster.cluster import Cluster, new_name, stage_name
 from stream.connections import Connection, Publication, Subscription
 from stream.desk import Desk
-from stream.fanout import Pump
+from stream.downstream.fanout import Pump
+from stream.downstream.relay import Relay
 from stream.feed import Feed
-from stream.gate import Gate
-from stream.ice import IcePort, announced
 from stream.metrics import MediaCollector
 from stream.notices import Notices, census
-from stream.paths import Credentials
-from stream.peers import Certificate
-from stream.relay import Relay
 from stream.room import Full, evictable
-from stream.sessions import Reason, Role, Session, State
 from stream.stage import NOT_LIVE_RETRY_S, Stage
+from stream.transport.gate import Gate
+from stream.transport.ice import IcePort, announced
+from stream.transport.paths import Credentials
+from stream.transport.peers import Certificate
+from stream.transport.sessions import Reason, Role, Session, State
+from stream.transport.turn import IceServers
 from stream.trickle import Restarted, patched
-from stream.turn import IceServers
+from stream.wire import sdp
 
 logger = logging.getLogger(__name__)
 
@@ -356,7 +356,7 @@ class Media:
                 self.end(connection, reason)
 
     def video(self, show: str) -> dict[str, Any] | None:
-        """The `stream.tally.VideoFigures` of a show, as plain values; None: its publisher is not on air here."""
+        """The `downstream.tally.VideoFigures` of a show, as plain values; None: its publisher is not on air here."""
         return self.bulletins.whole(show)
 
     def _figures(self) -> Counter[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """One show on one worker: who publishes here, who watches here, and where the relay's packets come from.
 
-The worker whose publisher is on air serves others what they want of it (`stream.export`); a worker that has viewers or
-stand-bys without it pulls (`stream.pull`). Which it is the director decides, with those of the other workers. Viewers
+The worker whose publisher is on air serves others what they want of it (`cluster.export`); a worker that has viewers or
+stand-bys without it pulls (`cluster.pull`). Which it is the director decides, with those of the other workers. Viewers
 stay through all of it: only what fills their relay changes.
 """
 
@@ -13,17 +13,18 @@ from typing import Any, Protocol
 from live.core.auth import Rank
 from live.core.errors import Kind, Problem
 from live.core.limits import REACH_SHOW_S
-from stream import connections, signals
-from stream.cluster import Cluster, stage_name
+from stream import connections
+from stream.cluster import signals
+from stream.cluster.cluster import Cluster, stage_name
+from stream.cluster.export import Export
+from stream.cluster.pull import Pull
 from stream.connections import Connection, Publication, Subscription
 from stream.director import Director
-from stream.export import Export
+from stream.downstream.relay import Relay
+from stream.downstream.subscribers import Subscriber
+from stream.downstream.tally import AudienceFigures
 from stream.feed import Arrival, LayerState
-from stream.pull import Pull
-from stream.relay import Relay
-from stream.sessions import Reason, State
-from stream.subscribers import Subscriber
-from stream.tally import AudienceFigures
+from stream.transport.sessions import Reason, State
 
 NOT_LIVE_RETRY_S = 3
 
@@ -41,7 +42,7 @@ class House(connections.House, Protocol):
 
 
 class Stage:
-    """See the module; `stream.pull.Target` for what comes from other workers."""
+    """See the module; `cluster.pull.Target` for what comes from other workers."""
 
     def __init__(self, show: str, relay: Relay, house: House) -> None:
         self.show = show

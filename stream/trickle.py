@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from live.core.errors import Kind, Problem
-from stream import sdp
 from stream.connections import Connection
-from stream.paths import Credentials
+from stream.transport.paths import Credentials
+from stream.wire import sdp
 
 
 class Restarted(NamedTuple):

@@ -17,9 +17,9 @@ import uvloop
 
 from loadtests.benches.client import PAYLOAD_TYPES, Client
 from loadtests.benches.stage import FRAMES_PER_S, SHOW, Source, send, told
-from stream import rtcp
 from stream.api import SDP
-from stream.peers import Certificate
+from stream.transport.peers import Certificate
+from stream.wire import rtcp
 
 JOINING_MAX = 16  # viewers that shake hands at a time
 _DRAIN_INTERVAL_S = 0.05

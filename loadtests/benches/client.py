@@ -1,7 +1,7 @@
 """A WebRTC client that decodes nothing: for benches and tests that need many viewers, or exact packets.
 
 It makes an offer, finds the server with STUN binding requests, does the DTLS handshake and then hands over plain RTP
-and RTCP, or only counts. `stream.peers` is its engine in the DTLS client's role, so it proves nothing about foreign
+and RTCP, or only counts. `transport.peers` is its engine in the DTLS client's role, so it proves nothing about foreign
 stacks; for those there are aiortc's own RTCPeerConnection, node-datachannel and Chromium in the tests.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from aioice import stun
 
-from stream.ice import Address
-from stream.paths import Credentials
-from stream.peers import Certificate, Peer
+from stream.transport.ice import Address
+from stream.transport.paths import Credentials
+from stream.transport.peers import Certificate, Peer
 
 _CODECS = {
     "h264": ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),

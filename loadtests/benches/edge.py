@@ -22,7 +22,7 @@ from loadtests.benches.audience import Orders, audience
 from loadtests.benches.figure import figure
 from loadtests.benches.relay import floor_s, window
 from loadtests.benches.stage import PACKETS_PER_S, stage, told
-from stream.cluster import Cluster
+from stream.cluster.cluster import Cluster
 from stream.service import Media
 
 VIEWERS = 300

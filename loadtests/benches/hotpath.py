@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pylibsrtp import _binding
 
 from loadtests.benches.figure import figure
-from stream.handshake import Handshake, context, fingerprint, generate
-from stream.srtp import PROFILES, Keys, keying_bytes, protect_in_place
-from stream.volley import Target, Volley
+from stream.transport.handshake import Handshake, context, fingerprint, generate
+from stream.transport.srtp import PROFILES, Keys, keying_bytes, protect_in_place
+from stream.transport.volley import Target, Volley
 
 VIEWERS = 192
 ROUNDS = 31

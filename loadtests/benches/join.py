@@ -20,8 +20,8 @@ from loadtests.benches.client import PAYLOAD_TYPES, Client
 from loadtests.benches.figure import figure
 from loadtests.benches.relay import Lags, waited_s, window
 from loadtests.benches.stage import FRAMES_PER_S, Source, join, send, stage, told
-from stream import rtcp
-from stream.peers import Certificate
+from stream.transport.peers import Certificate
+from stream.wire import rtcp
 
 JOINS = 50
 KEYFRAME_PACKETS = 40

@@ -20,8 +20,8 @@ from loadtests.benches.audience import Orders, audience
 from loadtests.benches.figure import figure
 from loadtests.benches.picture import Curve, draw
 from loadtests.benches.stage import PACKETS_PER_S, SHOW, Source, stage
+from stream.downstream.subscribers import Subscriber
 from stream.service import Media
-from stream.subscribers import Subscriber
 
 VIEWERS = 500
 WINDOW_S = 10.0

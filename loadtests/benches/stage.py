@@ -17,7 +17,7 @@ from live.core.clock import SystemClock
 from live.core.settings import Settings
 from loadtests.benches.client import PAYLOAD_TYPES, RID_ID, Client
 from stream.api import SDP, routes
-from stream.cluster import Cluster
+from stream.cluster.cluster import Cluster
 from stream.service import Media
 
 SHOW = "bench"

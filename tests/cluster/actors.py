@@ -10,8 +10,8 @@ from typing import Any
 from live.core.tasks import end
 from loadtests.benches.client import PAYLOAD_TYPES, Client
 from loadtests.benches.stage import FRAMES_PER_S, Source
-from stream import rtcp
-from stream.rtp import parse
+from stream.wire import rtcp
+from stream.wire.rtp import parse
 from tests.stream.conftest import BACKUP_KEY, KEY, House
 
 _STAMP = struct.Struct("!Id")

@@ -9,9 +9,9 @@ import pytest
 
 from live.core.bus import Bus, Wire
 from live.core.valkey import EmbeddedValkey
+from stream.cluster.pull import Pull
 from stream.feed import AUDIO, Arrival, Feed, LayerState
-from stream.pull import Pull
-from stream.sdp import Codec
+from stream.wire.sdp import Codec
 
 CODECS = {
     "video": Codec("vp8", 96, 90_000, None, "", feedback=frozenset({"nack", "nack pli"}), rtx=97),

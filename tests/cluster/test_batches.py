@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream import batches, signals
+from stream.cluster import batches, signals
 from stream.feed import AUDIO, Arrival, LayerState
-from stream.rtp import PacketError
+from stream.wire.rtp import PacketError
 from tests.cluster.conftest import CODECS, arrival
 
 NUMBERS = st.integers(0, 2**64 - 1)

@@ -8,7 +8,7 @@ import pytest
 
 from live.core.bus import Bus
 from live.core.errors import Kind, Problem
-from stream.calls import Calls
+from stream.cluster.calls import Calls
 from tests.cluster.conftest import until
 
 
@@ -75,7 +75,7 @@ async def test_a_worker_that_is_gone_took_its_sessions_with_it(workers: tuple[Wo
 async def test_silence_is_unavailable_and_what_was_asked_is_done_once(
     workers: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.calls.CALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("stream.cluster.calls.CALL_TIMEOUT_S", 0.1)
     a, b = workers
     with pytest.raises(Problem) as caught:
         await a.calls.ask("b", "wait")
@@ -88,7 +88,7 @@ async def test_silence_is_unavailable_and_what_was_asked_is_done_once(
 async def test_more_than_can_be_served_is_refused(
     workers: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.calls.CALLS_MAX", 2)
+    monkeypatch.setattr("stream.cluster.calls.CALLS_MAX", 2)
     a, b = workers
     waiting = [asyncio.create_task(a.calls.ask("b", "wait")) for _ in range(2)]
     await until(lambda: len(b.asked) == 2)

@@ -12,10 +12,10 @@ from live.core.bus import Wire
 from live.core.clock import SystemClock
 from live.core.limits import DEMAND_TTL_S
 from live.core.valkey import EmbeddedValkey
-from stream import signals
-from stream.export import Export
+from stream.cluster import signals
+from stream.cluster.export import Export
+from stream.cluster.pull import Pull
 from stream.feed import AUDIO, LayerState
-from stream.pull import Pull
 from tests.cluster.conftest import CODECS, Host, Screen, arrival, until
 
 pytestmark = pytest.mark.timeout(60)
@@ -222,7 +222,7 @@ async def test_noise_on_the_channels_is_counted(cluster: Cluster) -> None:
 
 
 async def test_edges_are_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.export.EDGES_MAX", 1)
+    monkeypatch.setattr("stream.cluster.export.EDGES_MAX", 1)
     export, _ = await cluster.air(7)
     await cluster.watch()
     await until(lambda: export.demanded)

@@ -13,9 +13,9 @@ from live.core.bus import Bus, Wire
 from live.core.errors import Kind
 from live.core.leases import FREE
 from live.core.valkey import EmbeddedValkey
-from stream.cluster import Cluster, stage_name
+from stream.cluster.cluster import Cluster, stage_name
 from stream.feed import AUDIO
-from stream.sessions import Reason
+from stream.transport.sessions import Reason
 from tests.cluster.actors import Host, Viewer
 from tests.cluster.conftest import until
 from tests.stream.conftest import BEARER, House, fragment, patch, refused, running

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from loadtests.benches.client import RTX_PAYLOAD_TYPES, Client
 from loadtests.benches.stage import FRAMES_PER_S
-from stream import rtcp
-from stream.rtp import parse, wrap_rtx
+from stream.wire import rtcp
+from stream.wire.rtp import parse, wrap_rtx
 
 _KEPT = 2000  # packets, for retransmission
 _REPORT_FRAMES = 12

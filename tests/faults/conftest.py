@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.benches.client import PAYLOAD_TYPES, RTX_PAYLOAD_TYPES, Client
 from loadtests.benches.stage import Source
-from stream.ice import IcePort
+from stream.transport.ice import IcePort
 from tests.faults.camera import Camera
 from tests.faults.footage import Footage
 from tests.faults.link import Link

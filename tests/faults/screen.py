@@ -14,10 +14,10 @@ from aiortc.rate import RemoteBitrateEstimator
 
 from loadtests.benches.client import Client
 from loadtests.benches.stage import FRAMES_PER_S
-from stream import rtcp
-from stream.payloads import opens_h264_keyframe
-from stream.reception import Reception
-from stream.rtp import Unwrapper, parse, unwrap_rtx
+from stream.upstream.reception import Reception
+from stream.wire import rtcp
+from stream.wire.payloads import opens_h264_keyframe
+from stream.wire.rtp import Unwrapper, parse, unwrap_rtx
 
 _TICK_S = 0.01
 _NACK_INTERVAL_S = 0.1  # Chromium asks again after a round trip, 100 ms before it knows one

@@ -17,9 +17,9 @@ from live.core.limits import (
     SIMULCAST_LAYERS_MAX,
     UDP_DATAGRAM_BYTES_MAX,
 )
-from stream import payloads, rtcp, rtp, sdp
-from stream.ice import IcePort
-from stream.paths import Address, Credentials
+from stream.transport.ice import IcePort
+from stream.transport.paths import Address, Credentials
+from stream.wire import payloads, rtcp, rtp, sdp
 from tests.stream.offers import LOCAL, OFFERS, answered
 
 CODECS = ("h264", "vp8", "vp9", "av1")

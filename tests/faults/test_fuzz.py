@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.paths import Credentials
+from stream.transport.paths import Credentials
 from tests.faults.targets import TARGETS, Port, Session, signed
 
 SEED = 1

@@ -6,8 +6,8 @@ import itertools
 from live.core.limits import PLI_INTERVAL_S, RETRANSMISSION_INTERVAL_S_MIN, RETRANSMISSIONS_PER_PACKET_MAX
 from loadtests.benches.client import PAYLOAD_TYPES, Client
 from loadtests.benches.stage import FRAMES_PER_S, Source
-from stream import rtcp
-from stream.rtp import parse
+from stream.wire import rtcp
+from stream.wire.rtp import parse
 from tests.faults.conftest import RIDS, Show
 from tests.faults.judging import FREEZE_S_MAX
 from tests.stream.conftest import until

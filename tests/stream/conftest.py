@@ -19,7 +19,7 @@ from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 from loadtests.benches.client import Client
 from stream.api import SDP, SDP_FRAGMENT, operations, routes
-from stream.cluster import Cluster
+from stream.cluster.cluster import Cluster
 from stream.service import Media
 
 KEY, BACKUP_KEY = "key", "backup key"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from live.core.limits import MEDIA_TICK_S
-from stream import rtcp, sdp
 from stream.feed import AUDIO, Arrival, LayerState
-from stream.ingest import Ingest
-from stream.rtp import parse, wrap_rtx
-from stream.sdp import Codec
+from stream.upstream.ingest import Ingest
+from stream.wire import rtcp, sdp
+from stream.wire.rtp import parse, wrap_rtx
+from stream.wire.sdp import Codec
 from tests.faults.path import Conditions, Path
 
 FPS = 25

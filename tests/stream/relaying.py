@@ -10,15 +10,15 @@ from collections.abc import Callable
 from itertools import count, pairwise
 from typing import Any, cast
 
-from stream import rtcp
-from stream.codecs import Codec
-from stream.fanout import Pump, Work
+from stream.downstream.fanout import Pump, Work
+from stream.downstream.relay import Relay
+from stream.downstream.subscribers import Subscriber
 from stream.feed import AUDIO, Arrival, Feed, LayerState
-from stream.ice import IcePort
-from stream.peers import Peer
-from stream.relay import Relay
-from stream.rtp import parse
-from stream.subscribers import Subscriber
+from stream.transport.ice import IcePort
+from stream.transport.peers import Peer
+from stream.wire import rtcp
+from stream.wire.codecs import Codec
+from stream.wire.rtp import parse
 
 TICK_S = 0.02
 LOW, MIDDLE, HIGH = 0, 1, 2

@@ -10,7 +10,7 @@ from av.video.codeccontext import VideoCodecContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bitstream import Bits, Exhausted, av1_size, h264_size, vp8_size, vp9_profile, vp9_size
+from stream.wire.bitstream import Bits, Exhausted, av1_size, h264_size, vp8_size, vp9_profile, vp9_size
 
 SIDES = st.integers(1, 1000)
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live.core.limits import GOP_AGE_S_MAX, GOP_BYTES_MAX, GOP_HOLE_PACKETS_MAX, GOP_PACKETS_MAX
-from stream.cache import Entry, PacketCache
-from stream.layers import Mark
+from stream.downstream.cache import Entry, PacketCache
+from stream.downstream.layers import Mark
 
 
 def entry(sequence: int, timestamp: int = 0, *, key: bool = False, size: int = 100) -> Entry:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stream import sdp
-from stream.sdp import Codec, nearest, parse_offer, published, subscribed
+from stream.wire import sdp
+from stream.wire.sdp import Codec, nearest, parse_offer, published, subscribed
 from tests.stream.offers import BROWSER, SIMULCAST, VIEWER, h264
 
 

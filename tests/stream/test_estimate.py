@@ -16,7 +16,7 @@ from live.core.limits import (
     REMB_SIMULCAST_BITS_PER_S_MAX,
     REMB_SIMULCAST_BITS_PER_S_START,
 )
-from stream.estimate import Estimate
+from stream.upstream.estimate import Estimate
 from tests.faults.path import Conditions, Path
 
 FPS, PACKET_BYTES, PACING_S = 30, 1000, 0.025

@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 
 from live.core.limits import SOUND_GRACE_PACKETS_MAX, SOUND_GRACE_S
-from stream.cache import Entry
-from stream.fanout import Pump, Sender
+from stream.downstream.cache import Entry
+from stream.downstream.fanout import Pump, Sender
+from stream.downstream.layers import NO_VIDEO, Mark, Translation
+from stream.downstream.subscribers import Group, Subscriber
 from stream.feed import AUDIO as SOUND
-from stream.ice import IcePort
-from stream.layers import NO_VIDEO, Mark, Translation
-from stream.peers import Peer
-from stream.subscribers import Group, Subscriber
+from stream.transport.ice import IcePort
+from stream.transport.peers import Peer
 
 VIDEO, AUDIO = 102, 111
 

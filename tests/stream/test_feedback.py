@@ -10,10 +10,10 @@ from live.core.limits import (
     ROUND_TRIP_INTERVAL_S,
     SELECT_INTERVAL_S,
 )
-from stream import rtcp
+from stream.downstream.layers import Translation
 from stream.feed import LayerState
-from stream.layers import Translation
-from stream.rtp import parse
+from stream.wire import rtcp
+from stream.wire.rtp import parse
 from tests.stream.relaying import (
     HIGH,
     LOW,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.gate import Gate, network
+from stream.transport.gate import Gate, network
 
 
 def test_a_burst_is_granted_then_the_rate() -> None:

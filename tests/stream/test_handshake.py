@@ -18,8 +18,8 @@ from live.core.limits import (
     HANDSHAKE_RESEND_S_MIN,
     HANDSHAKE_TIMEOUT_S,
 )
-from stream.handshake import Handshake, HandshakeError, context, datagrams, fingerprint, generate
-from stream.srtp import PROFILES, keying_bytes
+from stream.transport.handshake import Handshake, HandshakeError, context, datagrams, fingerprint, generate
+from stream.transport.srtp import PROFILES, keying_bytes
 
 KEYING = {name: keying_bytes(name) for name in PROFILES}
 DELAY_S = 0.03

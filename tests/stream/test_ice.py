@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from live.core.limits import PEER_ADDRESSES_MAX, UDP_DATAGRAM_BYTES_MAX, UDP_READ_BURST
-from stream.ice import Address, IcePort, _unmapped, announced
-from stream.paths import Credentials
+from stream.transport.ice import Address, IcePort, _unmapped, announced
+from stream.transport.paths import Credentials
 from tests.stream.conftest import until
 
 
@@ -392,7 +392,7 @@ async def test_checks_are_paced_and_the_newest_counts(port: IcePort, far: Far, m
         port.check(session, address, "server", REMOTE)
     first = await answer(client)
     assert unanswered(client)
-    monkeypatch.setattr("stream.ice.PATH_CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("stream.transport.ice.PATH_CHECK_INTERVAL_S", 0.0)
     port.check(session, address, "server", REMOTE)
     client.send(response(first, b"its password"))
     await until(lambda: port.counts["stun_unexpected"] == 1)

@@ -17,10 +17,10 @@ from live.core.limits import (
     RESYNC_PACKETS,
 )
 from stream.feed import AUDIO, LayerState
-from stream.incoming import Figures, Incoming
-from stream.losses import RoundTrip
-from stream.rtp import parse
-from stream.sdp import Codec
+from stream.upstream.incoming import Figures, Incoming
+from stream.upstream.losses import RoundTrip
+from stream.wire.rtp import parse
+from stream.wire.sdp import Codec
 
 VP8 = Codec("vp8", 96, 90_000, None, "", feedback=frozenset({"nack"}), rtx=97)
 OPUS = Codec("opus", 111, 48_000, 2, "")

@@ -18,10 +18,10 @@ from live.core.limits import (
     RESYNC_PACKETS,
     RTP_PROTECT_BYTES_MAX,
 )
-from stream import rtcp
 from stream.feed import AUDIO, LayerState
-from stream.ingest import Ingest
-from stream.rtp import HEADER_BYTES, parse
+from stream.upstream.ingest import Ingest
+from stream.wire import rtcp
+from stream.wire.rtp import HEADER_BYTES, parse
 from tests.faults.path import Conditions
 from tests.stream.hosting import FPS, NOTHING, OPUS, RIDS, SIZES, Keeper, World, offer
 

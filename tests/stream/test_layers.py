@@ -13,8 +13,8 @@ from live.core.limits import (
     GOP_PACKETS_MAX,
     SWITCHES_KEPT,
 )
-from stream.layers import NO_VIDEO, Alignment, Mark, Numbering, Translation
-from stream.payloads import Vp8Numbers
+from stream.downstream.layers import NO_VIDEO, Alignment, Mark, Numbering, Translation
+from stream.wire.payloads import Vp8Numbers
 
 RATE = 90_000
 WRAP = 1 << 32

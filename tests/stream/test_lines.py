@@ -1,11 +1,11 @@
 """The relay's own streams: numbers of packets, VP8 counters, what a translation changes."""
 
-from stream.cache import Entry
+from stream.downstream.cache import Entry
+from stream.downstream.layers import Mark, Translation
+from stream.downstream.lines import Line, Outgoing, translated
 from stream.feed import AUDIO, Arrival
-from stream.layers import Mark, Translation
-from stream.lines import Line, Outgoing, translated
-from stream.payloads import vp8_numbers
-from stream.rtp import parse
+from stream.wire.payloads import vp8_numbers
+from stream.wire.rtp import parse
 from tests.stream.relaying import H264, OPUS, VP8
 
 

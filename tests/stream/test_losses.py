@@ -13,7 +13,7 @@ from live.core.limits import (
     RTT_S_MAX,
     RTT_S_START,
 )
-from stream.losses import LossTracker, RoundTrip
+from stream.upstream.losses import LossTracker, RoundTrip
 
 NEVER = float("inf")
 

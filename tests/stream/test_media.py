@@ -12,10 +12,10 @@ from live.core.errors import Kind, Problem
 from live.core.limits import GOP_FRESH_S, HANDSHAKE_TIMEOUT_S, PEER_DEAD_S, PLI_INTERVAL_S
 from loadtests.benches.client import RTX_PAYLOAD_TYPES, Client
 from loadtests.benches.stage import Source
-from stream import rtcp
 from stream.feed import Arrival
-from stream.payloads import picture_size
-from stream.rtp import PacketError, parse, unwrap_rtx
+from stream.wire import rtcp
+from stream.wire.payloads import picture_size
+from stream.wire.rtp import PacketError, parse, unwrap_rtx
 from tests.stream.conftest import House, until
 
 Make = Callable[..., Client]
@@ -404,7 +404,7 @@ async def test_a_publisher_that_renumbers_its_stream_is_spliced(house: House, cl
 async def test_an_overloaded_relay_drops_video_to_the_end_of_the_frame(
     house: House, client: Make, publisher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.relay.RELAY_QUEUE_PACKETS_MAX", 3)
+    monkeypatch.setattr("stream.downstream.relay.RELAY_QUEUE_PACKETS_MAX", 3)
     one = await viewer(house, client)
     relay, source = house.media.stages["demo"].relay, Source()
     publisher.send(*source.frame())

@@ -6,7 +6,7 @@ import pytest
 from aiortc.sdp import SessionDescription
 
 from live.core.errors import Kind, Problem
-from stream.sdp import (
+from stream.wire.sdp import (
     ABS_SEND_TIME,
     MID,
     REPAIRED_RTP_STREAM_ID,

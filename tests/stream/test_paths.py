@@ -1,7 +1,7 @@
 """Where a far end is: nominations, moves without one, and restarts. Values only."""
 
 from live.core.limits import MOVED_PACKETS, PEER_ADDRESSES_MAX
-from stream.paths import Credentials, Paths
+from stream.transport.paths import Credentials, Paths
 
 OLD, NEW, NEWER = Credentials("old", "p1"), Credentials("new", "p2"), Credentials("newer", "p3")
 HOME, TRAIN = ("192.0.2.1", 1000), ("198.51.100.1", 2000)

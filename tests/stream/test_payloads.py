@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live.core.limits import PICTURE_SIDE_MAX
-from stream.payloads import Vp8Numbers, opens_keyframe, picture_size, vp8_numbers, with_vp8_numbers
+from stream.wire.payloads import Vp8Numbers, opens_keyframe, picture_size, vp8_numbers, with_vp8_numbers
 
 CODECS = ("h264", "vp8", "vp9", "av1")
 HEAD = b"\xff" * 12

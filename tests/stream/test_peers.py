@@ -9,10 +9,10 @@ import pytest
 from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, EARLY_DATAGRAMS_MAX, HANDSHAKE_DATAGRAMS_MAX
 from loadtests.benches.client import Client
 from loadtests.benches.stage import Source
-from stream import rtcp
 from stream.connections import Publication
-from stream.ice import IcePort
-from stream.peers import Certificate, Peer
+from stream.transport.ice import IcePort
+from stream.transport.peers import Certificate, Peer
+from stream.wire import rtcp
 from tests.stream.conftest import House, until
 
 Make = Callable[..., Client]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.benches.client import Client
-from stream.rtp import parse
+from stream.wire.rtp import parse
 from tests.stream.conftest import KEY, House, until
 
 pytestmark = pytest.mark.foreign

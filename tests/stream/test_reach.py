@@ -15,10 +15,10 @@ from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from live.core.limits import CONSENT_EXPIRY_S, MOVED_PACKETS, PATH_CHECK_INTERVAL_S
 from loadtests.benches.client import Client
 from loadtests.benches.stage import Source
-from stream import rtcp
 from stream.connections import Connection
-from stream.gate import Gate
-from stream.rtp import parse
+from stream.transport.gate import Gate
+from stream.wire import rtcp
+from stream.wire.rtp import parse
 from tests.stream.conftest import BEARER, House, patch, running, until
 
 Make = Callable[..., Client]

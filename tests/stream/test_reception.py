@@ -9,7 +9,7 @@ from live.core.limits import (
     REMB_BITS_PER_S_START,
     REMB_INTERVAL_S,
 )
-from stream.reception import KeyframeRequests, RateControl, Reception
+from stream.upstream.reception import KeyframeRequests, RateControl, Reception
 
 
 class TestReception:

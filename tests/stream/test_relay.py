@@ -19,9 +19,9 @@ from live.core.limits import (
     RTP_PROTECT_BYTES_MAX,
     SELECT_INTERVAL_S,
 )
-from stream import rtcp
 from stream.feed import AUDIO, Arrival, LayerState
-from stream.rtp import parse, unwrap_rtx
+from stream.wire import rtcp
+from stream.wire.rtp import parse, unwrap_rtx
 from tests.stream.relaying import (
     H264,
     HIGH,
@@ -450,7 +450,7 @@ def test_the_loss_of_many_is_answered_in_slices_after_the_live_stream() -> None:
 
 
 def test_no_more_wait_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.feedback.RETRANSMISSIONS_WAITING_MAX", 4)
+    monkeypatch.setattr("stream.downstream.feedback.RETRANSMISSIONS_WAITING_MAX", 4)
     assert RETRANSMISSIONS_WAITING_MAX > 4
     show = Show()
     host = show.host(1)

@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from stream import rtcp
+from stream.downstream.layers import Mark
 from stream.feed import AUDIO, Arrival
-from stream.layers import Mark
-from stream.payloads import vp8_numbers
-from stream.rtp import parse
-from stream.srtp import Keys, ProtectError
+from stream.transport.srtp import Keys, ProtectError
+from stream.wire import rtcp
+from stream.wire.payloads import vp8_numbers
+from stream.wire.rtp import parse
 from tests.stream.relaying import H264, VP8, Host, Show, Viewer
 
 
@@ -170,7 +170,7 @@ class SecureEnds:
 @pytest.mark.parametrize("seed", range(10))
 def test_viewers_understand_all_that_arrives_also_when_numbers_wrap(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first number is usually far from a wrap; here all begin shortly before one."""
-    monkeypatch.setattr("stream.lines.secrets.randbelow", lambda below: (1 << 16) - 150)
+    monkeypatch.setattr("stream.downstream.lines.secrets.randbelow", lambda below: (1 << 16) - 150)
     chaos = Chaos(seed, secure=True)
     for _ in range(250):
         chaos.act()
@@ -218,7 +218,7 @@ def _mark(packet: bytes) -> Mark:
 
 
 def test_what_comes_late_over_a_wrap_does_not_upset_who_joined_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.lines.secrets.randbelow", lambda below: (1 << 16) - 4)
+    monkeypatch.setattr("stream.downstream.lines.secrets.randbelow", lambda below: (1 << 16) - 4)
     show = Show()
     host = show.host(1)
     early = show.viewer()

@@ -3,7 +3,7 @@
 import pytest
 
 from live.core.limits import FREEZE_S, REPORT_WINDOW_S, ROUND_TRIP_INTERVAL_S
-from stream.reports import Reports, Window
+from stream.downstream.reports import Reports, Window
 
 SOON = REPORT_WINDOW_S / 4
 

@@ -6,7 +6,7 @@ from live.core.limits import (
     RETRANSMISSIONS_PER_PACKET_MAX,
     RETRANSMISSIONS_REMEMBERED,
 )
-from stream.retransmission import Allowance
+from stream.downstream.retransmission import Allowance
 
 
 def test_the_allowance_refills() -> None:

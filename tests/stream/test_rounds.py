@@ -12,13 +12,13 @@ from typing import Any, cast
 import pytest
 
 from live.core.limits import RTP_PROTECT_BYTES_MAX
-from stream import volley
-from stream.fanout import Job, Sender
-from stream.ice import IcePort
-from stream.peers import Peer
-from stream.srtp import Keys, keying_bytes
-from stream.subscribers import Subscriber
-from stream.volley import Target, Volley
+from stream.downstream.fanout import Job, Sender
+from stream.downstream.subscribers import Subscriber
+from stream.transport import volley
+from stream.transport.ice import IcePort
+from stream.transport.peers import Peer
+from stream.transport.srtp import Keys, keying_bytes
+from stream.transport.volley import Target, Volley
 
 PROFILE = "SRTP_AEAD_AES_128_GCM"
 VIDEO, AUDIO = 102, 111

@@ -6,9 +6,9 @@ import pytest
 
 from live.core.limits import SSRCS_RETIRED_KEPT
 from stream.feed import AUDIO
-from stream.routes import Route, Router
-from stream.rtp import parse
-from stream.sdp import Codec
+from stream.upstream.routes import Route, Router
+from stream.wire.rtp import parse
+from stream.wire.sdp import Codec
 
 RID_ID, REPAIRED_ID = 4, 5
 VIDEO = Codec("vp8", 96, 90_000, None, "", rtx=97)

@@ -7,9 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live.core.limits import NACK_SEQUENCES_MAX
-from stream import rtcp
-from stream.rtcp import Bye, Description, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlock, SenderReport, build, parse
-from stream.rtp import PacketError
+from stream.wire import rtcp
+from stream.wire.rtcp import (
+    Bye,
+    Description,
+    Fir,
+    Nack,
+    Pli,
+    ReceiverReport,
+    Remb,
+    ReportBlock,
+    SenderReport,
+    build,
+    parse,
+)
+from stream.wire.rtp import PacketError
 
 u32 = st.integers(0, (1 << 32) - 1)
 blocks = st.lists(

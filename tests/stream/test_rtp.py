@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.rtp import (
+from stream.wire.rtp import (
     HEADER_BYTES,
     Header,
     PacketError,

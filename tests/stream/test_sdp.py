@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live.core.errors import Kind, Problem
-from stream import sdp
-from stream.sdp import (
+from stream.wire import sdp
+from stream.wire.sdp import (
     Codec,
     Local,
     Offer,

@@ -17,8 +17,8 @@ from live.core.limits import (
     TRIAL_WAIT_S_MAX,
     TRIAL_WAIT_S_MIN,
 )
+from stream.downstream.selection import Selector, ranked
 from stream.feed import LayerState
-from stream.selection import Selector, ranked
 from tests.faults.path import Conditions
 from tests.stream.viewing import LAYERS, Emulation, Viewing, rises
 

@@ -3,7 +3,7 @@
 import pytest
 
 from live.core.limits import ADDRESS_QUIET_S, CONSENT_EXPIRY_S, HANDSHAKE_TIMEOUT_S, PEER_DEAD_S, PEER_SWEEP_INTERVAL_S
-from stream.sessions import TRANSITIONS, IllegalTransition, Reason, Role, Session, State, Trigger
+from stream.transport.sessions import TRANSITIONS, IllegalTransition, Reason, Role, Session, State, Trigger
 
 
 def session(state: State = State.waiting) -> Session:

@@ -5,7 +5,7 @@ import os
 import pylibsrtp
 import pytest
 
-from stream.srtp import PROFILES, TAG_BYTES_MAX, Keys, ProtectError, keying_bytes, protect_in_place
+from stream.transport.srtp import PROFILES, TAG_BYTES_MAX, Keys, ProtectError, keying_bytes, protect_in_place
 
 PACKET = bytes.fromhex("80660001000000000000000a") + b"x" * 500
 
@@ -17,7 +17,7 @@ def pair(profile: str) -> tuple[Keys, Keys]:
 
 
 class TestContract:
-    """What `stream/srtp.py` relies on. When this fails, read pylibsrtp's diff before touching the pin."""
+    """What `stream/transport/srtp.py` relies on. When this fails, read pylibsrtp's diff before touching the pin."""
 
     def test_the_version_is_the_pinned_one(self) -> None:
         assert pylibsrtp.__version__ == "1.0.0"

@@ -4,8 +4,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.figures import audience_figures
-from stream.tally import AudienceFigures, merged
+from stream.downstream.figures import audience_figures
+from stream.downstream.tally import AudienceFigures, merged
 
 NOBODY = AudienceFigures(**audience_figures((), ("q", "f"), {}, 0, 0.0))
 COUNTED = ("audio_only", "waiting", "bitrate_bps", "nacks", "plis", "retransmitted", "dropped", "frozen", "freezes")

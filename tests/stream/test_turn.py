@@ -5,7 +5,7 @@ import hashlib
 import hmac
 
 from live.core.limits import TURN_CREDENTIAL_TTL_S
-from stream.turn import IceServers
+from stream.transport.turn import IceServers
 
 NOW_S = 1_800_000_000
 

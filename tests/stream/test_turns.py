@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from stream.turns import Turns
+from stream.transport.turns import Turns
 
 
 class Steps:

@@ -9,7 +9,7 @@ from live.core.auth import ALL_SHOWS, Role
 from live.core.errors import Kind
 from loadtests.benches.client import Client
 from stream.api import operations
-from stream.tally import AudienceFigures, VideoFigures
+from stream.downstream.tally import AudienceFigures, VideoFigures
 from tests.stream.conftest import House, until
 
 Make = Callable[..., Client]

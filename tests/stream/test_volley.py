@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live.core.limits import RELAY_STEP_PACKETS, RTP_PROTECT_BYTES_MAX
-from stream import volley
-from stream.srtp import PROFILES, Keys, keying_bytes
-from stream.volley import Target, Volley, can_segment, packed, runs
+from stream.transport import volley
+from stream.transport.srtp import PROFILES, Keys, keying_bytes
+from stream.transport.volley import Target, Volley, can_segment, packed, runs
 
 GCM, CM = "SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80"
 pytestmark = pytest.mark.skipif(not Volley.available, reason="needs sendmmsg")

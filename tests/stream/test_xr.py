@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import rtcp
-from stream.xr import receiver_time, round_trip
+from stream.wire import rtcp
+from stream.wire.xr import receiver_time, round_trip
 
 
 def answer(*entries: tuple[int, int, int], before: bytes = b"") -> bytes:

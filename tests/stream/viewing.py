@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from aiortc.rate import RemoteBitrateEstimator
 
+from stream.downstream.selection import Selector
 from stream.feed import LayerState
-from stream.selection import Selector
 from tests.faults.path import Conditions, Path
 
 LAYERS = (LayerState(150_000, 320, 180), LayerState(500_000, 640, 360), LayerState(1_800_000, 1280, 720))

@@ -6,7 +6,7 @@ it. `browser` is a shortened Chromium 140 without simulcast, `bundle_only` follo
 
 from pathlib import Path
 
-from stream.sdp import Codec, Local, Offer, Track, layers, published, write_answer
+from stream.wire.sdp import Codec, Local, Offer, Track, layers, published, write_answer
 
 OFFERS = {path.stem: path.read_text() for path in sorted(Path(__file__).parent.glob("*.sdp"))}
 BROWSER = OFFERS["browser"]

@@ -1,0 +1,1 @@
+"""Between workers: packets, signals and calls over the bus."""

@@ -1,0 +1,1 @@
+"""From a publisher: its streams sorted and repaired, what is asked of it, how it arrives."""
