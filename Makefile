@@ -50,11 +50,11 @@ PURE := tests/live/test_shows.py tests/live/test_timeline.py tests/realtime/test
   tests/stream/test_tally.py
 
 test: setup system coverage
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(addprefix --ignore=,$(PURE)) $(ARGS)
 
-# Every branch of the pure modules, tried by their own tests and not by accident.
+# Every branch of the pure modules, tried by their own tests and not by accident; `make test` does not repeat these.
 coverage: setup
-	$(BIN)/python -m pytest -q --cov --cov-report=term $(PURE)
+	$(BIN)/python -m pytest -q -n 2 --cov --cov-report=term $(PURE)
 
 lint: setup
 	$(BIN)/ruff check .

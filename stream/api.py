@@ -161,6 +161,15 @@ class _Resource:
             return show, await self._media.authorise_publisher(show, _bearer(request))
         return show, Rank.primary
 
+    async def _invite(self, request: Request) -> tuple[str, Rank]:
+        """What `_admit` says, for a new session. Raises `Problem` unknown_show, or that the show is over, too."""
+        show, rank = await self._admit(request)
+        if self._role is Role.publisher:  # a session of a show that has ended can still be given back
+            await self._media.show_open(show)
+        else:
+            await self._media.show_exists(show)
+        return show, rank
+
     async def _own(self, request: Request) -> str:
         """The show, for who means a session of it. Raises `Problem` unknown_session before any token is looked up."""
         show: str = request.path_params["show"]
@@ -179,15 +188,13 @@ class _Resource:
 
     async def _post(self, request: Request) -> Response:
         self._slow_down(request)
-        show, rank = await self._admit(request)
-        if self._role is Role.publisher:  # a session of a show that has ended can still be given back
-            await self._media.show_open(show)
-        else:
-            await self._media.show_exists(show)
+        show, _ = await self._invite(request)
         _require_type(request, SDP)
         offer = await _text(request)
         await self._media.certificate.turns.mine()
         if self._role is Role.publisher:
+            # A body may take its time; meanwhile the show may have ended, or the key have been revoked.
+            show, rank = await self._invite(request)
             created = self._media.publish(show, offer, rank)
         else:
             async with self._media.reached(show):

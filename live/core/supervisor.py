@@ -93,6 +93,9 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C is for us; it reaches them once, and through us
         )  # fmt: skip
         self._processes[index] = process
+        if self._stopping.is_set():  # while it was being made; nobody else would tell it
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         try:
             if await process.stdout.readline() == READY:

@@ -66,6 +66,7 @@ class House:
         self.told: list[tuple[str, bool]] = []
         self.figures: list[dict[str, Any]] = []
         self.over: set[str] = set()  # shows that have ended
+        self.asked = 0  # how often it was asked whether a show is open
         self.lit: set[str] = set()  # shows that are told to have a publisher; workers may share it
         self.failures = 0  # how often telling fails before it works
         self.media = Media(
@@ -94,6 +95,7 @@ class House:
 
     async def _open(self, show: str) -> None:
         await self._exists(show)
+        self.asked += 1
         if show in self.over:
             raise Problem(Kind.illegal_transition)
 

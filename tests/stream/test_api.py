@@ -4,7 +4,7 @@ The lines of the standards are in test_conformance.py.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -55,6 +55,20 @@ async def test_a_show_that_is_over_hangs_up_and_takes_no_publisher(house: House,
     assert [f"/whip/other/{session_id}" for session_id in house.media.sessions] == [kept]
     house.over.add("other")
     assert (await house.http.delete(kept, headers=BEARER)).status_code == 200, "its session can be given back"
+
+
+async def test_an_offer_that_outlives_its_show_is_refused(house: House, client: Make) -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        text = client().offer("sendonly").encode()
+        yield text[:100]
+        while not house.asked:  # the server has let the request in, and waits for its body
+            await asyncio.sleep(0.005)
+        house.over.add("demo")
+        yield text[100:]
+
+    answer = await house.http.post("/whip/demo", content=slowly(), headers={"content-type": SDP} | BEARER)
+    refused(answer, Kind.illegal_transition)
+    assert not house.media.sessions
 
 
 @pytest.mark.parametrize(
