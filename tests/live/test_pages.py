@@ -273,7 +273,7 @@ async def test_what_a_script_mentions_exists(browser: httpx.AsyncClient) -> None
 
 
 def test_the_ops_page_asks_for_figures_that_exist() -> None:
-    told = "".join(path.read_text() for part in METRICS for path in (WEB.parents[1] / part).glob("*.py"))
+    told = "".join(path.read_text() for part in METRICS for path in (WEB.parents[1] / part).rglob("*.py"))
     script = (WEB / "js/ops.js").read_text()
     for name in re.findall(r'"(showcart_\w+?)(?:_total)?"', script):
         assert f'"{name}"' in told, name
