@@ -52,7 +52,7 @@ class Kind(Enum):
     too_many_stream_keys = _Kind(2006, 409, "The show has as many stream keys as it may have")
 
     sdp_malformed = _Kind(3001, 400, "The SDP cannot be parsed")
-    no_common_codec = _Kind(3002, 422, "The offer holds no codec that we relay (H.264, VP8, Opus)")
+    no_common_codec = _Kind(3002, 422, "The offer holds no codec that we relay (H.264, VP8, VP9, AV1, Opus)")
     wrong_direction = _Kind(3003, 422, "The offer's direction does not fit this endpoint")
     duplicate_track = _Kind(3004, 422, "Only one track of each kind is accepted")
     not_live = _Kind(3005, 409, "Nobody is publishing to this show at the moment")

@@ -81,6 +81,8 @@ class Speaker:
                 await self._talk(connection)
             except self._failures as error:
                 log.warning("bus connection lost: %s", error)
+            except Exception:  # our own bug, or the library's: a speaker that is silent for good would be worse
+                log.exception("the bus speaker failed; it connects again")
             finally:
                 self._connection = None
                 self._unwritten = []

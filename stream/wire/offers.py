@@ -112,7 +112,7 @@ def parse_offer(text: str) -> Offer:
         session = SessionDescription.parse("\r\n".join(filter(_is_parsed, lines)))
         sections = tuple(_section(media, own, common) for media, own in zip(session.media, raw, strict=True))
     except _PARSE_ERRORS as error:
-        raise malformed(f"The offer cannot be parsed: {type(error).__name__}.") from error
+        raise malformed("The offer cannot be parsed.") from error
     used = [index for index, section in enumerate(sections) if section.enabled]
     if not used:
         raise malformed("The offer has no audio or video section.")

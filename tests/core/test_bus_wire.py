@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from live.core.bus import Bus, BusError, Wire
 from live.core.limits import SPEAKER_BYTES_MAX
+from live.core.speaker import Speaker
 from live.core.valkey import EmbeddedValkey
 from tests.core.conftest import Ear
 
@@ -96,3 +98,43 @@ async def test_without_a_server_there_is_no_wire(url: str, valkey: EmbeddedValke
     await valkey.stop()
     with pytest.raises(BusError):
         await Wire.open(url)
+
+
+class _Surprising:
+    """A connection whose library fails in a way that nobody expected, the first `times` times."""
+
+    def __init__(self, times: list[int]) -> None:
+        self._times = times
+        self.written = 0
+
+    async def connect(self) -> None: ...
+
+    async def disconnect(self, nowait: bool = False) -> None: ...
+
+    def pack_command(self, *parts: Any) -> list[bytes]:
+        return [bytes(parts[-1])]
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self._times[0]:
+            self._times[0] -= 1
+            raise IndexError("pop from an empty deque")
+        self.written += 1
+
+    async def read_response(self, **options: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_an_exception_that_nobody_expected_does_not_silence_the_speaker() -> None:
+    times, made = [2], list[_Surprising]()
+
+    def connect() -> Any:
+        made.append(_Surprising(times))
+        return made[-1]
+
+    speaker = Speaker(connect, (OSError,))
+    speaker.start()
+    try:
+        await _until(lambda: speaker.send(b"channel", b"frame") and made[-1].written)
+        assert len(made) == 3
+    finally:
+        await speaker.stop()
