@@ -37,7 +37,7 @@ class Audience:
     @property
     def watched(self) -> frozenset[int]:
         """The layers that somebody is sent or waits for."""
-        sent = {group.translation.layer for group in self.groups.values()} - {None}
+        sent = {group.translation.layer for group in self.groups.values() if group.video is not None} - {None}
         walked = {viewer.layer for viewer in self.walkers}
         return frozenset(sent | walked | {layer for layer, waiting in self._waiting.items() if waiting})  # type: ignore[arg-type]
 
@@ -79,8 +79,12 @@ class Audience:
                 self._stop(viewer)
             if self._seat(viewer):
                 self._place(viewer)
-                if viewer.layer is None:
+                if viewer.payload_types[0] is None:
+                    viewer.content()
+                elif viewer.layer is None:
                     self.choose(viewer, now)
+                else:
+                    viewer.dark(Lack.KEYFRAME, now)
             else:
                 self.leave(viewer)
                 stranded.append(viewer)

@@ -218,7 +218,9 @@ class Relay:
         elapsed, self._polled_at = now - self._polled_at, now
         self._sender.offer_again()
         self._audience.lose_patience(now)
-        for layer in self._audience.awaited:
+        # Those who stayed on their layer wait, too: a new source's keyframe may have passed before we asked for it.
+        stalled = {layer for layer in self._audience.watched if self._lines[layer].awaiting_keyframe}
+        for layer in stalled.union(self._audience.awaited):
             if now - self._asked.get(layer, float("-inf")) >= PLI_INTERVAL_S:
                 self._ask(layer)
         # Each is asked once in SELECT_INTERVAL_S, but never all in one turn of the loop.

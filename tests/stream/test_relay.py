@@ -19,7 +19,7 @@ from live.core.limits import (
     RTP_PROTECT_BYTES_MAX,
     SELECT_INTERVAL_S,
 )
-from stream.feed import AUDIO, Arrival, LayerState
+from stream.feed import AUDIO, Arrival, Feed, LayerState
 from stream.wire import rtcp
 from stream.wire.rtp import parse, unwrap_rtx
 from tests.stream.relaying import (
@@ -522,6 +522,46 @@ def test_an_awaited_keyframe_is_asked_for_until_it_comes() -> None:
     frame(show, host)
     show.pass_time(1)
     assert host.wanted == [0, 0, 0]
+
+
+def test_who_stays_on_a_layer_has_its_keyframe_asked_for_too_when_the_source_changes() -> None:
+    show = Show()
+    host = show.host(1)
+    viewer = show.viewer()
+    frame(show, host)
+    got = len(viewer.pictures())
+    host = show.host(1, seed=2)
+    host.keyframes.clear()  # it passed before anybody listened
+    for _ in range(50):
+        frame(show, host)
+    assert len(viewer.pictures()) == got
+    assert len(host.wanted) == pytest.approx(2 / PLI_INTERVAL_S, abs=2)
+    assert viewer.subscriber.frozen(show.now)
+    host.keyframes.add(0)
+    frame(show, host)
+    wanted = len(host.wanted)
+    frame(show, host)
+    assert len(viewer.pictures()) == got + 6
+    assert (viewer.subscriber.frozen(show.now), viewer.subscriber.freezes) == (False, 1)
+    show.pass_time(1)
+    assert len(host.wanted) == wanted
+    host.restart(0)
+    show.pass_time(1)
+    assert len(host.wanted) > wanted, "a layer that was restarted, too"
+
+
+def test_who_is_only_sent_sound_any_more_lacks_no_picture() -> None:
+    show = Show()
+    host = show.host(1)
+    viewer = show.viewer()
+    frame(show, host)
+    show.host(1, seed=2)
+    host = Host(show)
+    host.feed = Feed({"audio": OPUS}, ())
+    show.relay.begin(host)
+    show.pass_time(5)
+    assert not viewer.subscriber.frozen(show.now)
+    assert not host.wanted
 
 
 def test_a_viewer_who_walks_is_on_the_way_to_its_picture() -> None:
