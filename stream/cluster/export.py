@@ -27,13 +27,22 @@ from stream.wire.rtp import PacketError
 
 
 class _Outbox:
-    """What waits to leave of one layer. `broken`: something was dropped, and only a keyframe mends it."""
+    """What waits to leave of one layer. `broken`: something was dropped, and only a keyframe mends it.
+
+    `restarted`: the edges may not know that the numbering is new. Until a batch that says so is accepted each one does,
+    since an edge takes a new run for late packets of the old one. So it is with a new outbox: nobody listened before.
+    """
 
     def __init__(self) -> None:
-        self.records: list[bytes] = []
-        self.packets = 0
-        self.size_bytes = 0
         self.broken = False
+        self.begin(restarted=True)
+
+    def begin(self, *, restarted: bool) -> None:
+        """Collect the next batch."""
+        self.restarted = restarted
+        self.records = [batches.restarted()] if restarted else []
+        self.size_bytes = sum(map(len, self.records))
+        self.packets = 0
 
 
 class _Edge(NamedTuple):
@@ -125,6 +134,7 @@ class Export:
     def restarted(self, layer: int) -> None:
         self._ties.pop(layer, None)
         if outbox := self._outboxes.get(layer):
+            outbox.restarted = True
             self._put(outbox, batches.restarted())
 
     def sender_report(self, layer: int, ntp: int, timestamp: int) -> None:
@@ -152,13 +162,11 @@ class Export:
             if not outbox.records:
                 continue
             batch = batches.head(layer, self.fence) + b"".join(outbox.records)
-            if self._wire.send(signals.media(self._show, layer), batch):
-                self._counts["exported"] += outbox.packets
-            else:
-                self._counts["export_dropped"] += outbox.packets
+            accepted = self._wire.send(signals.media(self._show, layer), batch)
+            self._counts["exported" if accepted else "export_dropped"] += outbox.packets
+            if not accepted:
                 outbox.broken = layer != AUDIO
-            outbox.records.clear()
-            outbox.packets = outbox.size_bytes = 0
+            outbox.begin(restarted=outbox.restarted and not accepted)
 
     def _mend(self, layer: int) -> None:
         """Have a keyframe once the bus takes packets again; before that it would only load the host and its path."""

@@ -152,6 +152,7 @@ class Pull:
         if self._silenced:
             return
         if message.kind == "gone":
+            self._target.restarted(layer)  # a new numbering may have been said meanwhile
             if layer != AUDIO:
                 self.want_keyframe(layer)
             return
@@ -211,8 +212,8 @@ class Pull:
         for layer in self._subscribed.keys() - self._layers:
             await self._subscribed.pop(layer).aclose()
         for layer in self._layers - self._subscribed.keys():
-            if layer != AUDIO and not self._silenced:
-                # What is kept of an earlier time has a hole before what comes now.
+            if not self._silenced:
+                # What is kept of an earlier time has a hole before what comes now, or has another numbering.
                 self._target.restarted(layer)
             stack = AsyncExitStack()
             try:

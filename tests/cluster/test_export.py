@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,7 +12,7 @@ from live.core.bus import Wire
 from live.core.clock import SystemClock
 from live.core.limits import DEMAND_TTL_S
 from live.core.valkey import EmbeddedValkey
-from stream.cluster import signals
+from stream.cluster import batches, signals
 from stream.cluster.export import Export
 from stream.cluster.pull import Pull
 from stream.feed import AUDIO, LayerState
@@ -20,6 +20,7 @@ from tests.cluster.conftest import CODECS, Host, Screen, arrival, until
 
 pytestmark = pytest.mark.timeout(60)
 SHOW = "demo"
+BEGUN = [AUDIO, 0]  # an edge begins anew what it subscribes to
 
 
 class Clock(SystemClock):
@@ -114,6 +115,7 @@ async def test_keyframe_wishes_states_reports_and_restarts_cross(cluster: Cluste
     export.sender_report(0, 1 << 40, 9)
     pull, screen = await cluster.watch()
     await until(lambda: export.demanded)
+    await until(lambda: sorted(screen.fresh) == BEGUN)
     assert screen.reports == [(0, 1 << 40, 9)], "who comes late hears at once of the clocks"
     await until(lambda: host.wishes == [0])
     pull.want_keyframe(0)
@@ -130,7 +132,7 @@ async def test_keyframe_wishes_states_reports_and_restarts_cross(cluster: Cluste
     export.push(arrival(0, 900, key=True))
     export.sender_report(0, 2 << 40, 10)
     await until(lambda: len(screen.reports) == 2)
-    assert (screen.numbers(0), screen.fresh, screen.reports[1]) == ([1, 900], [0], (0, 2 << 40, 10))
+    assert (screen.numbers(0), screen.fresh.count(0), screen.reports[1]) == ([1, 900], 2, (0, 2 << 40, 10))
 
 
 async def test_a_newer_publisher_is_followed_and_the_older_one_ignored(cluster: Cluster) -> None:
@@ -201,13 +203,70 @@ async def test_after_the_server_is_back_everything_goes_on(cluster: Cluster, val
     export, host = await cluster.air(7)
     _, screen = await cluster.watch()
     await until(lambda: export.demanded and host.wishes)
+    await until(lambda: sorted(screen.fresh) == BEGUN)
+    screen.fresh.clear()
     assert valkey.pid is not None
     os.kill(valkey.pid, signal.SIGKILL)
     await until(lambda: len(host.wishes) > 1)
+    await until(lambda: {0, AUDIO} <= set(screen.fresh))  # word of a new numbering may have been lost
     await until(lambda: export._wire.clear)
     export.push(arrival(0, 1, key=True))
     await until(lambda: screen.numbers(0) == [1])
     assert screen.ended == 0
+
+
+async def test_a_new_numbering_that_the_bus_refuses_is_said_first_when_it_takes_batches_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export, _ = await cluster.air(7)
+    _, screen = await cluster.watch()
+    for layer in (0, AUDIO):
+        await until(lambda layer=layer: layer in export.demanded)  # type: ignore[misc]
+        export.push(arrival(layer, 90_000, key=layer != AUDIO))
+    await until(lambda: len(screen.arrivals) == 2)
+    screen.fresh.clear()
+    wire, sent, taking = cluster.wires[0], list[list[int]](), False
+
+    def send(channel: str, frame: bytes, real: Callable[[str, bytes], bool] = wire.send) -> bool:
+        if taking and channel in (signals.media(SHOW, 0), signals.media(SHOW, AUDIO)):
+            sent.append([record.kind for record in batches.opened(frame)[2]])
+        return taking and real(channel, frame)
+
+    monkeypatch.setattr(wire, "send", send)
+    for number in (70_000, 70_001):
+        for layer in (0, AUDIO):
+            if number == 70_000:
+                export.restarted(layer)
+            export.push(arrival(layer, number, key=layer != AUDIO))
+        await until(lambda number=number: cluster.counts["export_dropped"] == 2 * (number - 69_999))  # type: ignore[misc]
+    taking = True
+    for layer in (0, AUDIO):
+        export.push(arrival(layer, 70_002, key=layer != AUDIO))
+    await until(lambda: screen.numbers(0) == screen.numbers(AUDIO) == [90_000, 70_002])
+    for layer in (0, AUDIO):
+        export.push(arrival(layer, 70_003))
+    await until(lambda: len(screen.arrivals) == 6)
+    kinds = [batches.RESTARTED, batches.PACKET, batches.KEYFRAME]
+    assert all(batch == sorted(batch, key=kinds.index) for batch in sent), "the numbering before its packets"
+    assert sorted(screen.fresh) == [AUDIO, 0]
+
+
+async def test_an_edge_that_was_forgotten_meanwhile_hears_of_a_new_numbering(cluster: Cluster) -> None:
+    export, _ = await cluster.air(7)
+    _, screen = await cluster.watch()
+    await until(lambda: sorted(screen.fresh) == BEGUN)
+    await until(lambda: 0 in export.demanded)
+    export.push(arrival(0, 90_000, key=True))
+    await until(lambda: screen.arrivals)
+    screen.fresh.clear()
+    cluster.clock.shift_s += DEMAND_TTL_S + 0.1
+    export.described((LayerState(0, 0, 0),) * 3)
+    assert not export.demanded
+    export.restarted(0)
+    await until(lambda: 0 in export.demanded)
+    export.push(arrival(0, 1, key=True))
+    await until(lambda: screen.numbers(0) == [90_000, 1])
+    assert 0 in screen.fresh
 
 
 async def test_noise_on_the_channels_is_counted(cluster: Cluster) -> None:
