@@ -3,7 +3,8 @@
 The server looks for no paths. Clients do: their STUN binding requests carry `server ufrag:client ufrag` and are
 signed with the session's password. A request that verifies proves its source address, is answered, and from then on
 everything from that address belongs to that session; nothing else creates state or is answered. Nor is a request that
-is shorter than its answer would be, so the port amplifies nothing.
+is shorter than its answer would be. So the port answers strangers nothing, and nobody more than he sent; what sessions
+send to an address that may be forged is bounded by `transport.paths`.
 
     first byte 0–3   STUN, by ufrag           20–63  DTLS, by address           128–191  SRTP/SRTCP, by address
 
@@ -49,8 +50,8 @@ class Endpoint(Protocol):
     def owns(self, address: Address) -> bool:
         """Whether the session is secured at `address` and its peer was heard there a moment ago."""
 
-    def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
-        """A binding request from `address`, to our `ufrag`, passed its integrity check."""
+    def bound(self, address: Address, ufrag: str, *, nominated: bool, size_bytes: int) -> None:
+        """A binding request of that size from `address`, to our `ufrag`, passed its integrity check."""
 
     def answered(self, address: Address) -> None:
         """Our check of `address` was answered from there."""
@@ -85,7 +86,8 @@ class _Check(NamedTuple):
 
     endpoint: Endpoint
     address: Address
-    password: bytes
+    remote: Credentials
+    request: bytes
     sent_at: float
 
 
@@ -99,7 +101,7 @@ class IcePort:
         self._by_ufrag: dict[str, tuple[Endpoint, bytes]] = {}
         self._ufrags: dict[Endpoint, set[str]] = {}
         self._checks: dict[bytes, _Check] = {}
-        self._check_of: dict[Endpoint, bytes] = {}  # its newest; there is one at a time
+        self._check_of: dict[tuple[Endpoint, Address], bytes] = {}  # there is one at a time
         self._by_address: dict[Address, Endpoint] = {}
         self._addresses: dict[Endpoint, list[Address]] = {}
 
@@ -166,32 +168,44 @@ class IcePort:
         """Forget `endpoint`, its credentials and its addresses."""
         for ufrag in self._ufrags.pop(endpoint, ()):
             del self._by_ufrag[ufrag]
-        self._checks.pop(self._check_of.pop(endpoint, b""), None)
         for address in self._addresses.pop(endpoint, ()):
+            self._checks.pop(self._check_of.pop((endpoint, address), b""), None)
             if self._by_address.get(address) is endpoint:
                 del self._by_address[address]
 
-    def check(self, endpoint: Endpoint, address: Address, ufrag: str, remote: Credentials) -> None:
-        """Ask `address` whether the far end of `endpoint` is there; only who receives there can answer.
+    def check(self, endpoint: Endpoint, address: Address, ufrag: str, remote: Credentials, size_bytes: int) -> None:
+        """Ask `address`, one of `endpoint`'s, whether its far end is there; only who receives there can answer.
 
-        `ufrag` is ours and `remote` the far end's credentials of that ICE session. At most one check is under way for
-        an endpoint, and one in PATH_CHECK_INTERVAL_S is sent: the far end repeats its own checks, and so do we.
+        `ufrag` is ours and `remote` the far end's credentials of that ICE session. At most one check of an address is
+        under way, and one in PATH_CHECK_INTERVAL_S is sent: the far end repeats its own checks, and so do we. None is
+        longer than the `size_bytes` of the request that it follows, which has the same attributes and names.
         """
         assert self._loop is not None, "open"
         now = self._loop.time()
-        before = self._checks.get(self._check_of.get(endpoint, b""))
+        number = self._check_of.get((endpoint, address), b"")
+        before = self._checks.get(number)
         if before is not None and now - before.sent_at < PATH_CHECK_INTERVAL_S:
+            return
+        if before is not None and before.remote == remote:
+            # The same again (RFC 8489, section 6.2.1): on a long way the answer to the first may be about to come.
+            self._checks[number] = before._replace(sent_at=now)
+            self._ask(before, size_bytes)
             return
         request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
         request.attributes["USERNAME"] = f"{remote.ufrag}:{ufrag}"
         request.attributes["PRIORITY"] = _PRIORITY
         request.attributes["ICE-CONTROLLED"] = _TIE_BREAKER
-        password = remote.password.encode()
-        request.add_message_integrity(password)
-        self._checks.pop(self._check_of.get(endpoint, b""), None)
-        self._check_of[endpoint] = request.transaction_id
-        self._checks[request.transaction_id] = _Check(endpoint, address, password, now)
-        self.send(bytes(request), address)
+        request.add_message_integrity(remote.password.encode())
+        self._checks.pop(number, None)
+        self._check_of[endpoint, address] = request.transaction_id
+        self._checks[request.transaction_id] = check = _Check(endpoint, address, remote, bytes(request), now)
+        self._ask(check, size_bytes)
+
+    def _ask(self, check: _Check, size_bytes: int) -> None:
+        if len(check.request) > size_bytes:
+            self.counts["stun_too_short"] += 1
+        else:
+            self.send(check.request, check.address)
 
     def send(self, datagram: bytes, address: Address) -> bool:
         """Send one datagram; False, counted, when the kernel does not take it."""
@@ -273,16 +287,16 @@ class IcePort:
             self.counts["stun_address_owned"] += 1
             return
         self.send(answer, address)
-        endpoint.bound(address, ufrag, nominated="USE-CANDIDATE" in request.attributes)
+        endpoint.bound(address, ufrag, nominated="USE-CANDIDATE" in request.attributes, size_bytes=len(datagram))
 
     def _answered(self, response: stun.Message, address: Address) -> None:
         check = self._checks[response.transaction_id]
         if response.message_class is not stun.Class.RESPONSE or address != check.address:
             self.counts["stun_unexpected"] += 1
-        elif not response.check_message_integrity(check.password):
+        elif not response.check_message_integrity(check.remote.password.encode()):
             self.counts["stun_wrong_password"] += 1
         else:
-            del self._checks[response.transaction_id], self._check_of[check.endpoint]
+            del self._checks[response.transaction_id], self._check_of[check.endpoint, address]
             check.endpoint.answered(address)
 
     def _remember(self, endpoint: Endpoint, address: Address) -> bool:
@@ -303,6 +317,7 @@ class IcePort:
             known.append(address)
         if len(known) > PEER_ADDRESSES_MAX:
             dropped = known.pop(0)
+            self._checks.pop(self._check_of.pop((endpoint, dropped), b""), None)
             if self._by_address.get(dropped) is endpoint:
                 del self._by_address[dropped]
         return True

@@ -101,6 +101,7 @@ class Peer:
         self._turns = certificate.turns
         self._dtls = Handshake(certificate.context, fingerprints, _KEYING_BYTES)
         self._datagrams: deque[bytes] = deque()
+        self._held: list[bytes] = []  # of our last flight, until the address has earned it
         self._deadline: float | None = None  # for the handshake; None: nobody has been proved to be there
         self._begun = False
         self._in_turns = False
@@ -141,17 +142,23 @@ class Peer:
         """Whether media is sent to `address` and its far end was heard a moment ago."""
         return self.keys is not None and self.address == address and self._owner.peer_alive()
 
-    def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
-        """A binding request to our `ufrag` proved `address`; see `transport.paths` for what is sent to."""
+    def bound(self, address: Address, ufrag: str, *, nominated: bool, size_bytes: int = 0) -> None:
+        """A binding request to our `ufrag` came from `address`; `transport.paths` says what is sent to, and how much.
+
+        `size_bytes` is what it earns.
+        """
         if self._closed:
             return
         remote = self._remotes.get(ufrag)
-        if remote is not None and not self._paths.trusts(address):
-            self._asked = address, ufrag, nominated
-            self._port.check(self, address, ufrag, remote)
-            return
+        if remote is not None and not self._paths.knows(address):
+            self._port.check(self, address, ufrag, remote, size_bytes)
+            if not self._paths.trusts(address):
+                self._asked = address, ufrag, nominated
+                return
         self._void(self._paths.checked(address, ufrag, nominated=nominated))
         self._follow()
+        self._paths.earned(address, size_bytes, answered=True)
+        self._flush()
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + HANDSHAKE_TIMEOUT_S
             self._wake()
@@ -164,6 +171,8 @@ class Peer:
         asked, self._asked = self._asked, None
         if asked is not None and asked[0] == address:
             self.bound(address, asked[1], nominated=asked[2])
+        else:
+            self._flush()
 
     def received(self, datagram: bytes, address: Address) -> None:
         """A datagram from a proved `address`."""
@@ -181,6 +190,7 @@ class Peer:
         elif not 20 <= first <= 63:
             self.counts["unexpected"] += 1
         elif len(self._datagrams) < DTLS_QUEUE_DATAGRAMS_MAX:
+            self._paths.earned(address, len(datagram), answered=False)
             self._datagrams.append(datagram)
             self._wake()
         else:
@@ -269,10 +279,12 @@ class Peer:
             self._set_timer()
 
     def _flush(self) -> None:
-        for datagram in self._dtls.take():
+        # A flight takes the place of one that was held: it repeats it, or the far end has gone on without.
+        self._held = self._dtls.take() or self._held
+        while self._held and (not self._remotes or self._paths.spend(len(self._held[0]))):
             if self._remotes:
                 self._paths.begin()
-            self._send(datagram)
+            self._send(self._held.pop(0))
 
     def _set_timer(self) -> None:
         assert self._deadline is not None, "nobody shakes hands before it is proved that somebody is there"
@@ -297,6 +309,8 @@ class Peer:
 
     def _secured(self, keys: Keys) -> None:
         self._stop_timer()
+        if self.address is not None:
+            self._paths.reached(self.address)  # it has seen our random number
         self.keys = keys
         self.protect, self._protect_rtcp = keys.protect, keys.protect_rtcp
         self._aim()

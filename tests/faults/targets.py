@@ -155,7 +155,7 @@ class Session:
     def owns(self, address: Address) -> bool:
         return False
 
-    def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
+    def bound(self, address: Address, ufrag: str, *, nominated: bool, size_bytes: int) -> None:
         self.bindings += 1
 
     def answered(self, address: Address) -> None:

@@ -31,7 +31,8 @@ class Session:
     def owns(self, address: Address) -> bool:
         return self.alive and address == self.bindings[0][0]
 
-    def bound(self, address: Address, ufrag: str, *, nominated: bool) -> None:
+    def bound(self, address: Address, ufrag: str, *, nominated: bool, size_bytes: int) -> None:
+        assert size_bytes
         assert ufrag == self.credentials.ufrag
         self.bindings.append((address, nominated))
 
@@ -363,7 +364,7 @@ async def test_a_check_is_answered_only_by_who_receives_it_and_knows_the_passwor
     client.send(binding())
     await answer(client)
     address = session.bindings[0][0]
-    port.check(session, address, "server", REMOTE)
+    port.check(session, address, "server", REMOTE, 200)
     check = await answer(client)
     request = stun.parse_message(check)
     assert request.attributes["USERNAME"] == "client:server"
@@ -382,23 +383,47 @@ async def test_a_check_is_answered_only_by_who_receives_it_and_knows_the_passwor
     assert session.answers == [address]
 
 
-async def test_checks_are_paced_and_the_newest_counts(port: IcePort, far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_check_is_longer_than_the_request_that_it_follows(port: IcePort, far: Far) -> None:
+    session, client = Session(), far()
+    port.add(session, session.credentials)
+    client.send(binding())
+    await answer(client)
+    port.check(session, session.bindings[0][0], "server", Credentials("long" * 50, "its password"), 200)
+    assert unanswered(client)
+    assert port.counts["stun_too_short"] == 1
+
+
+async def test_each_address_has_its_own_check(port: IcePort, far: Far) -> None:
+    session, clients = Session(), (far(), far())
+    port.add(session, session.credentials)
+    checks = []
+    for client in clients:
+        client.send(binding())
+        await answer(client)
+        port.check(session, session.bindings[-1][0], "server", REMOTE, 200)
+        checks.append(await answer(client))
+    for client, check in zip(clients, checks, strict=True):
+        client.send(response(check, b"its password"))
+    await until(lambda: len(session.answers) == 2)
+    assert not port._checks
+
+
+async def test_checks_are_paced_and_repeated(port: IcePort, far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     session, client = Session(), far()
     port.add(session, session.credentials)
     client.send(binding())
     await answer(client)
     address = session.bindings[0][0]
     for _ in range(50):
-        port.check(session, address, "server", REMOTE)
+        port.check(session, address, "server", REMOTE, 200)
     first = await answer(client)
     assert unanswered(client)
     monkeypatch.setattr("stream.transport.ice.PATH_CHECK_INTERVAL_S", 0.0)
-    port.check(session, address, "server", REMOTE)
+    port.check(session, address, "server", REMOTE, 200)
+    assert await answer(client) == first, "whose answer may be on its way"
+    port.check(session, address, "server", Credentials("client", "another"), 200)
+    assert await answer(client) != first
     client.send(response(first, b"its password"))
     await until(lambda: port.counts["stun_unexpected"] == 1)
-    second = await answer(client)
     port.remove(session)
-    client.send(response(second, b"its password"))
-    await until(lambda: port.counts["stun_unexpected"] == 2)
-    assert session.answers == []
     assert not port._checks

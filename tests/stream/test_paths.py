@@ -1,6 +1,6 @@
 """Where a far end is: nominations, moves without one, and restarts. Values only."""
 
-from live.core.limits import MOVED_PACKETS, PEER_ADDRESSES_MAX
+from live.core.limits import AMPLIFICATION_MAX, MOVED_PACKETS, PEER_ADDRESSES_MAX
 from stream.transport.paths import Credentials, Paths
 
 OLD, NEW, NEWER = Credentials("old", "p1"), Credentials("new", "p2"), Credentials("newer", "p3")
@@ -106,3 +106,24 @@ def test_only_the_newest_answers_are_remembered() -> None:
         paths.reached(("198.51.100.1", number))
     trusted = [paths.trusts(("198.51.100.1", number)) for number in range(PEER_ADDRESSES_MAX + 1)]
     assert trusted == [False, *[True] * PEER_ADDRESSES_MAX]
+
+
+def test_an_address_gets_a_multiple_of_what_it_sent_until_it_is_reached() -> None:
+    paths = Paths(OLD)
+    assert not paths.spend(1), "there is nobody"
+    paths.checked(HOME, "old", nominated=True)
+    paths.earned(HOME, 100, answered=True)  # an answer and a check of 100 bytes each have gone out
+    assert not paths.spend(100 * (AMPLIFICATION_MAX - 2) + 1)
+    paths.earned(TRAIN, 1000, answered=False)
+    paths.earned(HOME, 10, answered=False)
+    assert paths.spend(100 * (AMPLIFICATION_MAX - 2) + 10 * AMPLIFICATION_MAX)
+    assert not paths.spend(1)
+    paths.reached(HOME)
+    assert paths.spend(10_000)
+
+
+def test_what_one_address_earned_is_not_spent_on_another() -> None:
+    paths = at_home()
+    paths.earned(HOME, 1000, answered=False)
+    paths.checked(TRAIN, "old", nominated=True)
+    assert not paths.spend(1)
