@@ -10,11 +10,12 @@ everything but the encryption itself is paid once for many:
 - A batch to 500 viewers takes milliseconds, so the loop is a generator of rounds; the `Pump` gives the event loop back
   after RELAY_SLICE_S and goes on in the loop's next turn.
 
-When the kernel takes no more (EAGAIN), a viewer's video is dropped to the end of the frame (its NACKs fetch the rest)
-and its sound is offered again for SOUND_GRACE_S.
+When the kernel takes no more (EAGAIN, ENOBUFS), a viewer's video is dropped to the end of the frame (its NACKs fetch
+the rest) and its sound is offered again for SOUND_GRACE_S.
 """
 
 import asyncio
+import errno
 import socket
 import time
 from collections import Counter, deque
@@ -201,7 +202,7 @@ class Sender:
 
     def _refused(self, subscriber: Subscriber, packet: bytes, video: int | None, error: Exception) -> None:
         self._counts["sent"] -= 1
-        if isinstance(error, BlockingIOError):
+        if _full(error):
             self._counts["send_full"] += 1
             if packet[1] & 0x7F == video:
                 subscriber.skipping = packet[1] < 0x80  # the marker: this was the frame's last packet
@@ -227,9 +228,9 @@ class Sender:
             else:
                 try:
                     self._port.raw.sendto(subscriber.protect(packet), subscriber.peer.address)  # type: ignore[arg-type]
-                except BlockingIOError:
-                    return
-                except _SEND_ERRORS:
+                except _SEND_ERRORS as error:
+                    if _full(error):
+                        return
                     self._counts["send_failed"] += 1
                     subscriber.dropped += 1
                 else:
@@ -237,3 +238,8 @@ class Sender:
             late.popleft()
         self._late.pop(subscriber, None)
         subscriber.troubled = subscriber.skipping
+
+
+def _full(error: Exception) -> bool:
+    """Whether the kernel would have taken the packet a moment later."""
+    return isinstance(error, BlockingIOError) or (isinstance(error, OSError) and error.errno == errno.ENOBUFS)

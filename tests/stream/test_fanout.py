@@ -1,6 +1,7 @@
 """The inner loop with scripted trouble: slices, round robin, a kernel that takes no more, packets that cannot go."""
 
 import asyncio
+import errno
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -70,8 +71,9 @@ def test_it_pauses_often() -> None:
     assert len(list(one.to_all([(viewers, [packet(VIDEO, 1)] * 16, VIDEO)]))) == 25
 
 
-def test_a_full_kernel_costs_a_viewer_the_rest_of_the_frame_but_not_its_sound() -> None:
-    port = ScriptedPort(None, BlockingIOError())
+@pytest.mark.parametrize("full", [BlockingIOError(), OSError(errno.ENOBUFS, "no room")])
+def test_a_full_kernel_costs_a_viewer_the_rest_of_the_frame_but_not_its_sound(full: OSError) -> None:
+    port = ScriptedPort(None, full)
     batch = [packet(VIDEO, 1), packet(VIDEO, 2), packet(AUDIO, 3), packet(VIDEO, 4, marker=True), packet(VIDEO, 5)]
     one, two = viewer(1), viewer(2)
     counts = send(port, [one, two], *batch)
@@ -105,9 +107,10 @@ class Clock:
         return self.now
 
 
-def test_sound_that_the_kernel_did_not_take_is_offered_again() -> None:
+@pytest.mark.parametrize("full", [BlockingIOError(), OSError(errno.ENOBUFS, "no room")])
+def test_sound_that_the_kernel_did_not_take_is_offered_again(full: OSError) -> None:
     one, counts = viewer(1), Counter[str]()
-    port = ScriptedPort(BlockingIOError(), BlockingIOError(), None, BlockingIOError())
+    port = ScriptedPort(full, full, None, full)
     relay = sender(port, counts)
     assert list(relay.to_all([([one], [packet(AUDIO, 1), packet(VIDEO, 2, marker=True)], VIDEO)]))
     assert (one.troubled, one.skipping) == (True, False)
