@@ -7,7 +7,7 @@ its publishers, so a publisher who comes back, or another one who takes over, go
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,7 @@ from stream.wire import sdp
 logger = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 2.0
+_ENDS_IN_A_TURN = 50  # sessions; to end 1000 at once took 14 to 25 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class Media:
         if self.cluster is not None:
             await self.desk.start()
             if self._on_air is not None:
-                work = census(self._on_air, self._held, self._on_publisher)
+                work = census(self._on_air, self._held, self._on_publisher, self._notices)
                 self._tasks.append(asyncio.create_task(work, name="media census"))
 
     async def stop(self) -> None:
@@ -252,8 +253,22 @@ class Media:
     def end_show(self, show: str) -> None:
         """End the sessions of a show on this worker."""
         if stage := self.stages.get(show):
-            for connection in list(stage.connections.values()):
-                self.end(connection, Reason.show_over)
+            # Publishers first: there is nothing to see while the viewers' turns come.
+            everybody = sorted(stage.connections.values(), key=lambda each: each.role is Role.subscriber)
+            self.end_all(everybody, Reason.show_over)
+
+    def end_all(self, connections: Sequence[Connection], reason: Reason) -> None:
+        """End these sessions, a few at once and the others soon; who comes meanwhile stays."""
+        for connection in connections[:_ENDS_IN_A_TURN]:
+            self.end(connection, reason)
+        if len(connections) > _ENDS_IN_A_TURN:
+            self.spawn(self._end_others(connections[_ENDS_IN_A_TURN:], reason))
+
+    async def _end_others(self, connections: Sequence[Connection], reason: Reason) -> None:
+        for index, connection in enumerate(connections):
+            if index % _ENDS_IN_A_TURN == 0:
+                await asyncio.sleep(0)
+            self.end(connection, reason)  # ending twice does no harm
 
     def end(self, connection: Connection, reason: Reason) -> None:
         """End a session, whatever its state; ending twice does no harm."""

@@ -6,7 +6,7 @@ stay through all of it: only what fills their relay changes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ class House(connections.House, Protocol):
     def announce(self, show: str) -> None:
         """Whether `show` is on air through this worker may have changed."""
 
+    def end_all(self, connections: Sequence[Connection], reason: Reason) -> None:
+        """These sessions are over: some at once, the others soon, so that no turn of the loop takes long."""
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something in the background; stopping the media part waits for it."""
 
@@ -52,6 +55,7 @@ class Stage:
         self.candidates: dict[Rank, Publication] = {}  # who has asked and is about to connect
         self.connections: dict[str, Connection] = {}
         self.pull: Pull | None = None
+        self._viewers = 0  # of `connections`; to count them at every leave would take a large show long to end
         self.visitors = 0  # viewers who are about to be given a session
         self.director = Director(self, house, house.cluster)
         self._house = house
@@ -63,6 +67,7 @@ class Stage:
     def enter(self, connection: Connection) -> None:
         """A session has been made."""
         self.connections[connection.session.id] = connection
+        self._viewers += isinstance(connection, Subscription)
         self._follow()
 
     def arrived(self, publication: Publication) -> None:
@@ -75,7 +80,8 @@ class Stage:
 
     def left(self, connection: Connection) -> None:
         """A session is over."""
-        self.connections.pop(connection.session.id, None)
+        if self.connections.pop(connection.session.id, None) is not None:
+            self._viewers -= isinstance(connection, Subscription)
         if isinstance(connection, Publication):
             if self.candidates.get(connection.rank) is connection:
                 del self.candidates[connection.rank]
@@ -146,11 +152,11 @@ class Stage:
         assert self.publication is not None
         self.publication.ingest.attach((self.relay, export))
 
-    def _strand(self, subscribers: Collection[Subscriber]) -> None:
-        """Hang up on viewers who cannot play what is sent now."""
-        for connection in tuple(self.connections.values()):
-            if isinstance(connection, Subscription) and connection.subscriber in subscribers:
-                self._house.end(connection, Reason.codec_changed)
+    def _strand(self, subscribers: Iterable[Subscriber]) -> None:
+        """Hang up on viewers who cannot play what is sent now; they have left the relay already."""
+        if stranded := set(subscribers):
+            viewers = (each for each in self.connections.values() if isinstance(each, Subscription))
+            self._house.end_all([each for each in viewers if each.subscriber in stranded], Reason.codec_changed)
 
     def off_air(self, *, ended: bool) -> None:
         """Nobody of this worker is on air any more; `ended`: nor of another."""
@@ -203,7 +209,7 @@ class Stage:
         elif not wanted:
             self._unfollow()
         if self.pull is not None:
-            self.pull.audience = sum(isinstance(each, Subscription) for each in self.connections.values())
+            self.pull.audience = self._viewers
 
     def _unfollow(self) -> None:
         pull, self.pull = self.pull, None
