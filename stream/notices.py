@@ -1,7 +1,8 @@
 """Telling the rest of the product whether video of a show arrives: by the worker that has it, and nobody else.
 
 When a publisher ends here, a backup elsewhere may go on; then this worker has nothing more to say. When a worker dies
-it says nothing at all; the others find its shows by the census: marked as on air, and nobody holds their lease.
+it says nothing at all; the others find its shows by the census: marked as on air, and nobody holds their lease. One
+that could not reach the bus for a while is taken for dead, too; its own census finds that and tells again.
 """
 
 import asyncio
@@ -49,6 +50,16 @@ class Notices:
         self._settled.clear()
         self._news.set()
 
+    @property
+    def told(self) -> set[str]:
+        """The shows that have been told to be present, and still are."""
+        return {show for show in self._told if self._present(show)}
+
+    def repeat(self, show: str) -> None:
+        """Somebody else has told the contrary of what was told of `show` here."""
+        self._told.discard(show)
+        self.announce(show)
+
     async def settle(self) -> None:
         """Wait until all is told, without patience."""
         self._patient = False
@@ -94,13 +105,27 @@ async def census(
     on_air: Callable[[], Awaitable[list[str]]],
     held: Callable[[str], Awaitable[bool]],
     tell: Callable[[str, bool], Awaitable[None]],
+    notices: Notices,
 ) -> None:
-    """Find shows that are marked as `on_air` and that nobody has (`held`), twice in a row, until cancelled."""
+    """Put right, until cancelled, which shows are marked as `on_air`.
+
+    Those that nobody has (`held`), twice in a row, are not; those that `notices` has told of are, if anybody has them:
+    who cannot ask for the lease does not contradict those who can.
+    """
     suspects: set[str] = set()
     while True:
         try:
-            vacant = {show for show in await on_air() if not await held(show)}
+            told = notices.told  # before the marks are read: what is told from here on may not be among them
+            marked = set(await on_air())
+            for show in (told & notices.told) - marked:
+                if await held(show):
+                    logger.warning("%s was taken for gone while its worker could not reach the bus", show)
+                    notices.repeat(show)
+            vacant = {show for show in marked if not await held(show)}
             for show in vacant & suspects:
+                if await held(show):  # telling of the others took its time
+                    vacant.discard(show)
+                    continue
                 logger.warning("the worker that %s was published through is gone", show)
                 await tell(show, False)
             suspects = vacant - suspects

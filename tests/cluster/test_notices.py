@@ -17,6 +17,7 @@ class World:
 
     def __init__(self) -> None:
         self.here: set[str] = set()
+        self.here_held = True  # whether there are leases for what is here
         self.there: set[str] = set()
         self.marked: set[str] = set()
         self.told: list[tuple[str, bool]] = []
@@ -32,7 +33,7 @@ class World:
         return show in self.there
 
     async def held(self, show: str) -> bool:
-        return show in self.here or await self.elsewhere(show)
+        return (self.here_held and show in self.here) or await self.elsewhere(show)
 
     async def on_air(self) -> list[str]:
         if self.failures:
@@ -120,12 +121,14 @@ async def test_telling_is_repeated_and_other_shows_do_not_wait(world: World, not
     assert world.told[0] == ("b", True)
 
 
-async def test_the_census_finds_what_nobody_has_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_census_finds_what_nobody_has_twice(
+    world: World, notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("stream.notices.CENSUS_INTERVAL_S", 0.02)
     world.marked = {"here", "there", "nowhere"}
     world.here, world.there = {"here"}, {"there"}
     world.failures = 2
-    async with running(census(world.on_air, world.held, world.tell)):
+    async with running(census(world.on_air, world.held, world.tell, notices)):
         await until(lambda: world.told)
         assert world.told == [("nowhere", False)]
         world.away = True
@@ -134,3 +137,42 @@ async def test_the_census_finds_what_nobody_has_twice(world: World, monkeypatch:
         assert world.told == [("nowhere", False)], "without the bus nobody knows"
         world.away = False
         await until(lambda: world.told[1:] == [("unknown", False)])
+
+
+async def test_the_census_repeats_what_another_one_denied(
+    world: World, notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.notices.CENSUS_INTERVAL_S", 0.02)
+    world.here = {"a"}
+    notices.announce("a")
+    await until(lambda: world.told == [("a", True)])
+    world.away = True
+    world.here_held = False
+    world.marked.clear()  # by a worker that found no lease
+    async with running(census(world.on_air, world.held, world.tell, notices)):
+        await asyncio.sleep(0.1)
+        assert world.told == [("a", True)], "without the bus nobody knows"
+        world.away = False
+        await asyncio.sleep(0.1)
+        assert world.told == [("a", True)], "the others would deny it again"
+        world.here_held = True
+        await until(lambda: world.marked == {"a"})
+        await asyncio.sleep(0.1)
+        assert world.told == [("a", True), ("a", True)]
+
+
+async def test_the_census_asks_again_before_it_tells(
+    world: World, notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.notices.CENSUS_INTERVAL_S", 0.02)
+    world.marked = {"a", "b"}
+
+    async def tell(show: str, present: bool) -> None:
+        await world.tell(show, present)
+        world.there |= world.marked  # the other one is back meanwhile
+
+    async with running(census(world.on_air, world.held, tell, notices)):
+        await until(lambda: world.told)
+        await asyncio.sleep(0.1)
+    assert len(world.told) == 1
+    assert len(world.marked) == 1

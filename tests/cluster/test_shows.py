@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from live.core.bus import Bus, Wire
+from live.core.bus import Bus, BusError, Wire
 from live.core.errors import Kind
 from live.core.leases import FREE
 from live.core.valkey import EmbeddedValkey
@@ -385,6 +385,32 @@ async def test_a_host_comes_while_the_bus_is_away(
     far = await watch(b)
     await until(lambda: far.sees(1))
     assert near.unbroken
+
+
+async def test_a_worker_that_could_not_reach_the_bus_tells_of_its_shows_again(
+    houses: list[House], publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.director.LEASE_TTL_S", 0.4)
+    monkeypatch.setattr("stream.director.LEASE_RENEWAL_S", 0.1)
+    monkeypatch.setattr("stream.notices.CENSUS_INTERVAL_S", 0.2)
+    a, b, c = houses
+    await publish(a, 1)
+    await on_air(a)
+    await until(lambda: a.lit == {SHOW})
+
+    async def away(*call: object) -> None:
+        raise BusError("away")
+
+    assert a.media.cluster is not None
+    with monkeypatch.context() as broken:
+        broken.setattr(a.media.cluster.leases, "_run", away)
+        await until(lambda: not a.lit)
+        assert a.media.on_air(SHOW), "its video goes on"
+        assert (SHOW, False) in b.told + c.told
+    await until(lambda: a.lit == {SHOW})
+    await asyncio.sleep(1.0)  # for the others' census
+    assert a.lit == {SHOW}
+    assert a.told == [(SHOW, True), (SHOW, True)]
 
 
 async def test_the_shows_of_a_worker_that_died_are_found(houses: list[House], publish: Publish) -> None:
