@@ -29,6 +29,7 @@ from stream.wire.payloads import Vp8Numbers
 _TIMESTAMPS = 1 << 32
 _TL0S = 1 << 8
 _PICTURE_IDS = 1 << 15
+_FIRST_NUMBER_MAX = 0xF000  # of 16 bits; what follows up to the wrap is seconds of video, which nobody loses all of
 
 
 class Mark(NamedTuple):
@@ -40,7 +41,7 @@ class Mark(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """What to add to the relay's numbers of `layer`; zeros for a viewer who was never switched.
+    """What to add to the relay's numbers of `layer`; zeros for who was never switched and began far from a wrap.
 
     The sums wrap: timestamps at 32 bits, picture ids at the width of the packet's field, tl0 at 8 bits. `layer` is None
     while no video is sent. Packets before the relay's sequence number `first` must not be sent under this translation:
@@ -126,7 +127,11 @@ class Numbering:
         self.stop(sent)
         last = self._last
         if last is None:
-            self.current = Translation(layer)
+            # Who loses all that comes before a wrap would take what follows for the first period, and could decrypt
+            # nothing for good (RFC 3711, section 3.3.1): its numbers begin after the wrap instead.
+            number = start.sequence & 0xFFFF
+            skipped = (1 << 16) - number if number > _FIRST_NUMBER_MAX else 0
+            self.current = Translation(layer, skipped, first=start.sequence if skipped else 0)
         else:
             ahead = _signed(start.timestamp - last.timestamp, _TIMESTAMPS)
             self.current = Translation(

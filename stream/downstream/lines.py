@@ -55,7 +55,9 @@ class Outgoing:
         self.ssrc = secrets.randbits(32) | 1
         layers = range(SIMULCAST_LAYERS_MAX) if kind == "video" else (AUDIO,)
         self.lines = {layer: Line(layer) for layer in layers}
-        # The first number is small, so that no viewer joins just before the first wrap (RFC 3711, section 3.3.1).
+        # The first number is small, so that no viewer joins just before the first wrap (RFC 3711, section 3.3.1). Later
+        # `Numbering` sees to it; sound has no numbers of a viewer's own, and who joins before a wrap of it and loses
+        # all up to there hears nothing until the next session: of 2^16 packets (21 min), some tens are such a moment.
         first = tuple(secrets.randbelow(1 << 14) + (1 << 16) for _ in layers)
         self._alignment = Alignment(first, secrets.randbits(32), _CLOCK_RATES[kind])
         self.codec: Codec | None = None

@@ -30,6 +30,18 @@ class TestNumbering:
         mark = Mark(70_003, 9, Vp8Numbers(3, 7, 4))
         assert translation.apply(mark) == mark
 
+    @pytest.mark.parametrize("number", [0xF001, 65_492, 0xFFFF])
+    def test_nobody_begins_just_before_a_wrap(self, number: int) -> None:
+        numbering, start = Numbering(), Mark(0x30000 + number, 5)
+        translation = numbering.switch(1, start, None)
+        assert translation.apply(start) == Mark(0x40000, 5)
+        assert translation.first == start.sequence, "what came before is not sent late: its number is before the wrap"
+        head = start.sequence + 40
+        assert numbering.find(39, head) == (translation, start.sequence + 39)
+        assert numbering.find(0xFFFF, head) is None
+        numbering.stop(None)
+        assert numbering.switch(2, Mark(0x1F000, 5), None) == Translation(2)
+
     def test_the_next_layer_goes_on_one_past_the_last_number(self) -> None:
         numbering = Numbering()
         numbering.switch(2, Mark(70_000, 100, Vp8Numbers(40, 15, 250)), None)
@@ -215,7 +227,7 @@ _STEPS = st.lists(
 
 
 @given(
-    firsts=st.lists(st.integers(65_536, 200_000), min_size=3, max_size=3),
+    firsts=st.lists(st.integers(65_536, 200_000) | st.integers(0x1F000, 0x20000), min_size=3, max_size=3),
     vp8=st.lists(_COUNTERS, min_size=3, max_size=3),
     steps=_STEPS,
 )

@@ -169,7 +169,8 @@ class SecureEnds:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_viewers_understand_all_that_arrives_also_when_numbers_wrap(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first number is usually far from a wrap; here all begin shortly before one."""
+    """A viewer's first number is far from a wrap; here all begin shortly before one."""
+    monkeypatch.setattr("stream.downstream.layers._FIRST_NUMBER_MAX", 1 << 16)
     monkeypatch.setattr("stream.downstream.lines.secrets.randbelow", lambda below: (1 << 16) - 150)
     chaos = Chaos(seed, secure=True)
     for _ in range(250):
@@ -217,7 +218,23 @@ def _mark(packet: bytes) -> Mark:
     return Mark(header.sequence, header.timestamp, codec)
 
 
+def test_who_loses_all_that_comes_before_a_wrap_understands_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.downstream.lines.secrets.randbelow", lambda below: (1 << 16) - 4)
+    show = Show()
+    host = show.host(1)
+    viewer = show.viewer(sound=False)
+    chance = random.Random(1)
+    chance.random = lambda: 1.0  # type: ignore[method-assign]
+    SecureEnds(viewer, chance)  # all is lost on its way at first
+    show.send(*host.picture(0, 4))
+    chance.random = lambda: 0.0  # type: ignore[method-assign]
+    show.send(*host.picture(0, 3), *host.picture(0, 3))
+    show.pass_time(0.1)
+    assert [number & 0xFFFF for number in viewer.numbers()] == list(range(10))
+
+
 def test_what_comes_late_over_a_wrap_does_not_upset_who_joined_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.downstream.layers._FIRST_NUMBER_MAX", 1 << 16)
     monkeypatch.setattr("stream.downstream.lines.secrets.randbelow", lambda below: (1 << 16) - 4)
     show = Show()
     host = show.host(1)
