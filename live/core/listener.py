@@ -107,18 +107,16 @@ class Listener:
 
         Raises `TimeoutError` when the server does not confirm; then `handler` is out again.
         """
-        if channel in self._handlers:
-            self._handlers[channel].append(handler)
-        else:
-            self._handlers[channel] = [handler]
+        first = channel not in self._handlers
+        self._handlers.setdefault(channel, []).append(handler)
+        if first:
             self._unconfirmed[channel] = asyncio.get_running_loop().create_future()
-            await self._ask("SSUBSCRIBE", channel)
-        confirmed = self._unconfirmed.get(channel)
-        if confirmed is None:
-            return
         try:
             async with asyncio.timeout(BUS_TIMEOUT_S):
-                await asyncio.shield(confirmed)
+                if first:
+                    await self._ask("SSUBSCRIBE", channel)
+                if (confirmed := self._unconfirmed.get(channel)) is not None:
+                    await asyncio.shield(confirmed)
         except BaseException:
             await self.remove(channel, handler)
             raise
@@ -159,6 +157,8 @@ class Listener:
                 await self._listen(connection)
             except self._failures as error:
                 log.warning("bus connection lost: %s", error)
+            except Exception:  # our own bug: without this task the worker would be deaf until it is restarted
+                log.exception("a bus connection failed; connecting again")
             finally:
                 self._lost()
                 await connection.disconnect(nowait=True)
