@@ -31,6 +31,8 @@ class Audience:
         self._sound = sound
         self.shifted: dict[Subscriber, None] = {}
         """Whose clock is another one now than their last sender report said."""
+        self.unsettled: dict[Subscriber, None] = {}
+        """Whose layer is gone with the last source, and whose selectors have not been asked since."""
         self._ask = ask
         self._waiting: dict[int, dict[Subscriber, None]] = {layer: {} for layer in video.lines}
 
@@ -45,6 +47,11 @@ class Audience:
     def awaited(self) -> list[int]:
         """The layers of which a keyframe is waited for."""
         return [layer for layer, waiting in self._waiting.items() if waiting]
+
+    @property
+    def restless(self) -> bool:
+        """Whether somebody is to be settled, or told of its clock."""
+        return bool(self.shifted or self.unsettled)
 
     # --- coming and going ---------------------------------------------------------------------------------------
 
@@ -63,26 +70,27 @@ class Audience:
         self.members.pop(viewer, None)
         self.walkers.pop(viewer, None)
         self.shifted.pop(viewer, None)
+        self.unsettled.pop(viewer, None)
         self._wait_no_more(viewer)
         self._unplace(viewer)
 
     def begin(self, layers: int, now: float) -> list[Subscriber]:
         """A publisher of so many layers took the stage; returns the viewers who cannot play it and have left.
 
-        Who was sent a layer that there still is stays with it: its numbers go on.
+        Who was sent a layer that there still is stays with it: its numbers go on. The others are to be settled.
         """
         self.states = (LayerState(0, 0, 0),) * layers
         stranded = []
         for viewer in tuple(self.members):
             self._wait_no_more(viewer)
             if viewer.cursor is not None or (viewer.layer is not None and viewer.layer >= layers):
-                self._stop(viewer)
+                self._halt(viewer)
             if self._seat(viewer):
                 self._place(viewer)
                 if viewer.payload_types[0] is None:
                     viewer.content()
                 elif viewer.layer is None:
-                    self.choose(viewer, now)
+                    self.unsettled[viewer] = None
                 else:
                     viewer.dark(Lack.KEYFRAME, now)
             else:
@@ -90,8 +98,19 @@ class Audience:
                 stranded.append(viewer)
         return stranded
 
+    def settle(self, now: float) -> Iterator[None]:
+        """Choose layers for those who lost theirs; in steps, because all at once held up the loop for 6 to 10 ms."""
+        while self.unsettled:
+            for _ in range(min(RELAY_STEP_PACKETS, len(self.unsettled))):
+                viewer, _nothing = self.unsettled.popitem()
+                self.choose(viewer, now)
+            yield
+
     def _seat(self, viewer: Subscriber) -> bool:
         """Find how the viewer calls what is sent; False when it cannot play a stream that it asked for."""
+        sent = (self._video.codec, self._sound.codec)
+        if viewer.seated == sent:
+            return True  # as most are when a publisher comes back; to compare codecs for 1000 viewers takes 4 ms
         numbers = []
         for outgoing in (self._video, self._sound):
             codecs = viewer.codecs.get(outgoing.kind)
@@ -102,6 +121,7 @@ class Audience:
             if outgoing is self._video:
                 viewer.rtx = codec.rtx if codec else None
         viewer.payload_types = (numbers[0], numbers[1])
+        viewer.seated = sent
         return True
 
     def _place(self, viewer: Subscriber) -> None:
@@ -121,7 +141,7 @@ class Audience:
         group, viewer.group = viewer.group, None
         if group is not None:
             group.discard(viewer)
-            if not group.members:
+            if not group:
                 del self.groups[group.key]
 
     # --- layers -------------------------------------------------------------------------------------------------
@@ -248,6 +268,11 @@ class Audience:
 
     def _stop(self, viewer: Subscriber, *, outdated: bool = False) -> None:
         """No more video, from the next batch on; `outdated`: nor anything of it again, it was too much."""
+        self._halt(viewer, outdated=outdated)
+        self._place(viewer)
+
+    def _halt(self, viewer: Subscriber, *, outdated: bool = False) -> None:
+        """As `_stop`; the caller places the viewer."""
         sent = self.position(viewer)
         reached = self.reached(viewer)
         if outdated and reached is not None:
@@ -257,7 +282,6 @@ class Audience:
         viewer.numbering.stop(sent)
         viewer.cursor = viewer.walked = None
         self.walkers.pop(viewer, None)
-        self._place(viewer)
 
     def _wait_no_more(self, viewer: Subscriber) -> None:
         if viewer.target is not None:

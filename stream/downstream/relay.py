@@ -238,7 +238,7 @@ class Relay:
 
     def _moved(self) -> None:
         """Viewers may have changed places."""
-        if self._audience.shifted:
+        if self._audience.restless:
             self._wake()
         self._walks.begin()
         self._demand()
@@ -288,8 +288,11 @@ class Relay:
 
     def _work(self) -> Iterator[None]:
         while True:
+            if self._audience.unsettled:  # before a keyframe that they are to begin with
+                yield from self._audience.settle(self._now())
+                self._moved()
             batch = yield from self._take_batch()
-            if not (batch or self._controls or self._walks.due or self._feedback.waiting or self._audience.shifted):
+            if not (batch or self._controls or self._walks.due or self._feedback.waiting or self._audience.restless):
                 return
             if batch:
                 yield from self._send(batch)

@@ -48,6 +48,7 @@ class Subscriber:
         self.protect = peer.protect
         self.codecs = codecs
         self.payload_types: tuple[int | None, int | None] = (None, None)  # of video and audio, as it calls them now
+        self.seated: tuple[Codec | None, Codec | None] | None = None  # what was sent when they were found
         self.rtx: int | None = None  # the payload type of its video's retransmissions; None: in the stream itself
         self.rtx_sequence = 0
         self.told_at = now  # by a sender report out of turn; what answers an earlier one tells no round trip
@@ -138,6 +139,10 @@ class Group:
         """Take out a viewer, if it is here."""
         self._members.pop(subscriber, None)
         self._listed = None
+
+    def __bool__(self) -> bool:
+        """Whether there is anybody; to list the members at every leave would cost their square."""
+        return bool(self._members)
 
     @property
     def members(self) -> tuple[Subscriber, ...]:

@@ -13,6 +13,7 @@ from live.core.limits import (
     PACE_PACKETS,
     PACE_QUEUE_PACKETS_MAX,
     PLI_INTERVAL_S,
+    RELAY_STEP_PACKETS,
     RETRANSMISSION_INTERVAL_S,
     RETRANSMISSIONS_PER_PACKET_MAX,
     RETRANSMISSIONS_WAITING_MAX,
@@ -199,6 +200,26 @@ def test_a_publisher_with_fewer_layers_moves_those_whose_layer_is_gone() -> None
     assert ended(low) == [LOW, LOW, LOW]
     assert continuous(high.numbers())
     assert continuous(low.numbers())
+
+
+def test_many_whose_layer_is_gone_are_settled_in_steps() -> None:
+    show = Show()
+    host = show.host(3)
+    viewers = [show.viewer() for _ in range(3 * RELAY_STEP_PACKETS + 1)]
+    frame(show, host)
+    show.awake = False
+    host = show.host(1, seed=5)
+    settled = [0]
+    while show.awake:
+        show.work(1)
+        settled.append(sum(viewer.subscriber.wanted == LOW for viewer in viewers))
+        if settled[-1] == 2 * RELAY_STEP_PACKETS:
+            show.relay.leave(viewers[0].subscriber)  # one of those whose turn has not come
+    assert max(after - before for before, after in pairwise(settled)) <= RELAY_STEP_PACKETS
+    assert settled[-1] == len(viewers) - 1
+    assert host.wanted == [LOW]
+    frame(show, host)
+    assert all(ended(viewer) == [HIGH, LOW] for viewer in viewers[1:])
 
 
 def test_what_is_of_no_known_layer_is_counted() -> None:
