@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from live.core.bus import BusError, Wire
-from live.core.limits import DEMAND_INTERVAL_S, DEMAND_TTL_S
+from live.core.limits import BUS_RETRY_S_MAX, BUS_RETRY_S_MIN, DEMAND_INTERVAL_S, DEMAND_TTL_S
 from live.core.listener import Message
 from live.core.tasks import end
 from stream.cluster import batches, signals
@@ -178,6 +178,17 @@ class Pull:
     # --- subscriptions ------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        retry_s = BUS_RETRY_S_MIN
+        while True:
+            try:
+                await self._follow()
+            except Exception:  # our own bug: the viewers here would have no picture until the last of them has left
+                log.exception("following %s failed; beginning again", self._show)
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, BUS_RETRY_S_MAX)
+
+    async def _follow(self) -> None:
+        """Listen to the origin and tell it what is wanted, until cancelled."""
         try:
             async with AsyncExitStack() as stack:
                 await self._listen(stack, signals.down(self._show), self._signalled)
@@ -194,7 +205,8 @@ class Pull:
                         if self._now() - self._heard_at > DEMAND_TTL_S:
                             self._over()
         finally:
-            for subscription in self._subscribed.values():
+            while self._subscribed:
+                _, subscription = self._subscribed.popitem()
                 await subscription.aclose()
 
     async def _listen(self, stack: AsyncExitStack, channel: str, handler: Callable[[Message], None]) -> None:

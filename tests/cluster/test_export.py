@@ -280,6 +280,26 @@ async def test_noise_on_the_channels_is_counted(cluster: Cluster) -> None:
     await until(lambda: screen.numbers(0) == [1])
 
 
+async def test_an_edge_outlives_what_nobody_expected(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    export, _ = await cluster.air(7)
+    pull, screen = await cluster.watch()
+    await until(lambda: export.demanded == {0, AUDIO})
+
+    def broken(layer: int) -> None:
+        raise KeyError("a bug of ours")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(screen, "restarted", broken)
+        pull.demand(frozenset({0, 1}))
+        await until(lambda: "a bug of ours" in caplog.text)
+    await until(lambda: export.demanded == {0, 1, AUDIO})
+    for layer in (0, 1):
+        export.push(arrival(layer, 1, key=True))
+    await until(lambda: screen.numbers(0) == screen.numbers(1) == [1])
+
+
 async def test_edges_are_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.cluster.export.EDGES_MAX", 1)
     export, _ = await cluster.air(7)
