@@ -13,6 +13,7 @@ from live.core.limits import (
     RETRANSMISSIONS_WAITING_MAX,
     RTP_PROTECT_BYTES_MAX,
     SENDER_REPORTS_KEPT,
+    SRTP_REPLAY_WINDOW,
 )
 from stream.downstream.audience import Audience
 from stream.downstream.cache import Entry
@@ -153,11 +154,13 @@ class Feedback:
             # Of a layer that was too much: it would take the room that the lower one needs.
             self._counts["nack_outdated"] += 1
         elif self._may(viewer, entry, now):
-            packet = translated(entry, found[0], payload_type)
+            packet, number_seen = translated(entry, found[0], payload_type), found[1] + found[0].sequence
             if viewer.rtx is not None and len(packet) + _RTX_OVERHEAD_BYTES <= RTP_PROTECT_BYTES_MAX:
                 viewer.rtx_sequence += 1
                 again = wrap_rtx(packet, payload_type=viewer.rtx, sequence=viewer.rtx_sequence, ssrc=self._rtx_ssrc)
                 self._send(viewer, again)
+            elif (self._audience.reached(viewer) or 0) - number_seen >= SRTP_REPLAY_WINDOW:
+                self._counts["nack_missed"] += 1  # SRTP encrypts none of the stream itself that is so old
             else:
                 self._send(viewer, packet)
 

@@ -19,6 +19,7 @@ from live.core.limits import (
     RETRANSMISSIONS_WAITING_MAX,
     RTP_PROTECT_BYTES_MAX,
     SELECT_INTERVAL_S,
+    SRTP_REPLAY_WINDOW,
 )
 from stream.feed import AUDIO, Arrival, Feed, LayerState
 from stream.wire import rtcp
@@ -395,6 +396,23 @@ def test_without_a_retransmission_stream_it_is_the_very_same_packet() -> None:
     nack(show, viewer, viewer.numbers()[1])
     assert viewer.order[before:] == [viewer.pictures()[1]]
     assert show.relay.rtx_ssrc not in viewer.packets
+
+
+def test_what_srtp_would_not_encrypt_again_is_not_tried() -> None:
+    show = Show()
+    host = show.host(1)
+    viewer, modern = show.viewer(rtx=False), show.viewer()
+    for _ in range(12):
+        frame(show, host, packets=100)
+        show.pass_time(0.5)
+    numbers, before = viewer.numbers(), len(viewer.order)
+    assert len(numbers) == 1200
+    nack(show, viewer, numbers[-1 - SRTP_REPLAY_WINDOW])
+    assert (len(viewer.order), show.counts["nack_missed"]) == (before, 1)
+    nack(show, viewer, numbers[-SRTP_REPLAY_WINDOW])
+    assert (len(viewer.order), show.counts["nack_missed"]) == (before + 1, 1)
+    nack(show, modern, numbers[-1 - SRTP_REPLAY_WINDOW])
+    assert len(modern.packets[show.relay.rtx_ssrc]) == 1, "a retransmission has a number of its own"
 
 
 def test_a_packet_that_would_be_too_long_as_a_retransmission_is_sent_as_it_was() -> None:
