@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 BENCHES = ("relay", "join", "edge", "hotpath", "fanout")
+_WITH = {"relay": ("join", "edge")}  # asked for alone, they come along: one question, three processes
 
 
 def lines(bench: str) -> Iterator[str]:
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"there is no benchmark {name!r}; there are {', '.join(BENCHES)}")
     figures: list[dict[str, Any]] = []
     failed = False
-    for bench in options.names or BENCHES:
+    asked = dict.fromkeys(bench for name in options.names for bench in (name, *_WITH.get(name, ())))
+    for bench in asked or BENCHES:
         try:
             for line in lines(bench):
                 print(line, end="", file=sys.stderr if options.table else sys.stdout, flush=True)
