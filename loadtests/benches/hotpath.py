@@ -2,8 +2,8 @@
 
 All of it in one process over loopback sockets that nobody else uses, CPU time with the kernel's included, rounds of all
 ways interleaved and the median taken, so that a noisy neighbour hits all alike. `docs/decisions/hot-path.md` says what
-became of each. Loopback hands a datagram to its receiver within the sender's call, which is about half of what
-`sendto` costs here; a network card takes that half away, and cuts messages in hardware if it can.
+became of each. Loopback hands a datagram to its receiver within the sender's call, which all ways pay for; with a
+network card they would not, and it may cut messages in hardware.
 """
 
 import os
