@@ -68,11 +68,13 @@ def test_a_figure_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_benches_pass_figures_through(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     printed = ['{"name": "a", "value": 1.5, "unit": "ms", "budget": 1.0, "ok": false}\n', "a word\n", "[1]\n"]
     monkeypatch.setattr(benches, "lines", lambda bench: iter(printed))
-    assert benches.main(["relay"]) == 0
+    assert benches.main(["hotpath"]) == 0
     assert capsys.readouterr().out == "".join(printed)
-    assert benches.main(["--table", "relay", "join"]) == 0
+    assert benches.main(["--table", "hotpath", "fanout"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[2:] == ["| `a` | 1.5 ms | ≤ 1 | **missed** |"] * 2
+    assert benches.main(["relay"]) == 0
+    assert capsys.readouterr().out == "".join(printed) * 3, "the relay, who joins it, and who pulls it"
 
 
 def test_a_bench_that_crashes_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
