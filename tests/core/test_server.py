@@ -1,10 +1,12 @@
 """The socket that HTTP is served on."""
 
+import gc
 import socket
+from typing import Any
 
 import pytest
 
-from live.core.server import listen
+from live.core.server import Server, listen
 from live.core.settings import Settings
 
 
@@ -22,3 +24,22 @@ def test_the_unspecified_ipv6_address_serves_both_families(host: str, reached: s
             except ConnectionRefusedError:
                 continue
     assert found == reached
+
+
+async def test_what_the_start_has_made_is_looked_through_once() -> None:
+    """A full collection of everything that was imported holds the loop for long enough to be seen in a picture."""
+    frozen: list[int] = []
+
+    def ready() -> None:
+        frozen.append(gc.get_freeze_count())
+        server.should_exit = True
+
+    async def nothing(*_: Any) -> None: ...
+
+    with listen(Settings(port=0, secret="only for this test")) as listener:
+        server = Server(nothing, ready=ready, drain=nothing)
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            gc.unfreeze()
+    assert len(frozen) == 1 and frozen[0] > 10_000
