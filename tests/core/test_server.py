@@ -34,10 +34,12 @@ async def test_what_the_start_has_made_is_looked_through_once() -> None:
         frozen.append(gc.get_freeze_count())
         server.should_exit = True
 
-    async def nothing(*_: Any) -> None: ...
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def drain() -> None: ...
 
     with listen(Settings(port=0, secret="only for this test")) as listener:
-        server = Server(nothing, ready=ready, drain=nothing)
+        server = Server(app, ready=ready, drain=drain)
         try:
             await server.serve(sockets=[listener])
         finally:
