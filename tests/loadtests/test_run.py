@@ -36,14 +36,18 @@ def test_what_cannot_be_rehearsed_is_said(tmp_path: Path) -> None:
 
 
 def test_a_meter_reads_a_family() -> None:
-    process = psutil.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
+    process = psutil.Popen(
+        [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"], stdin=-1, stdout=-1
+    )
     try:
+        process.stdout.readline()  # before its interpreter has started it has next to no memory
         meter = Meter({"server": process.pid, "gone": 2**22 - 1})
         first, second = meter.read(0.0), meter.read(1.0)
     finally:
         process.kill()
         process.wait()
         process.stdin.close()
+        process.stdout.close()
     assert [one.process for one in (*first, *second)] == ["server", OTHERS] * 2
     assert first[0].memory_mb > 1
     assert second[0].at_s == 1.0
