@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from live.core.bus import Bus
 from live.core.clock import ManualClock
 from live.core.database import Database, migrate
+from live.core.valkey import EmbeddedValkey
 
 # The same examples on every run, and no verdict by the clock: a machine is slow for reasons that are not ours.
 settings.register_profile("showcart", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -119,3 +121,24 @@ async def database(database_url: str, clock: ManualClock) -> AsyncIterator[Datab
     store = await Database.open(database_url, clock)
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
+    """A real Valkey of the test's own; it starts when it is asked to."""
+    server = EmbeddedValkey(tmp_path)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def valkey_url(valkey: EmbeddedValkey) -> str:
+    return await valkey.start()
+
+
+@pytest.fixture
+async def bus(valkey_url: str) -> AsyncIterator[Bus]:
+    """One worker's bus."""
+    opened = await Bus.open(valkey_url)
+    yield opened
+    await opened.close()

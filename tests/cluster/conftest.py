@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
 from live.core.bus import Bus, Wire
-from live.core.valkey import EmbeddedValkey
 from stream.cluster.pull import Pull
 from stream.feed import AUDIO, Arrival, Feed, LayerState
 from stream.wire.sdp import Codec
@@ -87,24 +85,12 @@ __all__ = ["AUDIO", "Host", "Screen", "arrival", "until"]
 
 
 @pytest.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
-    server = EmbeddedValkey(tmp_path)
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def url(valkey: EmbeddedValkey) -> str:
-    return await valkey.start()
-
-
-@pytest.fixture
-async def wires(url: str) -> AsyncIterator[list[Wire]]:
+async def wires(valkey_url: str) -> AsyncIterator[list[Wire]]:
     """Those of three workers, connected."""
     async with AsyncExitStack() as stack:
         made = []
         for _ in range(3):
-            wire = await Wire.open(url)
+            wire = await Wire.open(valkey_url)
             stack.push_async_callback(wire.close)
             await until(lambda wire=wire: wire.clear)  # type: ignore[misc]
             made.append(wire)
@@ -112,12 +98,12 @@ async def wires(url: str) -> AsyncIterator[list[Wire]]:
 
 
 @pytest.fixture
-async def buses(url: str) -> AsyncIterator[list[Bus]]:
+async def buses(valkey_url: str) -> AsyncIterator[list[Bus]]:
     """Those of three workers."""
     async with AsyncExitStack() as stack:
         made = []
         for _ in range(3):
-            bus = await Bus.open(url)
+            bus = await Bus.open(valkey_url)
             stack.push_async_callback(bus.close)
             made.append(bus)
         yield made

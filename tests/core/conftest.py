@@ -1,13 +1,11 @@
-"""A real Valkey of its own for each test, and buses on it as two workers have them."""
+"""A second worker beside the one that every test has, and an ear for what a bus says."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
 from live.core.bus import Bus, Message
-from live.core.valkey import EmbeddedValkey
 
 
 class Ear:
@@ -30,27 +28,8 @@ class Ear:
 
 
 @pytest.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
-    server = EmbeddedValkey(tmp_path)
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def url(valkey: EmbeddedValkey) -> str:
-    return await valkey.start()
-
-
-@pytest.fixture
-async def bus(url: str) -> AsyncIterator[Bus]:
-    opened = await Bus.open(url)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[Bus]:
+async def other(valkey_url: str) -> AsyncIterator[Bus]:
     """A second worker's bus on the same server."""
-    opened = await Bus.open(url)
+    opened = await Bus.open(valkey_url)
     yield opened
     await opened.close()

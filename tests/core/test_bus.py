@@ -74,7 +74,7 @@ async def test_states_and_notices_are_handed_over_but_not_kept(bus: Bus) -> None
     assert await bus.history("demo", before, 10) == []
 
 
-async def test_channels_do_not_mix_and_unsubscribing_ends_it(bus: Bus, url: str) -> None:
+async def test_channels_do_not_mix_and_unsubscribing_ends_it(bus: Bus, valkey_url: str) -> None:
     one, two = Ear(), Ear()
     async with bus.subscribe("one", one):
         async with bus.subscribe("two", two):
@@ -86,7 +86,7 @@ async def test_channels_do_not_mix_and_unsubscribing_ends_it(bus: Bus, url: str)
         await bus.publish("one", b"4")
         await one.until(lambda heard: len(heard) == 2)
     assert [m.payload for m in two.heard] == [b"2"]
-    async with Redis.from_url(url) as raw:
+    async with Redis.from_url(valkey_url) as raw:
         for _ in range(100):
             if not await raw.pubsub_shardchannels():
                 break
@@ -128,9 +128,9 @@ async def test_many_subscribe_and_leave_at_once(bus: Bus) -> None:
     assert await asyncio.gather(*[visit(i) for i in range(60)]) == [b"%d" % i for i in range(60)]
 
 
-async def test_foreign_frames_are_ignored(bus: Bus, url: str) -> None:
+async def test_foreign_frames_are_ignored(bus: Bus, valkey_url: str) -> None:
     ear = Ear()
-    async with bus.subscribe("demo", ear), Redis.from_url(url) as raw:
+    async with bus.subscribe("demo", ear), Redis.from_url(valkey_url) as raw:
         for frame in (b"", b"?", b"e", b"enonsense\nx", b"e\xff:1\nx"):
             await raw.spublish("showcart:{demo}:events", frame)
         await bus.publish("demo", b"ours")
@@ -167,11 +167,11 @@ async def test_history_that_was_trimmed_is_a_gap(bus: Bus, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("lost", ["head", "history"])
-async def test_evicted_keys_are_a_gap_and_never_a_wrong_history(bus: Bus, url: str, lost: str) -> None:
+async def test_evicted_keys_are_a_gap_and_never_a_wrong_history(bus: Bus, valkey_url: str, lost: str) -> None:
     start = await bus.position("demo")
     for _ in range(3):
         await bus.publish("demo", b"x")
-    async with Redis.from_url(url) as raw:
+    async with Redis.from_url(valkey_url) as raw:
         await raw.delete(f"showcart:{{demo}}:{lost}")
     assert await bus.history("demo", start, 300) is None
     next_ = await bus.publish("demo", b"y")
@@ -192,10 +192,10 @@ async def test_rotate_voids_positions_and_tells_everyone(bus: Bus, other: Bus) -
     assert await bus.history("demo", before, 300) is None
 
 
-async def test_another_server_identity_rotates(bus: Bus, url: str) -> None:
+async def test_another_server_identity_rotates(bus: Bus, valkey_url: str) -> None:
     """A failover or restart with an append-only file may lose the last events while the epoch survives."""
     before = await bus.publish("demo", b"a")
-    async with Redis.from_url(url) as raw:
+    async with Redis.from_url(valkey_url) as raw:
         await raw.hset("showcart:{demo}:head", "server", "f" * 40)
     assert (await bus.position("demo")).epoch != before.epoch
 

@@ -88,7 +88,9 @@ async def test_the_holder_may_take_it_again(bus: Bus) -> None:
     assert second.fence > first.fence
 
 
-async def test_fences_grow_when_the_server_has_lost_everything(bus: Bus, url: str, valkey: EmbeddedValkey) -> None:
+async def test_fences_grow_when_the_server_has_lost_everything(
+    bus: Bus, valkey_url: str, valkey: EmbeddedValkey
+) -> None:
     ear = Ear()
     async with bus.subscribe("show", ear):
         before, _ = await _take(bus, "a")
@@ -98,7 +100,7 @@ async def test_fences_grow_when_the_server_has_lost_everything(bus: Bus, url: st
     assert not await bus.leases.renew("show", "a", before.fence, TTL_S)
     after, _ = await _take(bus, "a")
     assert after.fence > before.fence
-    async with Redis.from_url(url) as raw:
+    async with Redis.from_url(valkey_url) as raw:
         assert await raw.ttl("showcart:{show}:lease") > 3600, "what is not used any more goes away one day"
 
 

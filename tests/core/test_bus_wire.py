@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
-async def wire(url: str) -> AsyncIterator[Wire]:
-    opened = await Wire.open(url)
+async def wire(valkey_url: str) -> AsyncIterator[Wire]:
+    opened = await Wire.open(valkey_url)
     await _until(lambda: opened.send("nobody", b""))
     yield opened
     await opened.close()
@@ -31,8 +31,8 @@ async def _until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_what_is_sent_arrives_in_order_at_everybody(wire: Wire, bus: Bus, url: str) -> None:
-    far = await Wire.open(url)
+async def test_what_is_sent_arrives_in_order_at_everybody(wire: Wire, bus: Bus, valkey_url: str) -> None:
+    far = await Wire.open(valkey_url)
     try:
         ears = Ear(), Ear()
         async with far.subscribe("a", ears[0]), wire.subscribe("a", ears[1]):
@@ -94,10 +94,10 @@ async def test_a_silent_server_is_given_up(
     await _until(lambda: wire.send("a", b""))
 
 
-async def test_without_a_server_there_is_no_wire(url: str, valkey: EmbeddedValkey) -> None:
+async def test_without_a_server_there_is_no_wire(valkey_url: str, valkey: EmbeddedValkey) -> None:
     await valkey.stop()
     with pytest.raises(BusError):
-        await Wire.open(url)
+        await Wire.open(valkey_url)
 
 
 class _Surprising:

@@ -21,7 +21,6 @@ from live.core.bus import Bus
 from live.core.clock import SystemClock
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
-from live.core.valkey import EmbeddedValkey
 from live.realtime.commands import Commands, Context, Replayed
 from live.realtime.gateway import Gateway
 from live.realtime.hub import Hub
@@ -193,32 +192,13 @@ class Audience:
 
 
 @pytest.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
-    server = EmbeddedValkey(tmp_path)
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def valkey_url(valkey: EmbeddedValkey) -> str:
-    return await valkey.start()
-
-
-@pytest.fixture
-async def own_bus(valkey_url: str) -> AsyncIterator[Bus]:
-    opened = await Bus.open(valkey_url)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, secret=SECRET, origins=("https://shop.example",))
 
 
 @pytest.fixture
-async def stage(own_bus: Bus, settings: Settings) -> AsyncIterator[Stage]:
-    async with Stage(own_bus, settings).running() as running:
+async def stage(bus: Bus, settings: Settings) -> AsyncIterator[Stage]:
+    async with Stage(bus, settings).running() as running:
         yield running
 
 

@@ -455,10 +455,10 @@ async def test_token_that_expires_ends_the_visit(
     assert await viewer.closed() == TOKEN_EXPIRED.code
 
 
-async def test_peer_that_answers_no_pings(own_bus: Bus, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peer_that_answers_no_pings(bus: Bus, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("live.realtime.transport.WS_PING_INTERVAL_S", 0.05)
     monkeypatch.setattr("live.realtime.transport.WS_PING_TIMEOUT_S", 0.1)
-    async with Stage(own_bus, settings).running() as stage:
+    async with Stage(bus, settings).running() as stage:
         reader, writer = await _raw_handshake(stage)
         frames = b""
         while chunk := await asyncio.wait_for(reader.read(1000), 10):
@@ -596,8 +596,8 @@ async def test_drain_says_bye_and_closes_everybody(stage: Stage, client: Audienc
 
 
 @both
-async def test_server_without_the_extension_serves_alike(own_bus: Bus, settings: Settings, encoding: str) -> None:
-    async with Stage(own_bus, settings, raw=False).running() as stage, AsyncExitStack() as stack:
+async def test_server_without_the_extension_serves_alike(bus: Bus, settings: Settings, encoding: str) -> None:
+    async with Stage(bus, settings, raw=False).running() as stage, AsyncExitStack() as stack:
         client = Audience(stage, stack)
         viewer = await client(encoding)
         await viewer.join()
