@@ -1,4 +1,4 @@
-"""A whole realtime server in this process: real Valkey, real uvicorn on a free port, real WebSocket clients."""
+"""A whole realtime server in this process, with real WebSocket clients; and a channel alone, without any socket."""
 
 import asyncio
 import json
@@ -21,13 +21,16 @@ from live.core.bus import Bus
 from live.core.clock import SystemClock
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
+from live.realtime.channel import Channel
 from live.realtime.commands import Commands, Context, Replayed
 from live.realtime.gateway import Gateway
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
 from live.realtime.transport import uvicorn_options
+from tests.realtime.scripted import START, Refreshes
 
 SECRET = "a secret of the tests"
+both = pytest.mark.parametrize("encoding", ["json", "msgpack"])
 
 
 class Say(Struct, frozen=True):
@@ -64,6 +67,22 @@ class Stage:
         """What a feature does: keep it, then tell."""
         self.words[show].append(word)
         await self.outlet.event(show, 0, "word", {"index": len(self.words[show]) - 1, "text": word})
+
+    async def lose(self, word: str = "a") -> None:
+        """Say a word that the bus keeps but does not hand over: a lost message without a lost connection."""
+        lost = asyncio.Event()
+        listener = self.bus._listener
+        hand_over = listener._hand_over
+
+        def drop(channel: bytes, frame: bytes) -> None:
+            if frame[:1] == b"e":
+                lost.set()
+                listener._hand_over = hand_over  # type: ignore[method-assign]
+
+        listener._hand_over = drop  # type: ignore[method-assign]
+        await self.say(word)
+        async with asyncio.timeout(10):
+            await lost.wait()
 
     async def _say(self, context: Context, body: Say) -> dict[str, Any] | Replayed:
         if context.key in self.said:
@@ -191,6 +210,28 @@ class Audience:
         return Client(await self._stack.enter_async_context(opening), encoding)
 
 
+async def still_serves(stage: Stage, client: Audience) -> None:
+    """Somebody else's show goes on."""
+    viewer = await client()
+    await viewer.join()
+    await stage.say("still here")
+    while (await viewer.until("event"))["data"]["text"] != "still here":
+        continue  # what somebody else said before
+
+
+async def raw_handshake(stage: Stage, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A socket that speaks WebSocket no further than the handshake."""
+    host, _, port = stage.url.removeprefix("ws://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), **options)
+    writer.write(
+        f"GET /ws/demo HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Protocol: showcart.json.v1\r\n\r\n".encode()
+    )
+    assert b"101" in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, secret=SECRET, origins=("https://shop.example",))
@@ -206,3 +247,13 @@ async def stage(bus: Bus, settings: Settings) -> AsyncIterator[Stage]:
 async def client(stage: Stage) -> AsyncIterator[Audience]:
     async with AsyncExitStack() as stack:
         yield Audience(stage, stack)
+
+
+@pytest.fixture
+async def refreshes() -> Refreshes:
+    return Refreshes()
+
+
+@pytest.fixture
+async def channel(refreshes: Refreshes) -> Channel:
+    return Channel("demo", START, refreshes)

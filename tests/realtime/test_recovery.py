@@ -1,9 +1,6 @@
 """Coming back: complete or not at all, whatever happened meanwhile to the viewer, the bus or the worker."""
 
 import asyncio
-import os
-import signal
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -14,77 +11,14 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from live.core.bus import Bus, Position
-from live.core.errors import BUS_LOST, UNKNOWN_SHOW, Kind, Problem
+from live.core.errors import BUS_LOST
 from live.core.limits import RECOVERY_EVENTS_MAX
 from live.core.settings import Settings
 from live.core.valkey import EmbeddedValkey
-from tests.realtime.conftest import SECRET, Audience, Client, Stage
+from tests.realtime.conftest import SECRET, Audience, Stage, both
+from tests.realtime.page import Page
 
 pytestmark = pytest.mark.timeout(110)
-both = pytest.mark.parametrize("encoding", ["json", "msgpack"])
-
-
-class Page:
-    """What a browser keeps: the words, and the position of the newest event that it applied."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.words: list[str] = []
-        self.position: dict[str, Any] | None = None
-        self.snapshots = 0
-        self.recoveries = 0
-
-    def apply(self, message: dict[str, Any]) -> None:
-        if message["type"] == "connected":
-            if message["recovered"]:
-                self.recoveries += 1
-                for event in message["events"]:
-                    self._event(event)
-                assert self.position == message["position"]
-            else:
-                self.snapshots += 1
-                self.words = list(message["snapshot"]["words"])
-                self.position = message["position"]
-        elif message["type"] == "event":
-            self._event(message)
-
-    def _event(self, event: dict[str, Any]) -> None:
-        assert self.position is not None
-        assert event["offset"] == self.position["offset"] + 1, "a gap, or an event twice"
-        self.position = {**self.position, "offset": event["offset"]}
-        index = event["data"]["index"]
-        assert index <= len(self.words), "the snapshot lacked something"
-        self.words[index : index + 1] = [event["data"]["text"]]
-
-    async def join(self) -> dict[str, Any]:
-        await self.client.send(type="connect", id="c", position=self.position)
-        connected = await self.client.until("connected", id="c")
-        self.apply(connected)
-        return connected
-
-    async def until(self, done: Callable[[], bool]) -> None:
-        while not done():
-            self.apply(await self.client.next())
-
-    async def shows(self, words: list[str]) -> None:
-        await self.until(lambda: self.words == words)
-
-
-async def lose(stage: Stage, word: str = "a") -> None:
-    """Say a word that the bus keeps but does not hand over: a lost message without a lost connection."""
-    lost = asyncio.Event()
-    listener = stage.bus._listener
-    hand_over = listener._hand_over
-
-    def drop(channel: bytes, frame: bytes) -> None:
-        if frame[:1] == b"e":
-            lost.set()
-            listener._hand_over = hand_over  # type: ignore[method-assign]
-
-    listener._hand_over = drop  # type: ignore[method-assign]
-    await stage.say(word)
-    async with asyncio.timeout(10):
-        await lost.wait()
 
 
 @both
@@ -250,171 +184,6 @@ async def test_snapshot_that_is_outdated_before_it_is_built(
     stage.before_snapshot = lambda: asyncio.sleep(0)
 
 
-# --- the bus goes away ----------------------------------------------------------------------------------------
-
-
-def _kill(valkey: EmbeddedValkey) -> None:
-    assert valkey.pid is not None
-    os.kill(valkey.pid, signal.SIGKILL)
-
-
-@both
-async def test_restart_of_the_bus_costs_a_snapshot_and_nothing_else(
-    stage: Stage, client: Audience, valkey: EmbeddedValkey, encoding: str
-) -> None:
-    page = Page(await client(encoding))
-    await page.join()
-    await stage.say("a")
-    await page.shows(["a"])
-    _kill(valkey)
-    for word in "bc":
-        await stage.say(word)  # committed, though nobody can be told
-    await page.shows(["a", "b", "c"])
-    assert page.snapshots >= 2
-    await stage.say("d")
-    await page.shows(["a", "b", "c", "d"])
-
-
-async def test_restart_of_the_bus_while_nothing_happens(stage: Stage, client: Audience, valkey: EmbeddedValkey) -> None:
-    page = Page(await client())
-    await page.join()
-    _kill(valkey)
-    await page.until(lambda: page.snapshots == 2)
-    await stage.say("a")
-    await page.shows(["a"])
-
-
-async def test_joining_without_a_bus_is_worth_a_retry(
-    stage: Stage, client: Audience, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("live.core.listener.BUS_TIMEOUT_S", 0.2)
-    await valkey.stop()
-    viewer = await client()
-    await viewer.send(type="connect", id="c")
-    assert (await viewer.until("refused"))["error"]["name"] == "unavailable"
-    assert await viewer.closed() == BUS_LOST.code
-
-
-async def test_who_is_in_stays_in_while_the_bus_is_away(stage: Stage, client: Audience, valkey: EmbeddedValkey) -> None:
-    viewer = await client()
-    await viewer.join()
-    await valkey.stop()
-    assert (await viewer.command("say", text="a"))["type"] == "reply", "the database is the truth"
-    late = await client()
-    assert (await late.join())["recovered"] is False
-
-
-async def test_event_too_large_for_the_bus_goes_by_snapshot(stage: Stage, client: Audience) -> None:
-    page = Page(await client())
-    await page.join()
-    await stage.say("x" * 100_000)
-    await page.shows(["x" * 100_000])
-    assert page.snapshots == 2
-    assert stage.outlet.lost_events == 1
-
-
-async def test_states_and_notices_too_large_or_without_a_bus_are_dropped(stage: Stage, valkey: EmbeddedValkey) -> None:
-    await stage.outlet.state("demo", "s", {"x": "x" * 100_000})
-    await valkey.stop()
-    await stage.outlet.state("demo", "s", {})
-    await stage.outlet.notice("demo", "v", "n", {})
-
-
-async def test_rotated_show_refreshes_everybody_even_if_the_first_try_fails(stage: Stage, client: Audience) -> None:
-    pages = [Page(await client(encoding)) for encoding in ("json", "msgpack")]
-    for page in pages:
-        await page.join()
-    stage.broken = RuntimeError("the database is away")
-    await stage.bus.rotate("demo")
-    await asyncio.sleep(0.2)
-    stage.broken = None
-    for page in pages:
-        await page.until(lambda page=page: page.snapshots == 2)  # type: ignore[misc]
-    await stage.say("a")
-    for page in pages:
-        await page.shows(["a"])
-
-
-async def test_show_that_is_gone_closes_its_viewers(stage: Stage, client: Audience) -> None:
-    viewer = await client()
-    await viewer.join()
-    stage.broken = Problem(Kind.unknown_show)
-    await stage.bus.rotate("demo")
-    assert await viewer.closed() == UNKNOWN_SHOW.code
-
-
-async def test_message_that_the_bus_lost_without_a_sign_is_found(
-    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No next event that would show the gap: the position is compared now and then."""
-    page = Page(await client())
-    await page.join()
-    await lose(stage)
-    monkeypatch.setattr("live.realtime.hub.POSITION_INTERVAL_S", 0.0)
-    await page.shows(["a"])
-    assert page.snapshots == 1, "the history had it"
-    here = await page.client.until("position")
-    assert here["position"] == page.position
-
-
-async def test_gap_between_events_is_read_from_the_history(stage: Stage, client: Audience) -> None:
-    page = Page(await client())
-    await page.join()
-    await lose(stage)
-    await stage.say("b")
-    await page.shows(["a", "b"])
-    assert page.snapshots == 1
-    assert stage.hub.repairs == 1
-
-
-async def test_payloads_that_are_not_ours_keep_their_number(
-    stage: Stage, client: Audience, caplog: pytest.LogCaptureFixture
-) -> None:
-    viewer = await client()
-    start = (await viewer.join())["position"]
-    await stage.bus.publish("demo", b"\xc1 garbage")
-    await stage.bus.send("demo", b"\xc1 garbage", "state")
-    await stage.bus.send("demo", b"\xc1 garbage", "direct")
-    await stage.say("a")
-    events = [await viewer.until("event") for _ in range(2)]
-    assert [event["offset"] - start["offset"] for event in events] == [1, 2]
-    assert [event["name"] for event in events] == ["invalid", "word"]
-
-
-async def test_show_without_viewers_is_given_up(
-    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    viewer = await client()
-    await viewer.join()
-    monkeypatch.setattr("live.realtime.hub.CHANNEL_LINGER_S", 0.0)
-    await viewer.socket.close()
-    async with asyncio.timeout(10):
-        while stage.hub.channels():
-            await asyncio.sleep(0.02)
-    await stage.say("a")
-    page = Page(await client())
-    await page.join()
-    assert page.words == ["a"]
-
-
-async def test_reconnect_is_silent_in_the_count(
-    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("live.realtime.hub.PRESENCE_INTERVAL_S", 0.0)
-    host, viewer = await client(), await client()
-    await host.join(token="demo")
-    token = (await viewer.join())["token"]
-    await host.until("state", name="viewers", data={"count": 1})
-    await viewer.socket.close()
-    await asyncio.sleep(1.2)
-    await (await client()).join(token=token)
-    await (await client()).join()
-    assert (await host.until("state", name="viewers"))["data"] == {"count": 2}
-
-
-# --- two workers ----------------------------------------------------------------------------------------------
-
-
 async def test_viewers_of_two_workers_see_the_same_and_may_change_over(
     stage: Stage, client: Audience, valkey_url: str, settings: Settings
 ) -> None:
@@ -457,11 +226,6 @@ async def test_worker_that_lags_behind_the_client_waits_for_the_bus(
     await page.shows(["a", "b"])
 
 
-# --- anything may happen --------------------------------------------------------------------------------------
-
-Step = Callable[[], Awaitable[None]]
-
-
 @given(
     steps=st.lists(st.sampled_from(["say", "say", "burst", "drop", "abort", "rotate", "lose", "breathe"]), max_size=25),
     encoding=st.sampled_from(["json", "msgpack"]),
@@ -491,7 +255,7 @@ async def _anything(folder: Path, steps: list[str], encoding: str) -> None:
             if step in ("say", "lose", "burst"):
                 for _ in range(40 if step == "burst" else 1):
                     said += 1
-                    await (lose(stage, str(said)) if step == "lose" else stage.say(str(said)))
+                    await (stage.lose(str(said)) if step == "lose" else stage.say(str(said)))
             elif step in ("drop", "abort"):
                 if step == "drop":
                     await page.client.socket.close()
