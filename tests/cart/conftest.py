@@ -14,6 +14,7 @@ from live.core.auth import Principal, Role
 from live.core.clock import ManualClock
 from live.core.codec import encode
 from live.core.database import Database
+from live.core.errors import Problem
 from live.service import Shows
 from live.shows import ShowState
 
@@ -50,6 +51,16 @@ class Screens:
 
 def viewer(name: str = "ada") -> Principal:
     return Principal(subject=name, role=Role.viewer, show="*", name=name)
+
+
+ADA, BOB = viewer("ada"), viewer("bob")
+
+
+async def refused(awaitable: Any) -> Problem:
+    """The problem that `awaitable` is refused with."""
+    with pytest.raises(Problem) as caught:
+        await awaitable
+    return caught.value
 
 
 def product(

@@ -13,10 +13,7 @@ from live.core.database import Database
 from live.core.errors import Kind
 from live.core.limits import CLAIM_TTL_S, HOLD_TTL_S
 from live.service import Shows
-from tests.cart.conftest import Screens, level, viewer
-from tests.cart.test_service import refused
-
-ADA, BOB = viewer("ada"), viewer("bob")
+from tests.cart.conftest import ADA, BOB, Screens, level, refused, viewer
 
 
 class TestPayment:
