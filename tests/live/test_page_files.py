@@ -1,0 +1,115 @@
+"""The files of the pages: what they refer to exists, all of them are used, and they stay small."""
+
+import itertools
+import re
+
+import httpx
+import pytest
+
+from tests.live.web import PAGES, SCRIPTS, STYLES, WEB, Markup, modules, text
+
+PRODUCTS = (
+    "espresso-cup", "linen-throw", "walnut-board", "field-lamp", "wool-beanie", "canvas-tote", "ceramic-vase",
+    "trail-bottle",
+)  # fmt: skip
+METRICS = ("live/core", "live/realtime", "stream")
+FIRST_PAINT_BYTES_MAX = 100_000
+LINES_MAX = 400
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_what_a_page_refers_to_exists(browser: httpx.AsyncClient, page: str) -> None:
+    markup = Markup(text(page))
+    assert markup.inline == []
+    assert len(markup.ids) == len(set(markup.ids))
+    for url in markup.references:
+        if not url.startswith("#"):
+            assert (await browser.get(url)).status_code == 200, url
+        else:
+            assert url[1:] in markup.ids
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_a_heading_for_everybody(page: str) -> None:
+    headings = re.findall(r"<h1[^>]*>", text(page))
+    assert headings
+    assert not any("visually-hidden" in heading for heading in headings)
+
+
+def test_what_a_script_imports_exists() -> None:
+    for path in set().union(*(modules(script, lazy=True) for script in SCRIPTS)):
+        assert path.is_file(), path
+
+
+async def test_what_a_script_mentions_exists(browser: httpx.AsyncClient) -> None:
+    for script in SCRIPTS:
+        for url in re.findall(r'"(/static/[^"]+)"', script.read_text()):
+            assert (await browser.get(url)).status_code == 200, f"{script.name}: {url}"
+
+
+def test_the_ops_page_asks_for_figures_that_exist() -> None:
+    told = "".join(path.read_text() for part in METRICS for path in (WEB.parents[1] / part).rglob("*.py"))
+    script = (WEB / "js/ops.js").read_text()
+    for name in re.findall(r'"(showcart_\w+?)(?:_total)?"', script):
+        assert f'"{name}"' in told, name
+    for what in [
+        *re.findall(r'what: "(\w+)"', script),
+        *re.findall(r'"(\w+)"', script.split("DROPPED = ")[1].split("]")[0]),
+    ]:
+        assert f'"{what}"' in told, what
+
+
+def test_every_script_and_style_is_used() -> None:
+    entries = {
+        WEB / url.removeprefix("/static/")
+        for page in PAGES
+        for url in Markup(text(page)).references
+        if url.startswith("/static/")
+    }
+    used = set(itertools.chain.from_iterable(modules(path, lazy=True) for path in entries if path.suffix == ".js"))
+    assert set(SCRIPTS) == used
+    late = {WEB / url for script in SCRIPTS for url in re.findall(r'"/static/(css/[^"]+)"', script.read_text())}
+    assert set(STYLES) == late | {path for path in entries if path.suffix == ".css"}
+
+
+def test_every_module_of_the_first_paint_is_loaded_at_once() -> None:
+    preloaded = {
+        WEB / url.removeprefix("/static/") for url in Markup(text("watch.html")).references if url.endswith(".js")
+    }
+    assert modules(WEB / "js/watch.js") == preloaded
+
+
+def test_every_product_of_the_demo_has_a_picture() -> None:
+    for product in PRODUCTS:
+        assert "<svg" in text(f"pictures/{product}.svg")
+
+
+def test_no_file_names_a_foreign_address() -> None:
+    for path in WEB.rglob("*.*"):
+        foreign = set(re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", path.read_text())) - {"http://www.w3.org"}
+        assert not foreign, f"{path.name}: {foreign}"
+
+
+def test_nothing_goes_around_the_content_security_policy() -> None:
+    forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setAttribute\(\"style\""
+    for path in SCRIPTS:
+        assert not re.search(forbidden, path.read_text()), path.name
+    for path in (WEB / "pictures").iterdir():
+        assert not re.search(r"<script|<style|style=|href=|<foreignObject", path.read_text()), path.name
+
+
+def test_the_watch_page_paints_with_less_than_100_kb_of_our_code() -> None:
+    first = {
+        WEB / url.removeprefix("/static/")
+        for url in Markup(text("watch.html")).references
+        if url.startswith("/static/")
+    }
+    files = {WEB / "watch.html", *first, *modules(WEB / "js/watch.js")}
+    for language in ("en", "de"):
+        sizes = {path: path.stat().st_size for path in {*files, WEB / f"text/{language}.json"}}
+        assert sum(sizes.values()) < FIRST_PAINT_BYTES_MAX, f"{language}: {sum(sizes.values())}"
+
+
+def test_a_file_stays_small() -> None:
+    for path in (*SCRIPTS, *STYLES):
+        assert len(path.read_text().splitlines()) < LINES_MAX, path.name
