@@ -2,6 +2,7 @@
 
 import pytest
 
+from chat import store
 from chat.service import Chat
 from live.core.auth import Principal, Role
 from live.core.clock import ManualClock
@@ -24,6 +25,26 @@ class Rates:
 
 def person(name: str, role: Role = Role.viewer, show: str = "*") -> Principal:
     return Principal(subject=name, role=role, show=show, name=name.title())
+
+
+ANN, BOB = person("ann"), person("bob")
+MOD = person("mod", Role.moderator, "demo")
+HOST = person("host", Role.host, "demo")
+BAD_TEXTS = ["nobody", "", "\x00", "\ud800", "0" * 32, "x" * 500]
+
+
+async def texts(chat: Chat, show_id: str = "demo") -> list[str]:
+    """What the history of a show says, oldest first."""
+    return [message.text for message in await chat.history(show_id)]
+
+
+async def say(chat: Chat, clock: ManualClock, author: Principal, *lines: str) -> list[store.Message]:
+    """Have `author` write lines, each a little later than the one before."""
+    said = []
+    for line in lines:
+        clock.advance(0.01)
+        said.append((await chat.post("demo", author, line))[0])
+    return said
 
 
 @pytest.fixture
