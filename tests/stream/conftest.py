@@ -21,10 +21,13 @@ from loadtests.benches.client import Client
 from stream.api import SDP, SDP_FRAGMENT, operations, routes
 from stream.cluster.cluster import Cluster
 from stream.service import Media
+from tests.stream.watching import Watcher
 
+Make = Callable[..., Client]
 KEY, BACKUP_KEY = "key", "backup key"
 SECRET = "only for this test"
 BEARER = {"authorization": f"Bearer {KEY}"}
+DIRECTION = {"whip": "sendonly", "whep": "recvonly"}  # of a client's media
 
 _CANDIDATES = (
     "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n"
@@ -39,6 +42,11 @@ def refused(answer: httpx.Response, kind: Kind) -> httpx.Response:
     assert (answer.status_code, body["name"], body["code"]) == (kind.status, kind.name, kind.number)
     assert answer.headers["access-control-allow-origin"] == "*"
     return answer
+
+
+def sections(sdp: str) -> list[list[str]]:
+    """The m-sections of an offer or an answer, as lines."""
+    return [["m=" + part.split("\r\n")[0], *part.split("\r\n")[1:]] for part in sdp.strip().split("\r\nm=")[1:]]
 
 
 def fragment(client: Client, ufrag: str | None = None, candidate: str = "192.0.2.1") -> str:
@@ -125,7 +133,7 @@ class House:
 
     async def enter(self, client: Client, way: str, codecs: tuple[str, ...] = ("h264", "opus"), **kw: Any) -> str:
         """Connect a light client; returns its session's address."""
-        answer = await self.post(way, client.offer("sendonly" if way == "whip" else "recvonly", codecs, **kw))
+        answer = await self.post(way, client.offer(DIRECTION[way], codecs, **kw))
         assert answer.status_code == 201, answer.text
         await client.connect(answer.text)
         return answer.headers["location"]
@@ -177,7 +185,7 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Callable[..., Client]]:
+async def client() -> AsyncIterator[Make]:
     """Makes light clients and closes them at the end."""
     made: list[Client] = []
 
@@ -188,3 +196,20 @@ async def client() -> AsyncIterator[Callable[..., Client]]:
     yield make
     for each in made:
         await each.close()
+
+
+@pytest.fixture
+async def publisher(house: House, client: Make) -> Watcher:
+    """On air in the show "demo"."""
+    made = Watcher(client)
+    await house.enter(made.client, "whip")
+    await until(lambda: house.told)
+    return made
+
+
+async def viewer(house: House, client: Make, codecs: tuple[str, ...] = ("h264", "opus")) -> Watcher:
+    """A viewer of the show "demo" that the relay already serves."""
+    made = Watcher(client)
+    await house.enter(made.client, "whep", codecs)
+    await until(lambda: len(house.media.stages["demo"].relay.subscribers) > 0)
+    return made

@@ -1,31 +1,25 @@
 """WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep-03) over real HTTP: one test for each line that binds a server.
 
+Here: setting up and ending a session (4.2), load, servers and rights (4.5 to 4.7), and what WHEP adds. ICE and entity
+tags (4.3) are in test_conformance_ice.py, the answer's SDP (4.4 and 4.8) in test_conformance_sdp.py.
 The numbers are sections of RFC 9725. Foreign clients are in test_foreign.py; what is our own in test_api.py.
 """
 
 import asyncio
 import re
-from collections.abc import Callable
 
 import httpx
 import pytest
 
 from live.core.errors import Kind
-from loadtests.benches.client import Client
 from stream.api import SDP, SDP_FRAGMENT
-from tests.stream.conftest import BEARER, House, fragment, patch, refused, until
+from tests.stream.conftest import BEARER, DIRECTION, House, Make, fragment, patch, refused, sections, until
 
 ENDPOINTS = ["/whip/demo", "/whep/demo"]
 TURN = {"turn_urls": ("stun:stun.example", "turn:turn.example:3478?transport=udp"), "turn_secret": "shared"}
-Make = Callable[..., Client]
 
 
-def sections(sdp: str) -> list[list[str]]:
-    """The m-sections, as lines."""
-    return [["m=" + part.split("\r\n")[0], *part.split("\r\n")[1:]] for part in sdp.strip().split("\r\nm=")[1:]]
-
-
-# --- 4.2 setting up -------------------------------------------------------------------------------------------
+# --- 4.2 setting up and ending --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("way", "direction"), [("whip", "sendonly"), ("whep", "recvonly")])
@@ -40,21 +34,11 @@ async def test_4_2_a_post_is_answered_201_with_sdp(house: House, client: Make, w
 @pytest.mark.parametrize("way", ["whip", "whep"])
 async def test_4_2_the_location_is_the_session_and_cannot_be_guessed(house: House, client: Make, way: str) -> None:
     await house.enter(client(), "whip")
-    locations = {
-        (await house.post(way, client().offer("sendonly" if way == "whip" else "recvonly"))).headers["location"]
-        for _ in range(20)
-    }
+    locations = {(await house.post(way, client().offer(DIRECTION[way]))).headers["location"] for _ in range(20)}
     assert len(locations) == 20
     for location in locations:
         worker, secret = r"[A-Za-z0-9_-]{8}", r"[A-Za-z0-9_-]{32}"
         assert re.fullmatch(rf"/{way}/demo/{worker}\.{secret}", location), "192 random bits"
-
-
-@pytest.mark.parametrize("way", ["whip", "whep"])
-async def test_4_3_1_the_201_has_a_strong_entity_tag(house: House, client: Make, way: str) -> None:
-    await house.enter(client(), "whip")
-    answer = await house.post(way, client().offer("sendonly" if way == "whip" else "recvonly"))
-    assert re.fullmatch(r'"[^"]+"', answer.headers["etag"])
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -129,7 +113,7 @@ async def test_4_2_a_preflight_needs_no_credentials(house: House, endpoint: str)
 @pytest.mark.parametrize("way", ["whip", "whep"])
 async def test_4_2_a_page_elsewhere_sees_the_headers_it_needs(house: House, client: Make, way: str) -> None:
     await house.enter(client(), "whip")
-    answer = await house.post(way, client().offer("sendonly" if way == "whip" else "recvonly"))
+    answer = await house.post(way, client().offer(DIRECTION[way]))
     exposed = set(answer.headers["access-control-expose-headers"].split(", "))
     assert {"Location", "ETag", "Link", "Retry-After"} <= exposed
 
@@ -164,172 +148,6 @@ async def test_4_2_a_session_is_only_at_its_own_address(house: House, client: Ma
     assert (await house.http.get(watched)).is_success
 
 
-# --- 4.3 ICE --------------------------------------------------------------------------------------------------
-
-
-async def test_4_3_1_delete_ignores_if_match(house: House, client: Make) -> None:
-    address = await house.enter(client(), "whip")
-    assert (await house.http.delete(address, headers=BEARER | {"if-match": '"stale"'})).status_code == 200
-
-
-async def test_4_3_1_a_patch_of_another_type_is_415(house: House, client: Make) -> None:
-    publisher = client()
-    address = await house.enter(publisher, "whip")
-    refused(await patch(house, address, fragment(publisher), "*", SDP), Kind.unsupported_media_type)
-    assert house.media.on_air("demo")
-
-
-async def test_4_3_1_a_malformed_fragment_is_400(house: House, client: Make) -> None:
-    publisher = client()
-    address = await house.enter(publisher, "whip")
-    for body in ("nonsense", "", "a=ice-ufrag:x\r\n", "a=ice-pwd:bad password here ..........\r\n"):
-        refused(await patch(house, address, body, "*"), Kind.sdp_malformed)
-    assert house.media.on_air("demo")
-
-
-async def test_4_3_1_a_missing_entity_tag_is_428_and_a_stale_one_412(house: House, client: Make) -> None:
-    publisher = client()
-    address = await house.enter(publisher, "whip")
-    refused(await patch(house, address, fragment(publisher), None), Kind.precondition_required)
-    refused(await patch(house, address, fragment(publisher), '"stale"'), Kind.precondition_failed)
-    assert house.media.on_air("demo")
-
-
-async def test_4_3_2_candidates_are_204_without_body_and_tag(house: House, client: Make) -> None:
-    publisher, viewer = client(), client()
-    for way, each in (("whip", publisher), ("whep", viewer)):
-        address = await house.enter(each, way)
-        etag = (await house.http.get(address)).headers["etag"]
-        for body in (fragment(each), "a=end-of-candidates\r\n"):
-            for tag in (etag, "*", f'"other", {etag}'):
-                answer = await patch(house, address, body, tag)
-                assert (answer.status_code, answer.content) == (204, b"")
-                assert "etag" not in answer.headers
-
-
-@pytest.mark.parametrize("candidate", ["unusable.local", "2001:db8::1", "999.999.999.999", "fe80::1%eth0"])
-async def test_4_3_2_candidates_that_cannot_be_used_are_dropped(house: House, client: Make, candidate: str) -> None:
-    publisher = client()
-    address = await house.enter(publisher, "whip")
-    assert (await patch(house, address, fragment(publisher, candidate=candidate), "*")).status_code == 204
-    tcp = fragment(publisher).replace(" udp ", " tcp ").replace("typ host", "typ host tcptype active")
-    assert (await patch(house, address, tcp, "*")).status_code == 204
-
-
-@pytest.mark.parametrize("way", ["whip", "whep"])
-async def test_4_3_2_the_answer_has_every_candidate(house: House, client: Make, way: str) -> None:
-    await house.enter(client(), "whip")
-    answer = await house.post(way, client().offer("sendonly" if way == "whip" else "recvonly"))
-    for lines in sections(answer.text):
-        assert any(line.startswith("a=candidate:") for line in lines)
-        assert "a=end-of-candidates" in lines
-
-
-@pytest.mark.parametrize("way", ["whip", "whep"])
-async def test_4_3_3_a_restart_is_200_with_credentials_and_a_new_tag(house: House, client: Make, way: str) -> None:
-    await house.enter(client(), "whip")
-    each = client()
-    address = await house.enter(each, way)
-    before = (await house.http.get(address)).headers["etag"]
-    answer = await patch(house, address, each.restart(), "*")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].partition(";")[0] == SDP_FRAGMENT
-    assert answer.headers["etag"] != before
-    assert re.fullmatch(r'"[^"]+"', answer.headers["etag"])
-    assert (await house.http.get(address)).headers["etag"] == answer.headers["etag"]
-    for wanted in ("a=ice-lite", "a=ice-ufrag:", "a=ice-pwd:", "a=candidate:", "m=", "a=mid:"):
-        assert wanted in answer.text
-    refused(await patch(house, address, fragment(each), before), Kind.precondition_failed)
-    assert (await patch(house, address, fragment(each), answer.headers["etag"])).status_code == 204
-
-
-async def test_4_3_3_a_restart_that_cannot_be_done_is_422_and_ends_nothing(house: House, client: Make) -> None:
-    publisher = client()
-    address = await house.enter(publisher, "whip")
-    etag = (await house.http.get(address)).headers["etag"]
-    only_one = fragment(publisher, ufrag="another")
-    refused(await patch(house, address, only_one, '"*"'), Kind.ice_restart_unsupported)
-    refused(await patch(house, address, "a=ice-ufrag:another\r\n", "*"), Kind.ice_restart_unsupported)
-    refused(await patch(house, address, "a=ice-pwd:" + "p" * 24 + "\r\n", "*"), Kind.ice_restart_unsupported)
-    assert (await house.http.get(address)).headers["etag"] == etag
-    assert house.media.on_air("demo")
-
-
-async def test_4_3_3_a_stale_restart_changes_nothing(house: House, client: Make) -> None:
-    publisher = client()
-    address = await house.enter(publisher, "whip")
-    etag = (await house.http.get(address)).headers["etag"]
-    refused(await patch(house, address, publisher.restart(), '"stale"'), Kind.precondition_failed)
-    assert (await house.http.get(address)).headers["etag"] == etag
-
-
-# --- 4.4 WebRTC constraints -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("way", ["whip", "whep"])
-async def test_4_4_1_every_section_is_bundled_and_multiplexed(house: House, client: Make, way: str) -> None:
-    await house.enter(client(), "whip")
-    answer = await house.post(way, client().offer("sendonly" if way == "whip" else "recvonly"))
-    assert "a=group:BUNDLE video audio\r\n" in answer.text
-    found = sections(answer.text)
-    assert len(found) == 2
-    for lines in found:
-        assert {"a=rtcp-mux", "a=rtcp-mux-only"} <= set(lines)
-
-
-async def test_4_4_1_bundle_only_sections_are_accepted(house: House, client: Make) -> None:
-    publisher = client()
-    video, audio = sections(offer := publisher.offer("sendonly"))
-    bare = [line for line in audio if not re.match(r"a=(ice|fingerprint|setup|rtcp-mux)", line)]
-    bare[0] = bare[0].replace("m=audio 9 ", "m=audio 0 ")
-    head = offer[: offer.index("m=")]
-    answer = await house.post("whip", head + "\r\n".join([*video, *bare, "a=bundle-only", ""]))
-    assert answer.status_code == 201, answer.text
-    assert [lines[0].split()[1] == "0" for lines in sections(answer.text)] == [False, False]
-    await publisher.connect(answer.text)
-
-
-@pytest.mark.parametrize("gone", ["a=group:BUNDLE video audio\r\n", "a=rtcp-mux\r\n"])
-async def test_4_4_1_an_offer_that_is_not_bundled_or_multiplexed_is_refused(
-    house: House, client: Make, gone: str
-) -> None:
-    refused(await house.post("whip", client().offer("sendonly").replace(gone, "")), Kind.not_bundled)
-
-
-async def test_4_4_2_two_tracks_of_one_kind_are_422(house: House, client: Make) -> None:
-    offer = client().offer("sendonly")
-    twice = offer + offer[offer.index("m=video") : offer.index("m=audio")].replace("mid:video", "mid:more")
-    refused(await house.post("whip", twice), Kind.duplicate_track)
-
-
-async def test_4_4_2_all_that_a_viewer_gets_is_one_stream(house: House, client: Make) -> None:
-    await house.enter(client(), "whip")
-    answer = await house.post("whep", client().offer("recvonly"))
-    streams = {line.split()[0] for line in answer.text.split("\r\n") if line.startswith("a=msid:")}
-    assert len(streams) == 1
-
-
-async def test_4_4_3_no_section_is_refused_alone(house: House, client: Make) -> None:
-    refused(await house.post("whip", client().offer("sendonly").replace("H264", "H265")), Kind.no_common_codec)
-    refused(
-        await house.post("whip", client().offer("sendonly").replace("opus/48000/2", "L16/8000")), Kind.no_common_codec
-    )
-    await house.enter(client(), "whip", ("h264", "opus"))
-    refused(await house.post("whep", client().offer("recvonly", ("vp8", "opus"))), Kind.no_common_codec)
-
-
-@pytest.mark.parametrize(
-    ("offered", "answered"), [("actpass", "passive"), ("active", "passive"), ("passive", "active")]
-)
-async def test_4_4_4_every_dtls_role_is_accepted(house: House, client: Make, offered: str, answered: str) -> None:
-    for way, direction in (("whip", "sendonly"), ("whep", "recvonly")):
-        each = client()
-        answer = await house.post(way, each.offer(direction, setup=offered))
-        assert all(f"a=setup:{answered}" in lines for lines in sections(answer.text))
-        await each.connect(answer.text)
-    assert house.media.on_air("demo")
-
-
 # --- 4.5 load, 4.6 servers, 4.7 rights ------------------------------------------------------------------------
 
 
@@ -354,7 +172,7 @@ async def test_4_5_overload_is_503_with_a_time(house: House, client: Make, monke
 @pytest.mark.parametrize("way", ["whip", "whep"])
 async def test_4_6_a_201_tells_of_the_ice_servers(house: House, client: Make, way: str) -> None:
     await house.enter(client(), "whip")
-    answer = await house.post(way, client().offer("sendonly" if way == "whip" else "recvonly"))
+    answer = await house.post(way, client().offer(DIRECTION[way]))
     stun, turn = [link for link in answer.headers.get_list("link") if 'rel="ice-server"' in link]
     assert stun == '<stun:stun.example>; rel="ice-server"'
     assert re.fullmatch(
@@ -394,25 +212,6 @@ async def test_4_7_a_publisher_without_a_good_token_is_401(house: House, client:
         kind = Kind.token_invalid if authorization == "Bearer wrong" else Kind.token_missing
         assert refused(answer, kind).headers["www-authenticate"] == "Bearer"
     assert house.media.on_air("demo")
-
-
-# --- 4.8 simulcast --------------------------------------------------------------------------------------------
-
-
-async def test_4_8_simulcast_is_answered_by_rfc_8853(house: House, client: Make) -> None:
-    answer = await house.post("whip", client().offer("sendonly", ("vp8", "opus"), rids=("q", "h", "f")))
-    video, audio = sections(answer.text)
-    assert [line for line in video if line.startswith(("a=rid", "a=simulcast"))] == [
-        "a=rid:q recv", "a=rid:h recv", "a=rid:f recv", "a=simulcast:recv q;h;f",
-    ]  # fmt: skip
-    assert any(line.endswith("urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id") for line in video)
-    assert not any(line.startswith(("a=rid", "a=simulcast")) for line in audio)
-
-
-async def test_4_8_without_simulcast_there_is_none_in_the_answer(house: House, client: Make) -> None:
-    answer = await house.post("whip", client().offer("sendonly"))
-    assert "simulcast" not in answer.text
-    assert "a=rid" not in answer.text
 
 
 # --- WHEP -----------------------------------------------------------------------------------------------------
