@@ -29,6 +29,7 @@ _VIEWER_GAUGES = {
     "jitter_ms": ("viewer_jitter_milliseconds", "Median of the jitter that viewers report"),
     "audio_only": ("viewers_audio_only", "Viewers who are sent sound only"),
     "waiting": ("viewers_waiting", "Viewers who wait for their first picture"),
+    "limited": ("viewers_limited", "Viewers whose path keeps them from a better layer"),
     "frozen": ("viewers_frozen", "Viewers who seem to have been without a picture for half a second"),
 }
 _VIEWER_COUNTERS = {

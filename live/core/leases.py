@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from live.core.limits import LEASE_REMEMBERED_S
 
-FREE, ANYBODY = 0, 1 << 53
+FREE = 0
 _Operation = Literal["acquire", "renew", "release", "read"]
 
 
@@ -37,8 +37,8 @@ class Leases:
     ) -> tuple[Lease, bool]:
         """Take `name` when it is free, when `owner` has it already, or from a holder whose fence is at most `over`.
 
-        `over` is FREE (from nobody), the fence of the one holder to replace, or ANYBODY. Answers the lease as it is
-        now and whether it was granted.
+        `over` is FREE (from nobody) or the fence of the one holder to replace. Answers the lease as it is now and
+        whether it was granted.
         """
         fence, granted, *held = await self._call("acquire", name, owner, over, ttl_s, rank, value)
         return _lease(fence, *held), granted == 1

@@ -39,7 +39,6 @@ class Supervisor:
         self._processes: list[Process | None] = [None] * count
         self._ready = [asyncio.Event() for _ in range(count)]
         self._stopping = asyncio.Event()
-        self.restarts = 0
 
     @property
     def pids(self) -> list[int | None]:
@@ -79,7 +78,6 @@ class Supervisor:
                 raise WorkerError(f"Worker {index} could not start.")
             if loop.time() - since > WORKER_BACKOFF_S_MAX:
                 backoff_s = WORKER_BACKOFF_S_MIN
-            self.restarts += 1
             log.error("worker %d ended with %s; starting it again in %.1f s", index, code, backoff_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(backoff_s):

@@ -21,6 +21,7 @@ def audience_figures(
         "layers": {rid: layers[index] for index, rid in enumerate(rids)},
         "audio_only": layers[None] - waiting,
         "waiting": waiting,
+        "limited": sum(viewer.selector.limited for viewer in viewers),
         "bitrate_bps": bitrate_bps,
         "loss": round(fmean(losses), 4) if losses else None,
         "loss_p95": _rounded(_percentile(losses, 0.95), 4),

@@ -14,20 +14,22 @@ import msgspec
 class AudienceFigures(msgspec.Struct, frozen=True):
     """What is known of viewers.
 
-    `layers`: RID ("" for a single layer) → viewers who are sent it. `audio_only` are sent sound only, by their wish,
-    their path or their player; `waiting` want video and wait for its first keyframe. `bitrate_bps` is what all of them
-    are sent, without headers and retransmissions. `loss` and `loss_p95` (0 to 1, before retransmission) are mean and
-    95th percentile of what they report; `rtt_ms`, `rtt_p95_ms` and `jitter_ms` median, 95th percentile and median.
-    Null: not known yet. `nacks` and `plis` are their requests for packets and for keyframes since each worker began to
-    show the show, `retransmitted` packets sent again, `dropped` those not sent because their path took no more.
-    `frozen` have been without a picture for more than half a second, as far as the server can tell: they wait for a
-    keyframe, asked for one (their decoder has stopped) and got none since, or report that nothing arrives. `freezes` is
-    how often that has happened.
+    `layers`: RID ("" for a single layer) → viewers who are sent it. `audio_only` are sent sound only, by their
+    wish, their path or their player; `waiting` want video and wait for its first keyframe. `limited` would get a
+    better layer on a better path. `bitrate_bps` is what all of them are sent, without headers and retransmissions.
+    `loss` and `loss_p95` (0 to 1, before retransmission) are mean and 95th percentile of what they report;
+    `rtt_ms`, `rtt_p95_ms` and `jitter_ms` median, 95th percentile and median. Null: not known yet. `nacks` and
+    `plis` are their requests for packets and for keyframes since each worker began to show the show,
+    `retransmitted` packets sent again, `dropped` those not sent because their path took no more. `frozen` have been
+    without a picture for more than half a second, as far as the server can tell: they wait for a keyframe, asked
+    for one (their decoder has stopped) and got none since, or report that nothing arrives. `freezes` is how often
+    that has happened.
     """
 
     layers: dict[str, int]
     audio_only: int
     waiting: int
+    limited: int
     bitrate_bps: int
     loss: float | None
     loss_p95: float | None
@@ -102,6 +104,7 @@ def merged(parts: Sequence[tuple[int, AudienceFigures]]) -> AudienceFigures:
         layers=dict(layers),
         audio_only=total(lambda part: part.audio_only),
         waiting=total(lambda part: part.waiting),
+        limited=total(lambda part: part.limited),
         bitrate_bps=total(lambda part: part.bitrate_bps),
         loss=mean(lambda part: part.loss, 4),
         loss_p95=highest(lambda part: part.loss_p95),

@@ -140,15 +140,6 @@ def unwrap_rtx(packet: bytes, header: Header, *, payload_type: int, ssrc: int) -
     return _HEADER.pack(0x80, kind, original, header.timestamp, ssrc) + packet[body : header.end]
 
 
-def rewrite(packet: bytes, header: Header, *, sequence: int, timestamp: int, ssrc: int) -> bytes:
-    """The packet with a plain twelve-byte header: no CSRC, no extensions (they were negotiated with the host only).
-
-    Marker, payload type, payload and padding stay. `sequence` and `timestamp` may exceed their fields and are wrapped.
-    """
-    fixed = _HEADER.pack(packet[0] & 0xE0, packet[1], sequence & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc)
-    return fixed + packet[header.payload :]
-
-
 def with_payload_type(packet: bytes, payload_type: int) -> bytes:
     """The packet for a viewer who numbers the codec differently."""
     return packet[:1] + bytes(((packet[1] & 0x80) | payload_type,)) + packet[2:]

@@ -48,8 +48,18 @@ async def squeezed(show: Show, screen: Screen, way_there: Conditions) -> None:
     await asyncio.sleep(2.0)
     assert screen.bits_per_s(since, show.now()) < 450_000
     assert len([at for at in screen.shown if at >= since]) >= 2.0 * FRAMES_PER_S * 0.9
+    assert await _limited(show) == 1, "its host is told"
     way_there.bits_per_s = None
     await until_rate(show, screen, above=1_000_000, within_s=15)
+    async with asyncio.timeout(3):  # figures are a second old at most
+        while await _limited(show):
+            await asyncio.sleep(0.1)
+
+
+async def _limited(show: Show) -> int:
+    """How many viewers have a path that keeps them from a better layer, as the API tells."""
+    limited: int = (await show.house.video()).json()["figures"]["audience"]["limited"]
+    return limited
 
 
 async def until_rate(show: Show, screen: Screen, above: float, within_s: float) -> None:

@@ -8,7 +8,18 @@ from stream.downstream.figures import audience_figures
 from stream.downstream.tally import AudienceFigures, merged
 
 NOBODY = AudienceFigures(**audience_figures((), ("q", "f"), {}, 0, 0.0))
-COUNTED = ("audio_only", "waiting", "bitrate_bps", "nacks", "plis", "retransmitted", "dropped", "frozen", "freezes")
+COUNTED = (
+    "audio_only",
+    "waiting",
+    "limited",
+    "bitrate_bps",
+    "nacks",
+    "plis",
+    "retransmitted",
+    "dropped",
+    "frozen",
+    "freezes",
+)
 
 
 def part(**known: object) -> AudienceFigures:

@@ -55,7 +55,7 @@ customElements.define("stream-figures", class extends HTMLElement {
       ["nacks", video?.nacks, number], ["plis", video?.plis, number], ["remb", video?.remb_bps, rate],
     ]);
     this.#list(this.audience, [
-      ["watching", video?.subscribers, number], ["sound", audience.audio_only, number], ["waiting", audience.waiting, number],
+      ["watching", video?.subscribers, number], ["sound", audience.audio_only, number], ["waiting", audience.waiting, number], ["limited", audience.limited, number],
       ["loss", audience.loss, percent, audience.loss_p95], ["rtt", audience.rtt_ms ?? video?.rtt_ms, milliseconds, audience.rtt_p95_ms],
       ["jitter", audience.jitter_ms, milliseconds], ["frozen", audience.frozen, number], ["freezes", audience.freezes, number],
       ["again", audience.retransmitted, number], ["nacks", audience.nacks, number], ["plis", audience.plis, number],
