@@ -15,6 +15,7 @@ from live.core.errors import Kind
 from live.core.limits import HISTORY_EVENTS_MAX
 from live.core.valkey import EmbeddedValkey
 from tests.core.conftest import Ear
+from tests.valkey import crash
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -230,19 +231,13 @@ async def test_beat_sums_the_living(bus: Bus) -> None:
 # --- the server goes away -------------------------------------------------------------------------------------
 
 
-async def _kill(valkey: EmbeddedValkey) -> None:
-    pid = valkey.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-
-
 async def test_restart_of_the_server_is_told_and_begins_a_new_epoch(bus: Bus, valkey: EmbeddedValkey) -> None:
     ears = [Ear() for _ in range(3)]
     async with AsyncExitStack() as stack:
         for i, ear in enumerate(ears):
             await stack.enter_async_context(bus.subscribe(f"show{i}", ear))
         before = await bus.publish("show0", b"a")
-        await _kill(valkey)
+        crash(valkey)
         for ear in ears:
             await ear.until(lambda heard: any(m.kind == "gone" for m in heard))
         assert await bus.history("show0", before, 300) is None
@@ -252,7 +247,7 @@ async def test_restart_of_the_server_is_told_and_begins_a_new_epoch(bus: Bus, va
 
 
 async def test_subscribing_while_the_server_is_away_waits_for_it(bus: Bus, valkey: EmbeddedValkey) -> None:
-    await _kill(valkey)
+    crash(valkey)
     ear = Ear()
     async with bus.subscribe("demo", ear):
         await bus.publish("demo", b"a")

@@ -13,6 +13,7 @@ from live.core.limits import SPEAKER_BYTES_MAX
 from live.core.speaker import Speaker
 from live.core.valkey import EmbeddedValkey
 from tests.core.conftest import Ear
+from tests.valkey import crash
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -69,8 +70,7 @@ async def test_a_server_that_hangs_is_refusals_and_not_a_queue(wire: Wire, valke
 async def test_it_comes_back_with_the_server_and_tells(wire: Wire, valkey: EmbeddedValkey) -> None:
     ear = Ear()
     async with wire.subscribe("a", ear):
-        assert valkey.pid is not None
-        os.kill(valkey.pid, signal.SIGKILL)
+        crash(valkey)
         await ear.until(lambda heard: any(message.kind == "gone" for message in heard))
         await _until(lambda: wire.send("a", b"again"))
         await ear.until(lambda heard: heard[-1].payload == b"again")

@@ -1,8 +1,6 @@
 """The bus restarts, is away, or loses messages: who watches still sees everything."""
 
 import asyncio
-import os
-import signal
 
 import pytest
 
@@ -10,13 +8,9 @@ from live.core.errors import BUS_LOST
 from live.core.valkey import EmbeddedValkey
 from tests.realtime.conftest import Audience, Stage, both
 from tests.realtime.page import Page
+from tests.valkey import crash
 
 pytestmark = pytest.mark.timeout(110)
-
-
-def _kill(valkey: EmbeddedValkey) -> None:
-    assert valkey.pid is not None
-    os.kill(valkey.pid, signal.SIGKILL)
 
 
 @both
@@ -27,7 +21,7 @@ async def test_restart_of_the_bus_costs_a_snapshot_and_nothing_else(
     await page.join()
     await stage.say("a")
     await page.shows(["a"])
-    _kill(valkey)
+    crash(valkey)
     for word in "bc":
         await stage.say(word)  # committed, though nobody can be told
     await page.shows(["a", "b", "c"])
@@ -39,7 +33,7 @@ async def test_restart_of_the_bus_costs_a_snapshot_and_nothing_else(
 async def test_restart_of_the_bus_while_nothing_happens(stage: Stage, client: Audience, valkey: EmbeddedValkey) -> None:
     page = Page(await client())
     await page.join()
-    _kill(valkey)
+    crash(valkey)
     await page.until(lambda: page.snapshots == 2)
     await stage.say("a")
     await page.shows(["a"])
