@@ -254,6 +254,25 @@ def wish(viewer: Viewer, layer: int | None, *, congested: bool = False, severe: 
     selector.congested, selector.severe = congested or severe, severe
 
 
+def decide(viewer: Viewer, layer: int | None) -> None:
+    """Script the viewer's selector and have it asked at once."""
+    wish(viewer, layer)
+    viewer.show.relay.cap(viewer.subscriber, None, video=True)
+
+
+def staged(layers: int) -> tuple[Show, Host, Viewer]:
+    """A show with a publisher of so many layers and one viewer, before the first frame."""
+    show = Show()
+    return show, show.host(layers), show.viewer()
+
+
+def begun(layers: int) -> tuple[Show, Host, Viewer]:
+    """What `staged` gives, after the first frame."""
+    show, host, viewer = staged(layers)
+    frame(show, host)
+    return show, host, viewer
+
+
 def frame(show: Show, host: Host, *, packets: int = 3, sound: bool = False) -> None:
     """One moment of all layers."""
     for layer in range(len(host.feed.rids)):

@@ -21,6 +21,7 @@ from tests.stream.relaying import (
     Host,
     Show,
     Viewer,
+    begun,
     block,
     continuous,
     ended,
@@ -28,6 +29,7 @@ from tests.stream.relaying import (
     nack,
     ntp,
     sender_reports,
+    staged,
     wish,
 )
 
@@ -50,13 +52,33 @@ def watch(show: Show, host: Host, seconds: float) -> None:
         frame(show, host)
 
 
+def cut_off() -> tuple[Show, Host, Viewer, int]:
+    """A show whose viewer has reported nothing new for a second, and the last number that arrived there."""
+    show, host, viewer = staged(1)
+    watch(show, host, 1)
+    arrived = viewer.numbers()[-1]
+    report(viewer, arrived)
+    watch(show, host, 1)
+    report(viewer, arrived)
+    return show, host, viewer, arrived
+
+
+def synchronised() -> tuple[Show, Host, Viewer, Viewer]:
+    """A show of three layers whose two viewers have had one sender report."""
+    show = Show()
+    host = show.host(3)
+    viewer, other = show.viewer(), show.viewer()
+    frame(show, host)
+    show.relay.sender_report(LOW, ntp(show), host.timestamp(LOW, 90_000))
+    show.work()
+    return show, host, viewer, other
+
+
 # --- round trips ------------------------------------------------------------------------------------------------
 
 
 def test_each_sender_report_tells_one_round_trip() -> None:
-    show = Show()
-    host = show.host(1)
-    viewer = show.viewer()
+    show, host, viewer = staged(1)
     heard = told(viewer)
     frame(show, host)
     for _ in range(3):
@@ -78,9 +100,7 @@ def test_each_sender_report_tells_one_round_trip() -> None:
 
 
 def test_a_path_that_carries_nothing_any_more_loses_everything_and_shows_no_picture() -> None:
-    show = Show()
-    host = show.host(1)
-    viewer = show.viewer()
+    show, host, viewer = staged(1)
     watch(show, host, 1)
     heard = told(viewer)
     arrived = viewer.numbers()[-1]
@@ -98,9 +118,7 @@ def test_a_path_that_carries_nothing_any_more_loses_everything_and_shows_no_pict
 
 
 def test_who_was_sent_nothing_loses_nothing() -> None:
-    show = Show()
-    host = show.host(1)
-    viewer = show.viewer()
+    show, host, viewer = staged(1)
     watch(show, host, 1)
     heard = told(viewer)
     for _ in range(4):
@@ -111,10 +129,7 @@ def test_who_was_sent_nothing_loses_nothing() -> None:
 
 
 def test_a_rare_picture_is_no_loss_as_soon_as_it_is_sent() -> None:
-    show = Show()
-    host = show.host(1)
-    viewer = show.viewer()
-    frame(show, host)
+    show, host, viewer = begun(1)
     heard = told(viewer)
     for _ in range(4):
         known = viewer.numbers()[-1]
@@ -127,9 +142,7 @@ def test_a_rare_picture_is_no_loss_as_soon_as_it_is_sent() -> None:
 
 
 def test_the_last_packet_of_a_publisher_who_paused_is_one_loss_and_a_frozen_picture() -> None:
-    show = Show()
-    host = show.host(1)
-    viewer = show.viewer()
+    show, host, viewer = staged(1)
     watch(show, host, 1)
     heard = told(viewer)
     missing = viewer.numbers()[-1]
@@ -141,14 +154,7 @@ def test_the_last_packet_of_a_publisher_who_paused_is_one_loss_and_a_frozen_pict
 
 
 def test_who_has_no_picture_on_purpose_is_not_frozen() -> None:
-    show = Show()
-    host = show.host(1)
-    viewer = show.viewer()
-    watch(show, host, 1)
-    arrived = viewer.numbers()[-1]
-    report(viewer, arrived)
-    watch(show, host, 1)
-    report(viewer, arrived)
+    show, host, viewer, arrived = cut_off()
     assert show.relay.statistics()["frozen"] == 1
     show.relay.cap(viewer.subscriber, None, video=False)
     watch(show, host, 1)
@@ -157,14 +163,7 @@ def test_who_has_no_picture_on_purpose_is_not_frozen() -> None:
 
 
 def test_one_freeze_of_two_reasons_is_counted_once() -> None:
-    show = Show()
-    host = show.host(1)
-    viewer = show.viewer()
-    watch(show, host, 1)
-    arrived = viewer.numbers()[-1]
-    report(viewer, arrived)
-    watch(show, host, 1)
-    report(viewer, arrived)
+    show, host, viewer, _ = cut_off()
     viewer.report(rtcp.Pli(5, 1))
     show.pass_time(FREEZE_S)
     host.keyframes.add(0)
@@ -175,9 +174,7 @@ def test_one_freeze_of_two_reasons_is_counted_once() -> None:
 
 
 def test_without_a_picture_the_sound_tells_how_the_path_is() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer = show.viewer()
+    show, host, viewer = staged(3)
     frame(show, host, sound=True)
     wish(viewer, None, severe=True)
     show.pass_time(SELECT_INTERVAL_S)
@@ -198,10 +195,7 @@ def test_without_a_picture_the_sound_tells_how_the_path_is() -> None:
 
 
 def test_what_is_a_little_too_much_goes_on_until_the_lower_layer_begins() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer = show.viewer()
-    frame(show, host)
+    show, host, viewer = begun(3)
     host.wanted.clear()
     wish(viewer, LOW, congested=True)
     show.pass_time(SELECT_INTERVAL_S)
@@ -216,10 +210,7 @@ def test_what_is_a_little_too_much_goes_on_until_the_lower_layer_begins() -> Non
 
 
 def test_it_stops_when_it_becomes_far_too_much_while_the_keyframe_is_awaited() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer = show.viewer()
-    frame(show, host)
+    show, host, viewer = begun(3)
     wish(viewer, LOW, congested=True)
     show.pass_time(SELECT_INTERVAL_S)
     frame(show, host)
@@ -235,10 +226,7 @@ def test_it_stops_when_it_becomes_far_too_much_while_the_keyframe_is_awaited() -
 
 
 def test_it_stops_when_the_lower_layers_keyframe_does_not_come() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer = show.viewer()
-    frame(show, host)
+    show, host, viewer = begun(3)
     wish(viewer, LOW, congested=True)
     watch(show, host, SELECT_INTERVAL_S + RETREAT_PATIENCE_S + 2 * MEDIA_TICK_S)
     before = len(ended(viewer))
@@ -248,10 +236,7 @@ def test_it_stops_when_the_lower_layers_keyframe_does_not_come() -> None:
 
 
 def test_what_was_too_much_is_not_sent_again() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer = show.viewer()
-    frame(show, host)
+    show, host, viewer = begun(3)
     before = viewer.numbers()
     wish(viewer, LOW, severe=True)
     show.pass_time(SELECT_INTERVAL_S)
@@ -272,10 +257,7 @@ def test_what_was_too_much_is_not_sent_again() -> None:
 
 
 def test_a_layer_that_went_on_is_repaired_until_the_lower_one_begins() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer = show.viewer()
-    frame(show, host)
+    show, host, viewer = begun(3)
     before = viewer.numbers()
     wish(viewer, LOW, congested=True)
     show.pass_time(SELECT_INTERVAL_S)
@@ -289,10 +271,7 @@ def test_a_layer_that_went_on_is_repaired_until_the_lower_one_begins() -> None:
 
 
 def test_what_a_viewer_does_without_for_its_own_reasons_is_sent_again() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer = show.viewer()
-    frame(show, host)
+    show, _, viewer = begun(3)
     show.relay.cap(viewer.subscriber, None, video=False)
     nack(show, viewer, viewer.numbers()[0])
     assert (show.counts["nack_outdated"], show.counts["retransmitted"]) == (0, 1)
@@ -317,12 +296,7 @@ def test_of_upright_pictures_the_shorter_side_counts() -> None:
 
 
 def test_a_viewer_whose_clock_jumps_is_told_at_once() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer, other = show.viewer(), show.viewer()
-    frame(show, host)
-    show.relay.sender_report(LOW, ntp(show), host.timestamp(LOW, 90_000))
-    show.work()
+    show, host, viewer, other = synchronised()
     video = show.relay.ssrc("video")
     before = sender_reports(viewer, video)[-1]
     # What the viewer was shown last is far ahead of the layer that it is switched to.
@@ -348,12 +322,7 @@ def test_a_viewer_whose_clock_jumps_is_told_at_once() -> None:
 
 
 def test_reports_of_a_viewer_without_a_place_are_on_its_own_clock() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer, other = show.viewer(), show.viewer()
-    frame(show, host)
-    show.relay.sender_report(LOW, ntp(show), host.timestamp(LOW, 90_000))
-    show.work()
+    show, host, viewer, other = synchronised()
     # Its pictures were a second ahead of the line, so that the next layer's begin with an offset of as much.
     viewer.subscriber.numbering.current = Translation(HIGH, timestamp=90_000)
     wish(viewer, LOW, severe=True)
@@ -377,10 +346,7 @@ def test_reports_of_a_viewer_without_a_place_are_on_its_own_clock() -> None:
 
 
 def test_nobody_is_told_of_a_jump_while_no_publisher_has_said_what_time_it_is() -> None:
-    show = Show()
-    host = show.host(3)
-    viewer = show.viewer()
-    frame(show, host)
+    show, host, viewer = begun(3)
     viewer.subscriber.shift = 90_000
     wish(viewer, MIDDLE)
     show.pass_time(SELECT_INTERVAL_S)
