@@ -36,6 +36,7 @@ from live.core.limits import PICTURE_LINES_MAX, SDP_BYTES_MAX, TOKEN_BYTES_MAX
 from live.core.rest import Operation, read_body
 from stream.downstream.tally import VideoFigures
 from stream.service import Media
+from stream.transport.gate import Gate
 from stream.transport.sessions import Role
 
 SDP = "application/sdp"
@@ -172,6 +173,7 @@ class _Resource:
 
     async def _own(self, request: Request) -> str:
         """The show, for who means a session of it. Raises `Problem` unknown_session before any token is looked up."""
+        self._slow_down(request, self._media.session_gate)
         show: str = request.path_params["show"]
         if self._role is Role.publisher:
             _bearer(request)
@@ -179,15 +181,15 @@ class _Resource:
         await self._admit(request)
         return show
 
-    def _slow_down(self, request: Request) -> None:
+    def _slow_down(self, request: Request, gate: Gate) -> None:
         """Raise `Problem` rate_limited, before anything has been done, when this address asks too often."""
-        wait_s = self._media.gate.take(request.client.host if request.client else "", self._media.now())
+        wait_s = gate.take(request.client.host if request.client else "", self._media.now())
         if wait_s:
             self._media.counts["refused_rate"] += 1
             raise Problem(Kind.rate_limited, retry_after_s=math.ceil(wait_s))
 
     async def _post(self, request: Request) -> Response:
-        self._slow_down(request)
+        self._slow_down(request, self._media.gate)
         show, _ = await self._invite(request)
         _require_type(request, SDP)
         offer = await _text(request)
@@ -227,6 +229,7 @@ class _Resource:
         return Response(status_code=200)
 
     async def _limit(self, request: Request) -> Response:
+        self._slow_down(request, self._media.session_gate)
         show, session_id = request.path_params["show"], request.path_params["session"]
         await self._media.desk.etag(show, self._role, session_id)
         wish = await read_body(request, Wish)
@@ -241,6 +244,7 @@ class _Resource:
         return Response(status_code=204)
 
     async def _session_get(self, request: Request) -> Response:
+        self._slow_down(request, self._media.session_gate)
         etag = await self._media.desk.etag(request.path_params["show"], self._role, request.path_params["session"])
         return Response(status_code=204, headers={"etag": etag})
 
@@ -249,7 +253,7 @@ class _Resource:
         headers = {"accept-post": SDP, "allow": allow, "access-control-allow-methods": allow}
         response = Response(status_code=200, headers=headers | _PREFLIGHT)
         if self._role is Role.publisher and "authorization" in request.headers:  # so it is no preflight
-            self._slow_down(request)
+            self._slow_down(request, self._media.gate)
             await self._admit(request)
             self._tell_ice_servers(response)
         return response

@@ -18,6 +18,8 @@ from live.core.auth import Rank
 from live.core.clock import Clock
 from live.core.errors import Kind, Problem
 from live.core.limits import (
+    MEDIA_CALLS_BURST,
+    MEDIA_CALLS_PER_S,
     MEDIA_POSTERS_MAX,
     MEDIA_POSTS_BURST,
     MEDIA_POSTS_PER_S,
@@ -98,6 +100,7 @@ class Media:
         self.show_open = show_open
         self.ice_servers = IceServers(settings.turn_urls, settings.turn_secret)
         self.gate = Gate(MEDIA_POSTS_PER_S, MEDIA_POSTS_BURST, MEDIA_POSTERS_MAX)
+        self.session_gate = Gate(MEDIA_CALLS_PER_S, MEDIA_CALLS_BURST, MEDIA_POSTERS_MAX)
         self.port = IcePort()
         self.counts = self.port.counts
         self.ended: Counter[tuple[str, str]] = Counter()

@@ -127,6 +127,27 @@ async def test_an_address_that_asks_too_often_is_429_and_those_who_are_on_notice
     assert house.media.sessions == sessions
 
 
+async def test_questions_about_sessions_are_bounded_too(house: House, client: Make) -> None:
+    viewer, publisher = client(), client()
+    await house.enter(publisher, "whip")
+    address = await house.enter(viewer, "whep")
+    house.media.session_gate = Gate(rate_per_s=0.1, burst=3, size=10)
+    foreign = "/whep/demo/AAAAAAAA." + "A" * 32  # of another worker, by its name
+    for path in (address, foreign, foreign):
+        await house.http.get(path)
+    calls = (
+        house.http.get(address),
+        house.http.patch(foreign, content="", headers={"if-match": "*"}),
+        house.http.delete(address),
+        house.http.post(f"{address}/layer", content="{}"),
+        house.http.delete(foreign.replace("whep", "whip"), headers=BEARER),
+    )
+    for call in calls:
+        assert int(refused(await call, Kind.rate_limited).headers["retry-after"]) > 0
+    assert len(house.media.sessions) == 2, "nothing was done"
+    assert (await house.post("whep", client().offer("recvonly"))).status_code == 201, "newcomers are another matter"
+
+
 async def test_unfinished_handshakes_are_bounded_and_the_newest_keep_their_place(
     house: House, client: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
