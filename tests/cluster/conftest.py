@@ -1,15 +1,22 @@
-"""Workers on one real Valkey, and stages that remember what is played on them."""
+"""Workers on one real Valkey, who comes to them, and stages that remember what is played on them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
 
 from live.core.bus import Bus, Wire
+from stream.cluster.cluster import Cluster
 from stream.cluster.pull import Pull
 from stream.feed import AUDIO, Arrival, Feed, LayerState
 from stream.wire.sdp import Codec
+from tests.cluster import actors
+from tests.stream.conftest import House, running
+
+SHOW = "demo"
+Publish = Callable[..., Awaitable[actors.Host]]
+Watch = Callable[..., Awaitable[actors.Viewer]]
 
 CODECS = {
     "video": Codec("vp8", 96, 90_000, None, "", feedback=frozenset({"nack", "nack pli"}), rtx=97),
@@ -22,6 +29,15 @@ async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> Non
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.003)
+
+
+async def on_air(house: House) -> None:
+    await until(lambda: (stage := house.media.stages.get(SHOW)) and stage.director.fence is not None)
+
+
+def said(figure: str) -> None:
+    """For whoever runs these tests with -s."""
+    print(figure)  # noqa: T201
 
 
 def arrival(layer: int, number: int, *, key: bool = False, size_bytes: int = 100) -> Arrival:
@@ -81,7 +97,7 @@ class Screen:
         return [each.sequence for each in self.arrivals if each.layer == layer]
 
 
-__all__ = ["AUDIO", "Host", "Screen", "arrival", "until"]
+__all__ = ["AUDIO", "SHOW", "Host", "Publish", "Screen", "Watch", "arrival", "on_air", "said", "until"]
 
 
 @pytest.fixture
@@ -107,3 +123,43 @@ async def buses(valkey_url: str) -> AsyncIterator[list[Bus]]:
             stack.push_async_callback(bus.close)
             made.append(bus)
         yield made
+
+
+@pytest.fixture
+async def houses(buses: list[Bus], wires: list[Wire]) -> AsyncIterator[list[House]]:
+    """The media parts of three workers, each behind its own HTTP server."""
+    lit: set[str] = set()
+    async with AsyncExitStack() as stack:
+        made = []
+        for bus, wire in zip(buses, wires, strict=True):
+            made.append(await stack.enter_async_context(running(cluster=Cluster(bus, wire), lit=lit)))
+        yield made
+
+
+@pytest.fixture
+async def cast() -> AsyncIterator[AsyncExitStack]:
+    """Whoever enters leaves at the end."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def publish(cast: AsyncExitStack) -> Publish:
+    async def make(house: House, number: int, *, backup: bool = False, **options: object) -> actors.Host:
+        host = actors.Host(number, **options)  # type: ignore[arg-type]
+        cast.push_async_callback(host.leave)
+        await host.publish(house, backup=backup)
+        return host
+
+    return make
+
+
+@pytest.fixture
+def watch(cast: AsyncExitStack) -> Watch:
+    async def make(house: House, codec: str = "h264") -> actors.Viewer:
+        viewer = actors.Viewer(codec)
+        cast.push_async_callback(viewer.leave)
+        await viewer.watch(house)
+        return viewer
+
+    return make
