@@ -54,7 +54,9 @@ from live.core.supervisor import Supervisor, leash, report_ready
 from live.core.tasks import running
 from live.core.text import clean_name
 from live.core.valkey import private
-from live.realtime.gateway import Commands, Gateway
+from live.realtime.commands import Commands
+from live.realtime.connections import Connections
+from live.realtime.gateway import Gateway
 from live.realtime.hub import Hub
 from live.realtime.metrics import RealtimeCollector
 from live.realtime.outlet import Outlet
@@ -93,6 +95,7 @@ class Parts(NamedTuple):
     metrics: Metrics
     chat: Chat
     media: Media
+    connections: Connections
     gateway: Gateway
 
 
@@ -130,13 +133,13 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         hub.start()
         stack.push_async_callback(hub.close)
         chat_room = Chat(store.shows, store.database, store.bus.take)
-        gateway = _gateway(settings, store, chat_room, hub)
-        RealtimeCollector(gateway, hub, store.outlet).register(metrics.registry)
-        gateway.start()
-        stack.push_async_callback(gateway.close)
+        connections = _connections(settings, store, chat_room, hub)
+        RealtimeCollector(connections, hub, store.outlet).register(metrics.registry)
+        connections.start()
+        stack.push_async_callback(connections.close)
         for job in (metrics.watch_loop(), store.shop.keeper.run()):
             await stack.enter_async_context(running(job))
-        yield Parts(store, metrics, chat_room, media, gateway)
+        yield Parts(store, metrics, chat_room, media, connections, Gateway(connections))
 
 
 def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics, worker: int) -> Media:
@@ -168,7 +171,7 @@ def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics,
     return media
 
 
-def _gateway(settings: Settings, store: Store, chat_room: Chat, hub: Hub) -> Gateway:
+def _connections(settings: Settings, store: Store, chat_room: Chat, hub: Hub) -> Connections:
     async def snapshot(show: str) -> dict[str, Any]:
         found = dict(await store.shows.snapshot(show))
         found["chat"] = await chat_room.snapshot(show)
@@ -182,7 +185,7 @@ def _gateway(settings: Settings, store: Store, chat_room: Chat, hub: Hub) -> Gat
     live.api.commands(registry, store.shows)
     chat.api.commands(registry, chat_room)
     cart.api.commands(registry, store.shop)
-    return Gateway(
+    return Connections(
         hub, store.tokens, registry, store.clock,
         snapshot=snapshot, personal=personal, newcomer=newcomer, settings=settings,
     )  # fmt: skip
@@ -254,7 +257,7 @@ async def _work(settings: Settings, listener: socket.socket, worker: int, ready:
         if settings.demo and settings.workers == 1:
             await demo.stage(parts.store.shows)
         app = build(settings, parts)
-        server = Server(app, ready=ready, drain=parts.gateway.drain, **uvicorn_options())
+        server = Server(app, ready=ready, drain=parts.connections.drain, **uvicorn_options())
         await server.serve(sockets=[listener])
 
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import secrets
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,6 +17,8 @@ from live.core.limits import GUEST_TOKEN_TTL_S, RETRY_AFTER_FULL_S
 from live.core.text import clean_name
 from live.realtime.commands import Context
 from live.realtime.protocol import Connect, wire_viewer
+
+Headers = Sequence[tuple[bytes, bytes]]  # names in lower case, as ASGI hands them over
 
 
 class Admitted(NamedTuple):
@@ -78,13 +80,13 @@ def new_guest(tokens: Tokens, name: str | None) -> tuple[Principal, str]:
     return principal, tokens.sign(principal, GUEST_TOKEN_TTL_S)
 
 
-def refusal(scope: Mapping[str, Any], origins: frozenset[str], *, full: bool) -> Problem | None:
+def refusal(received: Headers, origins: frozenset[str], *, full: bool) -> Problem | None:
     """Why this handshake must be refused.
 
     Browsers always say which page connects (RFC 6455, section 10.2): only ours and the allowed ones may, or any
     page could act with the visitor's address. Who sends no Origin is no browser.
     """
-    headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"origin", b"host")}
+    headers = {name: value.decode("latin-1") for name, value in received if name in (b"origin", b"host")}
     origin = headers.get(b"origin")
     if origin is not None and origin not in origins:
         try:

@@ -1,160 +1,31 @@
-"""The WebSocket endpoint `/ws/{show}`: lets viewers in, answers them, and sees them out.
+"""The WebSocket endpoint `/ws/{show}`: carries connections over the sockets of browsers.
 
-One task per socket reads and does one command after the other, so a client that sends faster than it is served
-waits in its own TCP connection. Everything that goes to viewers goes through their `Viewer` and the hub's channel.
+One task per socket reads and does one message after the other, so a client that sends faster than it is served
+waits in its own TCP connection.
 """
 
-import asyncio
-import contextlib
-import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
-
 from starlette.routing import WebSocketRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from live.core.auth import Principal, Tokens
-from live.core.clock import Clock
 from live.core.codec import Encoding, encode
-from live.core.errors import (
-    BAD_SUBPROTOCOL,
-    BUS_LOST,
-    GOING_AWAY,
-    TOKEN_EXPIRED,
-    TOKEN_REFUSED,
-    UNKNOWN_SHOW,
-    Close,
-    Kind,
-    Problem,
-)
-from live.core.limits import DRAIN_BATCH, DRAIN_WINDOW_S, WS_CLOSE_TIMEOUT_S, WS_CONNECTIONS_MAX
-from live.core.settings import Settings
-from live.realtime.channel import Channel, Viewer
-from live.realtime.commands import Commands, Context
-from live.realtime.doorman import Doorman, Rename, refusal
-from live.realtime.frames import frame
-from live.realtime.hub import Hub
-from live.realtime.protocol import SUBPROTOCOLS, Bye, Command, Connect, Recover, Refused, ServerMessage, wire_viewer
-from live.realtime.recovery import Recovery
-from live.realtime.session import Answer, Do, Join, Resume, Session, Shut
+from live.core.errors import BAD_SUBPROTOCOL, GOING_AWAY, Problem
+from live.realtime.connections import Connections
+from live.realtime.protocol import SUBPROTOCOLS
 from live.realtime.transport import EXTENSION, OrdinarySocket, Socket
-
-__all__ = ["Commands", "Context", "Gateway"]
-
-log = logging.getLogger(__name__)
-_EXPIRY_CHECK_S = 5.0
-_FINAL: dict[Kind, Close] = {
-    Kind.unknown_show: UNKNOWN_SHOW,
-    Kind.token_missing: TOKEN_REFUSED,
-    Kind.token_invalid: TOKEN_REFUSED,
-    Kind.token_expired: TOKEN_EXPIRED,
-    Kind.show_forbidden: TOKEN_REFUSED,
-    Kind.role_forbidden: TOKEN_REFUSED,
-}
-
-
-class _Connection:
-    """A socket between its handshake and its end. `viewer` is set once it has joined."""
-
-    __slots__ = ("session", "show", "socket", "viewer")
-
-    def __init__(self, socket: Socket, session: Session, show: str) -> None:
-        self.socket = socket
-        self.session = session
-        self.show = show
-        self.viewer: Viewer | None = None
-
-    def send(self, message: ServerMessage) -> None:
-        if self.socket.open:
-            self.socket.write(frame([message], self.session.encoding))
-
-    def shut(self, close: Close) -> None:
-        self.session.end()
-        if self.viewer is not None:
-            self.viewer.shut(close)
-        else:
-            self.socket.shut(close)
 
 
 class Gateway:
-    """See the module. `snapshot` builds what everybody sees of a show, or raises `Problem` unknown_show;
-    `personal` what one viewer sees besides; `newcomer` what a guest sees besides who is made in this very connect:
-    nothing is stored of them, and asking the store for it would be most of what letting them in costs.
-    """
+    """See the module."""
 
-    def __init__(
-        self,
-        hub: Hub,
-        tokens: Tokens,
-        commands: Commands,
-        clock: Clock,
-        *,
-        snapshot: Callable[[str], Awaitable[dict[str, Any]]],
-        personal: Callable[[str, Principal], Awaitable[dict[str, Any]]],
-        newcomer: dict[str, Any],
-        settings: Settings,
-    ) -> None:
-        self._hub = hub
-        self._commands = commands
-        self._clock = clock
-        self._snapshot = snapshot
-        self._personal = personal
-        self._newcomer = newcomer
-        self._origins = frozenset(settings.origins)
-        self._doorman = Doorman(tokens, clock)
-        self.recovery = Recovery(hub, clock, snapshot)
-        self._connections: set[_Connection] = set()
-        self._arriving: set[_Connection] = set()  # not joined yet
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._draining = False
-        self._ticker: asyncio.Task[None] | None = None
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self.route = WebSocketRoute("/ws/{show}", self, name="ws")
-        self.accepted = 0
-        self.closes: dict[int, int] = {}  # by code, closed by us
-        hub.refresh = self._refresh
-        commands.add("viewer.rename", Rename, self._doorman.rename)
-
-    @property
-    def connections(self) -> int:
-        """Sockets that are open here."""
-        return len(self._connections)
-
-    def start(self) -> None:
-        """Begin to look after patience and tokens."""
-        self._ticker = asyncio.create_task(self._tick_forever(), name="gateway")
-
-    async def close(self) -> None:
-        """Stop looking after the sockets; `drain` comes before."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
-        await self.recovery.close()
-
-    async def drain(self) -> None:
-        """Let nobody in, tell everybody to come back within a random time, close in batches, wait for the last.
-
-        To be called before the server stops: uvicorn would close all sockets at once, and all would be back at once.
-        """
-        self._draining = True
-        bye = Bye(GOING_AWAY.code, GOING_AWAY.reason, DRAIN_WINDOW_S)
-        everybody = list(self._connections)
-        for start in range(0, len(everybody), DRAIN_BATCH):
-            for connection in everybody[start : start + DRAIN_BATCH]:
-                connection.send(bye)
-                self._shut(connection, GOING_AWAY)
-            await asyncio.sleep(0.02)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WS_CLOSE_TIMEOUT_S):
-                await self._empty.wait()
-
-    # --- one socket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "websocket"
         await receive()  # websocket.connect
-        full = self._draining or len(self._connections) >= WS_CONNECTIONS_MAX
-        if problem := refusal(scope, self._origins, full=full):
+        address = scope["client"][0] if scope.get("client") else ""
+        if problem := self._connections.refuse(scope["headers"], address):
             await _reject(scope, send, problem)
             return
         subprotocol = next((name for name in scope["subprotocols"] if name in SUBPROTOCOLS), None)
@@ -163,128 +34,21 @@ class Gateway:
             # After the handshake, because a page cannot read the status of one that fails.
             await send({"type": "websocket.close", "code": BAD_SUBPROTOCOL.code, "reason": BAD_SUBPROTOCOL.reason})
             return
-        self.accepted += 1
-        await self._serve(scope, receive, send, SUBPROTOCOLS[subprotocol])
+        await self._serve(scope, receive, send, SUBPROTOCOLS[subprotocol], address)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, encoding: Encoding) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, encoding: Encoding, address: str) -> None:
         extension = scope["extensions"].get(EXTENSION) if scope.get("extensions") else None
         socket: Socket = extension["socket"] if extension else OrdinarySocket(send)
-        session = Session(encoding, self._clock.monotonic())
-        connection = _Connection(socket, session, scope["path_params"]["show"])
+        connection = self._connections.open(socket, encoding, scope["path_params"]["show"], address)
         socket.slim()
-        self._connections.add(connection)
-        self._empty.clear()
-        self._arriving.add(connection)
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
-                await self._receive(connection, message)
+                text = message.get("text")
+                await self._connections.receive(connection, message["bytes"] if text is None else text)
         finally:
-            session.end()
-            self._connections.discard(connection)
-            if not self._connections:
-                self._empty.set()
-            self._arriving.discard(connection)
-            if connection.viewer is not None:
-                connection.viewer.lost()
-                self._hub.keep(connection.viewer.channel)
+            self._connections.closed(connection)
             if isinstance(socket, OrdinarySocket):
                 await socket.aclose()
-
-    async def _receive(self, connection: _Connection, message: Message) -> None:
-        text = message.get("text")
-        payload = message["bytes"] if text is None else text
-        match connection.session.receive(payload, self._clock.monotonic(), self._clock.now_ms()):
-            case Do(command):
-                await self._do(connection, command)
-            case Answer(answer):
-                connection.send(answer)
-            case Join(connect):
-                await self._let_in(connection, connect.id, self._join(connection, connect))
-            case Resume(recover):
-                await self._let_in(connection, recover.id, self._resume(connection, recover))
-            case Shut(close):
-                self._shut(connection, close)
-
-    async def _do(self, connection: _Connection, command: Command) -> None:
-        viewer = connection.viewer
-        assert viewer is not None, "a live session has joined"
-
-        def become(principal: Principal) -> None:
-            viewer.principal = principal
-
-        shown = wire_viewer(viewer.principal)
-        expires_s = connection.session.expires_s
-        context = Context(connection.show, viewer.principal, command.key, shown, become, expires_s)
-        connection.send(await self._commands.run(context, command))
-
-    async def _let_in(self, connection: _Connection, message_id: str, placing: Awaitable[None]) -> None:
-        """Wait for `placing`, and turn the viewer away when that fails."""
-        try:
-            await placing
-        except Problem as problem:
-            self._turn_away(connection, message_id, problem)
-        except Exception:  # our own bug, or a store's: the client comes back with backoff
-            log.exception("letting a viewer into %s failed", connection.show)
-            self._turn_away(connection, message_id, Problem(Kind.internal))
-
-    async def _join(self, connection: _Connection, connect: Connect) -> None:
-        show, session = connection.show, connection.session
-        guest = self._doorman.admit(show, connect)
-        channel = await self._hub.channel(show, self._snapshot)
-        personal = self._newcomer if guest.token else await self._personal(show, guest.principal)
-        viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
-        connection.viewer = viewer
-        connection.socket.watcher = viewer
-        await self.recovery.place(viewer, connect.id, connect.position, personal=personal, token=guest.token)
-        self._arriving.discard(connection)
-        self._check_fed(connection, channel)
-        if connection.socket.open:
-            session.joined(guest.expires_s)
-
-    async def _resume(self, connection: _Connection, recover: Recover) -> None:
-        viewer = connection.viewer
-        assert viewer is not None, "a live session has joined"
-        viewer.channel.leave(viewer)  # written nothing until it is in step again
-        personal = await self._personal(connection.show, viewer.principal)
-        await self.recovery.place(viewer, recover.id, recover.position, personal=personal)
-        self._check_fed(connection, viewer.channel)
-
-    def _check_fed(self, connection: _Connection, channel: Channel) -> None:
-        """Close when the channel was given up meanwhile, for want of viewers, because placing took so long."""
-        if not self._hub.has(channel):
-            self._shut(connection, BUS_LOST)
-
-    def _turn_away(self, connection: _Connection, message_id: str, problem: Problem) -> None:
-        """Say why; bad input may be mended on the same socket, everything else closes it."""
-        connection.send(Refused(message_id, problem.body()))
-        if problem.kind is Kind.invalid_field and connection.viewer is None:
-            connection.session.turned_away()
-        else:
-            self._shut(connection, _FINAL.get(problem.kind, BUS_LOST))
-
-    def _shut(self, connection: _Connection, close: Close) -> None:
-        self.closes[close.code] = self.closes.get(close.code, 0) + 1
-        connection.shut(close)
-
-    # --- all sockets
-
-    def _refresh(self, channel: Channel, viewers: Iterable[Viewer]) -> None:
-        self.recovery.refresh(channel)
-
-    async def _tick_forever(self) -> None:
-        next_expiry_s = 0.0
-        while True:
-            await asyncio.sleep(1.0)
-            now_s = self._clock.monotonic()
-            self._tick(self._arriving, now_s)
-            if now_s >= next_expiry_s:
-                next_expiry_s = now_s + _EXPIRY_CHECK_S
-                self._tick(self._connections, now_s)
-
-    def _tick(self, connections: Iterable[_Connection], now_s: float) -> None:
-        for connection in [c for c in connections if c.session.overdue(now_s)]:
-            if close := connection.session.tick(now_s):
-                self._shut(connection, close)
 
 
 async def _reject(scope: Scope, send: Send, problem: Problem) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from live.realtime.gateway import Gateway
+from live.realtime.connections import Connections
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
 
@@ -13,8 +13,8 @@ from live.realtime.outlet import Outlet
 class RealtimeCollector(Collector):
     """See the module."""
 
-    def __init__(self, gateway: Gateway, hub: Hub, outlet: Outlet) -> None:
-        self._gateway = gateway
+    def __init__(self, connections: Connections, hub: Hub, outlet: Outlet) -> None:
+        self._connections = connections
         self._hub = hub
         self._outlet = outlet
 
@@ -25,20 +25,20 @@ class RealtimeCollector(Collector):
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         """The families; called by the registry."""
         channels = self._hub.channels()
-        yield GaugeMetricFamily("showcart_sockets", "Open WebSockets", self._gateway.connections)
+        yield GaugeMetricFamily("showcart_sockets", "Open WebSockets", len(self._connections))
         yield GaugeMetricFamily("showcart_channels", "Shows with viewers on this worker", len(channels))
         yield GaugeMetricFamily(
             "showcart_slow_viewers", "Viewers that are skipped until they drain", sum(len(c.slow) for c in channels)
         )
-        yield CounterMetricFamily("showcart_sockets_accepted", "WebSockets accepted", self._gateway.accepted)
+        yield CounterMetricFamily("showcart_sockets_accepted", "WebSockets accepted", self._connections.accepted)
         closed = CounterMetricFamily("showcart_sockets_closed", "WebSockets closed by us", labels=["code"])
-        for code, number in sorted(self._gateway.closes.items()):
+        for code, number in sorted(self._connections.closes.items()):
             closed.add_metric([str(code)], number)
         yield closed
         joins = CounterMetricFamily("showcart_joins", "Viewers put in step, by what they got", labels=["how"])
-        joins.add_metric(["recovered"], self._gateway.recovery.recovered)
-        joins.add_metric(["not_recovered"], self._gateway.recovery.not_recovered)
-        joins.add_metric(["new"], self._gateway.recovery.new)
+        joins.add_metric(["recovered"], self._connections.recovery.recovered)
+        joins.add_metric(["not_recovered"], self._connections.recovery.not_recovered)
+        joins.add_metric(["new"], self._connections.recovery.new)
         yield joins
         figures = self._hub.figures()
         events = CounterMetricFamily("showcart_events", "Events times viewers", labels=["what"])

@@ -35,6 +35,7 @@ from live.core.clock import SystemClock
 from live.core.settings import Settings
 from live.core.valkey import EmbeddedValkey
 from live.realtime.commands import Commands
+from live.realtime.connections import Connections
 from live.realtime.gateway import Gateway
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
@@ -127,11 +128,12 @@ class _Bench:
         clock = SystemClock()
         self.outlet = Outlet(bus)
         self.hub = Hub(bus)
-        self.gateway = Gateway(
+        self.connections = Connections(
             self.hub, Tokens("a secret of the bench", clock), Commands(), clock,
             snapshot=_snapshot, personal=_personal, newcomer=_EMPTY_CART,
             settings=Settings(data_dir=folder, secret="a secret of the bench"),
         )  # fmt: skip
+        self.gateway = Gateway(self.connections)
         self.plain: list[WebSocket] = []
         self.raw: list[socket.socket] = []
         self.broadcasting: Server | None = None
@@ -192,7 +194,7 @@ async def _bench() -> AsyncIterator[_Bench]:
         config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", backlog=4096, **options)
         server = uvicorn.Server(config)
         bench.hub.start()
-        bench.gateway.start()
+        bench.connections.start()
         task = asyncio.create_task(server._serve())
         await _until(lambda: server.started, 0.01)
         bench.port = server.servers[0].sockets[0].getsockname()[1]
@@ -200,7 +202,7 @@ async def _bench() -> AsyncIterator[_Bench]:
             yield bench
         finally:
             server.should_exit = server.force_exit = True
-            await bench.gateway.close()
+            await bench.connections.close()
             await bench.hub.close()
             await task
 

@@ -23,6 +23,7 @@ from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 from live.realtime.channel import Channel
 from live.realtime.commands import Commands, Context, Replayed
+from live.realtime.connections import Connections
 from live.realtime.gateway import Gateway
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
@@ -56,10 +57,11 @@ class Stage:
         self.commands.add("say", Say, self._say)
         self.commands.add("moderate", Say, self._say, role=Role.moderator)
         self.commands.add("fail", Say, self._fail)
-        self.gateway = Gateway(
+        self.connections = Connections(
             self.hub, self.tokens, self.commands, self.clock,
             snapshot=self._snapshot, personal=self._personal, newcomer={"cart": {"of": None}}, settings=settings,
         )  # fmt: skip
+        self.gateway = Gateway(self.connections)
         self._raw = raw
         self.url = ""
 
@@ -125,7 +127,7 @@ class Stage:
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         self.hub.start()
-        self.gateway.start()
+        self.connections.start()
         task = asyncio.create_task(server._serve())
         try:
             async with asyncio.timeout(10):
@@ -135,10 +137,10 @@ class Stage:
             self.url = f"ws://127.0.0.1:{port}"
             yield self
         finally:
-            await self.gateway.drain()
+            await self.connections.drain()
             server.should_exit = True
             await task
-            await self.gateway.close()
+            await self.connections.close()
             await self.hub.close()
             await self.outlet.close()
 

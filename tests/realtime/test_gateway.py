@@ -32,7 +32,7 @@ async def test_silence_before_connect(stage: Stage, client: Audience, monkeypatc
 async def test_token_that_expires_ends_the_visit(
     stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live.realtime.gateway._EXPIRY_CHECK_S", 0.1)
+    monkeypatch.setattr("live.realtime.connections._EXPIRY_CHECK_S", 0.1)
     viewer = await client()
     await viewer.join(token=stage.token(ttl_s=1))
     assert await viewer.closed() == TOKEN_EXPIRED.code
@@ -59,13 +59,13 @@ async def test_drain_says_bye_and_closes_everybody(stage: Stage, client: Audienc
     viewers = [await client(encoding) for _ in range(5)]
     for viewer in viewers:
         await viewer.join()
-    draining = asyncio.create_task(stage.gateway.drain())
+    draining = asyncio.create_task(stage.connections.drain())
     for viewer in viewers:
         bye = await viewer.until("bye")
         assert bye == {"type": "bye", "code": GOING_AWAY.code, "reason": GOING_AWAY.reason, "within_s": 10.0}
         assert await viewer.closed() == GOING_AWAY.code
     await draining
-    assert stage.gateway.connections == 0
+    assert len(stage.connections) == 0
     with pytest.raises(InvalidStatus) as caught:
         await client(encoding)
     assert caught.value.response.status_code == 503

@@ -8,7 +8,7 @@ from tests.realtime.conftest import Audience, Stage
 
 async def test_figures_are_shown(stage: Stage, client: Audience) -> None:
     registry = CollectorRegistry()
-    RealtimeCollector(stage.gateway, stage.hub, stage.outlet).register(registry)
+    RealtimeCollector(stage.connections, stage.hub, stage.outlet).register(registry)
     viewer = await client()
     await viewer.join()
     await stage.say("a")

@@ -1,0 +1,269 @@
+"""What is done with one viewer's connection, whatever carries it: join, commands, recovery, patience, the end.
+
+A carrier (`gateway`: WebSocket) asks `refuse` whether the newcomer may come in, hands an `open` connection each
+message by `receive`, one after the other, and tells when it is `closed`. What goes to the viewer is written to its
+`Socket` by the connection's `Viewer` and the hub's channel.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from live.core.auth import Principal, Tokens
+from live.core.clock import Clock
+from live.core.codec import Encoding
+from live.core.errors import (
+    BUS_LOST,
+    GOING_AWAY,
+    TOKEN_EXPIRED,
+    TOKEN_REFUSED,
+    UNKNOWN_SHOW,
+    Close,
+    Kind,
+    Problem,
+)
+from live.core.limits import DRAIN_BATCH, DRAIN_WINDOW_S, WS_CLOSE_TIMEOUT_S, WS_CONNECTIONS_MAX
+from live.core.settings import Settings
+from live.core.tasks import end
+from live.realtime.channel import Channel, Viewer
+from live.realtime.commands import Commands, Context
+from live.realtime.doorman import Doorman, Headers, Rename, refusal
+from live.realtime.frames import frame
+from live.realtime.hub import Hub
+from live.realtime.protocol import Bye, Command, Connect, Recover, Refused, ServerMessage, wire_viewer
+from live.realtime.recovery import Recovery
+from live.realtime.session import Answer, Do, Join, Resume, Session, Shut
+from live.realtime.transport import Socket
+
+log = logging.getLogger(__name__)
+_EXPIRY_CHECK_S = 5.0
+_FINAL: dict[Kind, Close] = {
+    Kind.unknown_show: UNKNOWN_SHOW,
+    Kind.token_missing: TOKEN_REFUSED,
+    Kind.token_invalid: TOKEN_REFUSED,
+    Kind.token_expired: TOKEN_EXPIRED,
+    Kind.show_forbidden: TOKEN_REFUSED,
+    Kind.role_forbidden: TOKEN_REFUSED,
+}
+
+
+class Connection:
+    """A socket between its handshake and its end. `viewer` is set once it has joined."""
+
+    __slots__ = ("address", "session", "show", "socket", "viewer")
+
+    def __init__(self, socket: Socket, session: Session, show: str, address: str) -> None:
+        self.socket = socket
+        self.session = session
+        self.show = show
+        self.address = address
+        self.viewer: Viewer | None = None
+
+    def send(self, message: ServerMessage) -> None:
+        """Write `message` to this socket alone, unless it is going."""
+        if self.socket.open:
+            self.socket.write(frame([message], self.session.encoding))
+
+    def shut(self, close: Close) -> None:
+        """Close the socket, and hear nothing more of it."""
+        self.session.end()
+        if self.viewer is not None:
+            self.viewer.shut(close)
+        else:
+            self.socket.shut(close)
+
+
+class Connections:
+    """See the module. `snapshot` builds what everybody sees of a show, or raises `Problem` unknown_show;
+    `personal` what one viewer sees besides; `newcomer` what a guest sees besides who is made in this very connect:
+    nothing is stored of them, and asking the store for it would be most of what letting them in costs.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        tokens: Tokens,
+        commands: Commands,
+        clock: Clock,
+        *,
+        snapshot: Callable[[str], Awaitable[dict[str, Any]]],
+        personal: Callable[[str, Principal], Awaitable[dict[str, Any]]],
+        newcomer: dict[str, Any],
+        settings: Settings,
+    ) -> None:
+        self._hub = hub
+        self._commands = commands
+        self._clock = clock
+        self._snapshot = snapshot
+        self._personal = personal
+        self._newcomer = newcomer
+        self._origins = frozenset(settings.origins)
+        self._doorman = Doorman(tokens, clock)
+        self.recovery = Recovery(hub, clock, snapshot)
+        self._all: set[Connection] = set()
+        self._arriving: set[Connection] = set()  # not joined yet
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._ticker: asyncio.Task[None] | None = None
+        self.draining = False
+        self.accepted = 0
+        self.closes: dict[int, int] = {}  # by code, closed by us
+        hub.refresh = self._refresh
+        commands.add("viewer.rename", Rename, self._doorman.rename)
+
+    def __len__(self) -> int:
+        """How many are open here."""
+        return len(self._all)
+
+    def start(self) -> None:
+        """Begin to look after patience and tokens."""
+        self._ticker = asyncio.create_task(self._tick_forever(), name="connections")
+
+    async def close(self) -> None:
+        """Stop looking after the sockets; `drain` comes before."""
+        await end(self._ticker)
+        await self.recovery.close()
+
+    async def drain(self) -> None:
+        """Let nobody in, tell everybody to come back within a random time, close in batches, wait for the last.
+
+        To be called before the server stops: uvicorn would close all sockets at once, and all would be back at once.
+        """
+        self.draining = True
+        bye = Bye(GOING_AWAY.code, GOING_AWAY.reason, DRAIN_WINDOW_S)
+        everybody = list(self._all)
+        for start in range(0, len(everybody), DRAIN_BATCH):
+            for connection in everybody[start : start + DRAIN_BATCH]:
+                connection.send(bye)
+                self.shut(connection, GOING_AWAY)
+            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WS_CLOSE_TIMEOUT_S):
+                await self._empty.wait()
+
+    # --- one connection, as its carrier sees it
+
+    def refuse(self, headers: Headers, address: str) -> Problem | None:
+        """Why a newcomer from `address` (the client's, "" when unknown) must not come in; None: it may."""
+        full = self.draining or len(self._all) >= WS_CONNECTIONS_MAX
+        return refusal(headers, self._origins, full=full)
+
+    def open(self, socket: Socket, encoding: Encoding, show: str, address: str) -> Connection:
+        """A newcomer that was not refused. From now on it is looked after, until it is `closed`."""
+        self.accepted += 1
+        connection = Connection(socket, Session(encoding, self._clock.monotonic()), show, address)
+        self._all.add(connection)
+        self._empty.clear()
+        self._arriving.add(connection)
+        return connection
+
+    async def receive(self, connection: Connection, payload: bytes | str) -> None:
+        """Do what a message says; returns when it is done. To be called with one message after the other."""
+        match connection.session.receive(payload, self._clock.monotonic(), self._clock.now_ms()):
+            case Do(command):
+                await self._do(connection, command)
+            case Answer(answer):
+                connection.send(answer)
+            case Join(connect):
+                await self._let_in(connection, connect.id, self._join(connection, connect))
+            case Resume(recover):
+                await self._let_in(connection, recover.id, self._resume(connection, recover))
+            case Shut(close):
+                self.shut(connection, close)
+
+    def closed(self, connection: Connection) -> None:
+        """The connection is over: forget it. The viewer counts for a while yet, so that a reload is silent."""
+        connection.session.end()
+        self._all.discard(connection)
+        if not self._all:
+            self._empty.set()
+        self._arriving.discard(connection)
+        if connection.viewer is not None:
+            connection.viewer.lost()
+            self._hub.keep(connection.viewer.channel)
+
+    def shut(self, connection: Connection, close: Close) -> None:
+        """Close `connection` from our side; `closed` follows when the carrier hears that it is over."""
+        self.closes[close.code] = self.closes.get(close.code, 0) + 1
+        connection.shut(close)
+
+    # --- what messages do
+
+    async def _do(self, connection: Connection, command: Command) -> None:
+        viewer = connection.viewer
+        assert viewer is not None, "a live session has joined"
+
+        def become(principal: Principal) -> None:
+            viewer.principal = principal
+
+        shown = wire_viewer(viewer.principal)
+        expires_s = connection.session.expires_s
+        context = Context(connection.show, viewer.principal, command.key, shown, become, expires_s)
+        connection.send(await self._commands.run(context, command))
+
+    async def _let_in(self, connection: Connection, message_id: str, placing: Awaitable[None]) -> None:
+        """Wait for `placing`, and turn the viewer away when that fails."""
+        try:
+            await placing
+        except Problem as problem:
+            self._turn_away(connection, message_id, problem)
+        except Exception:  # our own bug, or a store's: the client comes back with backoff
+            log.exception("letting a viewer into %s failed", connection.show)
+            self._turn_away(connection, message_id, Problem(Kind.internal))
+
+    async def _join(self, connection: Connection, connect: Connect) -> None:
+        show, session = connection.show, connection.session
+        guest = self._doorman.admit(show, connect)
+        channel = await self._hub.channel(show, self._snapshot)
+        personal = self._newcomer if guest.token else await self._personal(show, guest.principal)
+        viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
+        connection.viewer = viewer
+        connection.socket.watcher = viewer
+        await self.recovery.place(viewer, connect.id, connect.position, personal=personal, token=guest.token)
+        self._arriving.discard(connection)
+        self._check_fed(connection, channel)
+        if connection.socket.open:
+            session.joined(guest.expires_s)
+
+    async def _resume(self, connection: Connection, recover: Recover) -> None:
+        viewer = connection.viewer
+        assert viewer is not None, "a live session has joined"
+        viewer.channel.leave(viewer)  # written nothing until it is in step again
+        personal = await self._personal(connection.show, viewer.principal)
+        await self.recovery.place(viewer, recover.id, recover.position, personal=personal)
+        self._check_fed(connection, viewer.channel)
+
+    def _check_fed(self, connection: Connection, channel: Channel) -> None:
+        """Close when the channel was given up meanwhile, for want of viewers, because placing took so long."""
+        if not self._hub.has(channel):
+            self.shut(connection, BUS_LOST)
+
+    def _turn_away(self, connection: Connection, message_id: str, problem: Problem) -> None:
+        """Say why; bad input may be mended on the same socket, everything else closes it."""
+        connection.send(Refused(message_id, problem.body()))
+        if problem.kind is Kind.invalid_field and connection.viewer is None:
+            connection.session.turned_away()
+        else:
+            self.shut(connection, _FINAL.get(problem.kind, BUS_LOST))
+
+    # --- all connections
+
+    def _refresh(self, channel: Channel, viewers: Iterable[Viewer]) -> None:
+        self.recovery.refresh(channel)
+
+    async def _tick_forever(self) -> None:
+        next_expiry_s = 0.0
+        while True:
+            await asyncio.sleep(1.0)
+            now_s = self._clock.monotonic()
+            self._tick(self._arriving, now_s)
+            if now_s >= next_expiry_s:
+                next_expiry_s = now_s + _EXPIRY_CHECK_S
+                self._tick(self._all, now_s)
+
+    def _tick(self, connections: Iterable[Connection], now_s: float) -> None:
+        for connection in [c for c in connections if c.session.overdue(now_s)]:
+            if close := connection.session.tick(now_s):
+                self.shut(connection, close)
