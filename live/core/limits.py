@@ -20,6 +20,12 @@ DATABASE_POOL_SIZE = 10  # connections of one worker to PostgreSQL
 DATABASE_READERS = 4  # reading connections to SQLite; it has one writer
 DATABASE_WAIT_S = 10.0  # for a free connection or the write lock, then 503
 
+# --- group commit ------------------------------------------------------------------------------------------------
+LANE_BATCH_MAX = 128  # commands a transaction; a click that comes with it must not wait long for the others
+LANE_WAITING_MAX = 8192  # commands of one lane that are in no batch yet; more are refused with 503 ...
+LANE_KEY_WAITING_MAX = 4096  # ... and so many of one key, so that a hot SKU leaves places for the others
+LANE_TELLING_MAX = 4  # committed batches whose news have not left yet; then the lane waits for the bus
+
 # --- process -----------------------------------------------------------------------------------------------------
 LISTEN_BACKLOG = 2048  # connections that wait for accept()
 HEALTH_CHECK_S = 2.0  # for one store to answer
