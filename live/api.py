@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from live.core.addresses import network
 from live.core.auth import ALL_SHOWS, Role, Tokens
 from live.core.bus import Take
 from live.core.errors import Kind, Problem
@@ -228,7 +229,7 @@ class _Operations:
 
     async def create_guest(self, request: Request, body: NewGuest) -> Guest:
         """A token to chat and buy with over HTTP; a socket gives its guests one by itself."""
-        address = request.client.host if request.client else ""
+        address = network(request.client.host) if request.client else ""
         if wait_s := await self._take(f"guests:{address}", GUESTS_PER_S, GUESTS_BURST):
             raise Problem(Kind.rate_limited, retry_after_s=math.ceil(wait_s))
         guest, token = new_guest(self._tokens, body.name)

@@ -32,11 +32,11 @@ from starlette.types import Receive, Scope, Send
 from live.core import auth
 from live.core.auth import Rank
 from live.core.errors import Kind, Problem
+from live.core.gate import Gate
 from live.core.limits import PICTURE_LINES_MAX, SDP_BYTES_MAX, TOKEN_BYTES_MAX
 from live.core.rest import Operation, read_body
 from stream.downstream.tally import VideoFigures
 from stream.service import Media
-from stream.transport.gate import Gate
 from stream.transport.sessions import Role
 
 SDP = "application/sdp"

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from live.core.auth import Rank
 from live.core.clock import Clock
 from live.core.errors import Kind, Problem
+from live.core.gate import Gate
 from live.core.limits import (
     MEDIA_CALLS_BURST,
     MEDIA_CALLS_PER_S,
@@ -41,7 +42,6 @@ from stream.metrics import MediaCollector
 from stream.notices import Notices, census
 from stream.room import Full, evictable
 from stream.stage import NOT_LIVE_RETRY_S, Stage
-from stream.transport.gate import Gate
 from stream.transport.ice import IcePort, announced
 from stream.transport.paths import Credentials
 from stream.transport.peers import Certificate

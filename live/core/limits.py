@@ -11,6 +11,11 @@ HTTP_FEED_BYTES = 8 * 1024  # parsed between two looks at the bounds
 HTTP_HEAD_TIMEOUT_S = 10.0
 HTTP_BODY_TIMEOUT_S = 30.0  # for a body, or for each HTTP_BODY_BYTES_MAX of a longer one
 HTTP_PIPELINED_MAX = 64  # requests that wait for the responses to earlier ones
+HTTP_CONNECTIONS_MAX = 18_000  # of all kinds, per worker; more are refused before they have said anything
+HTTP_STALL_S = 30.0  # a peer that does not take what was written to it
+FORWARDED_HOPS_MAX = 8  # proxies in a row that are looked through
+FORWARDED_CHARS_MAX = 2048  # read of what they say, from the end
+ADDRESSES_REMEMBERED_MAX = 8192
 SDP_BYTES_MAX = 64 * 1024
 IDEMPOTENCY_KEY_CHARS_MAX = 128
 IDEMPOTENCY_KEPT_S = 24 * 3600
@@ -33,6 +38,7 @@ SHUTDOWN_S = 5  # for requests that are under way when the process ends
 WORKER_BACKOFF_S_MIN = 0.1  # before a worker that died is started again
 WORKER_BACKOFF_S_MAX = 5.0
 WORKER_STOP_S = 30.0  # for a worker to drain and end; then it is killed
+WORKER_START_S = 30.0  # for the next worker of a rolling restart to answer; then the restart stops
 
 # --- event loop -------------------------------------------------------------------------------------------------
 LAG_PROBE_INTERVAL_S = 0.1
@@ -51,6 +57,13 @@ WS_CONNECT_TIMEOUT_S = 10.0
 WS_PING_INTERVAL_S = 20.0
 WS_PING_TIMEOUT_S = 20.0
 WS_CONNECTIONS_MAX = 15_000  # per worker; a process may open 20,000 files
+HANDSHAKES_PER_S = 1_000  # of a worker, sustained: about a third of a core
+HANDSHAKES_BURST = 2_500
+HANDSHAKES_PER_ADDRESS_WINDOW_S = 10.0  # an address may open as many sockets as it may have, and again so often
+RETRY_AFTER_S_MAX = 60  # that a crowd is spread over
+WS_FEED_BYTES = 4 * 1024  # parsed between two looks at the bounds; a read may bring 256 KB
+WS_CONTROLS_MAX = 200  # pings and pongs of a client between two pings of ours
+WS_CLOSING_BYTES_MAX = 16 * 1024  # still parsed after our close frame, to find the peer's
 COMMANDS_PER_S = 20  # per socket, sustained
 COMMANDS_BURST = 40
 COMMANDS_REFUSED_MAX = 100  # a socket that goes on sending when refused this often is closed ...
@@ -80,7 +93,9 @@ BATCH_BYTES_MAX = 64 * 1024
 VIEWER_BACKLOG_BYTES_MAX = 256 * 1024  # past this a viewer is skipped until it drains
 VIEWER_STALL_S_MAX = 10.0  # and closed when it has not drained by then
 POSITION_INTERVAL_S = 30.0
-DRAIN_WINDOW_S = 10.0
+DRAIN_WINDOW_S = 8.0  # clients of a worker that ends come back within it, each at a random time
+DRAIN_S = 10.0  # for them to go over to workers that stay; then they are closed
+DRAIN_LOOK_S = 0.25  # between two looks whether they have gone
 
 # --- bus ------------------------------------------------------------------------------------------------------
 HISTORY_EVENTS_MAX = 1000  # kept per show
@@ -324,8 +339,11 @@ assert LEASE_RENEWAL_S * 3 < LEASE_TTL_S
 assert LEASE_TTL_S + 2 * CASTING_INTERVAL_S < 2.0, "a backup is on air within two seconds of the worker's death"
 assert STALL_S + 2 * CASTING_INTERVAL_S < SLATE_S, "viewers see a backup rather than the slate"
 assert LEASE_TTL_S < CENSUS_INTERVAL_S
-assert DRAIN_WINDOW_S + SHUTDOWN_S < WORKER_STOP_S
+assert DRAIN_WINDOW_S + 2 <= DRAIN_S, "who comes over last needs a moment to be connected"
+assert DRAIN_S + WS_CLOSE_TIMEOUT_S + SHUTDOWN_S + 5 < WORKER_STOP_S, "a worker that drains must not be killed for it"
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
+assert HANDSHAKES_BURST + HANDSHAKES_PER_S * 3 >= 5_000, "5,000 viewers within ten seconds, most of them at once"
+assert HANDSHAKES_BURST <= WS_CONNECTIONS_MAX < HTTP_CONNECTIONS_MAX < 20_000, "files that a process may open"
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
 assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"

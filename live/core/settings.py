@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from live.core.addresses import networks
 from live.core.ids import secret_token
 from live.core.limits import SECRET_CHARS_MIN
 
 PREFIX = "SHOWCART_"
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
-_LISTS = {"public_ips", "origins", "picture_origins", "turn_urls"}
+_LISTS = {"public_ips", "trusted_proxies", "origins", "picture_origins", "turn_urls"}
 _HOST = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 _ICE_SERVER = re.compile(rf"stuns?:{_HOST}|turns?:{_HOST}(\?transport=(udp|tcp))?", re.IGNORECASE)
 
@@ -42,6 +43,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_url: str = ""  # "": a private Valkey in the data folder
     data_dir: Path = Path("var")
     secret: str = ""  # "": made and kept in the data folder, on loopback only
+    trusted_proxies: tuple[str, ...] = ()  # addresses and ranges whose word on the client's address counts
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"  # that they set
+    sockets_per_address: Annotated[int, Meta(ge=0)] = 1000  # of one client to one worker; 0: no bound
     origins: tuple[str, ...] = ()  # foreign origins whose pages may connect
     picture_origins: tuple[str, ...] = ()  # where product pictures may come from besides this server
     hold_ttl_s: Annotated[int, Meta(ge=1, le=86400)] = 600
@@ -136,6 +140,10 @@ def _check_addresses(settings: Settings) -> None:
             ipaddress.ip_address(address)
         except ValueError:
             raise SettingsError(f"SHOWCART_PUBLIC_IPS: {address!r} is not an IP address") from None
+    try:
+        networks(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"SHOWCART_TRUSTED_PROXIES: {error}") from None
 
 
 def _check_ice_servers(settings: Settings) -> None:

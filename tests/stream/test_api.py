@@ -10,11 +10,11 @@ import pytest
 
 from live.core.auth import Rank
 from live.core.errors import Kind
+from live.core.gate import Gate
 from live.core.limits import HANDSHAKE_GRACE_S, SDP_BYTES_MAX, TOKEN_BYTES_MAX
 from loadtests.benches.client import Client
 from stream.api import SDP
 from stream.connections import Publication, Subscription
-from stream.transport.gate import Gate
 from stream.transport.sessions import Role
 from tests.stream.conftest import BACKUP_KEY, BEARER, House, refused, until
 

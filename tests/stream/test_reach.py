@@ -12,11 +12,11 @@ import pytest
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
+from live.core.gate import Gate
 from live.core.limits import CONSENT_EXPIRY_S, MOVED_PACKETS, PATH_CHECK_INTERVAL_S
 from loadtests.benches.client import Client
 from loadtests.benches.stage import Source
 from stream.connections import Connection
-from stream.transport.gate import Gate
 from stream.wire import rtcp
 from stream.wire.rtp import parse
 from tests.stream.conftest import BEARER, House, patch, running, until

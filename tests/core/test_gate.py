@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.transport.gate import Gate, network
+from live.core.gate import Gate
 
 
 def test_a_burst_is_granted_then_the_rate() -> None:
@@ -32,19 +32,3 @@ def test_the_table_is_bounded_and_forgets_who_asked_least_lately() -> None:
     assert len(gate) == 3
     assert gate.take("192.0.2.0", 5.0) > 0
     assert gate.take("192.0.2.1", 5.0) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::"),
-        ("fe80::1%eth0", "fe80::"),
-        ("", ""),
-        ("unix", "unix"),
-    ],
-)
-def test_a_network_of_ipv6_is_one_asker(address: str, expected: str) -> None:
-    assert network(address) == expected

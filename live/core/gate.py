@@ -4,13 +4,10 @@ A bucket is one number (GCRA, ITU-T I.371): when it would be full again. An addr
 entry, so the table holds only those who have asked lately. IPv6 hosts choose among 2^64 addresses of their own
 network, so a network is one bucket.
 
-This is per worker and without a store, because it must hold when everything else is busy. Behind a proxy that hides
-the addresses all look alike; the bound on unfinished handshakes (`HANDSHAKES_MAX`) does not depend on them.
+This is per worker and without a store, because it must hold when everything else is busy.
 """
 
-import ipaddress
-
-_NETWORK_BITS = 64
+from live.core.addresses import network
 
 
 class Gate:
@@ -35,16 +32,3 @@ class Gate:
 
     def __len__(self) -> int:
         return len(self._full_at)
-
-
-def network(address: str) -> str:
-    """What counts as one asker: an IPv4 address, or an IPv6 network; `address` itself when it is neither."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(ip) >> _NETWORK_BITS << _NETWORK_BITS))
