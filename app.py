@@ -37,6 +37,7 @@ from cart.importer import import_products
 from cart.service import Shop
 from chat.service import NOT_MUTED, Chat
 from live.core import rest
+from live.core.addresses import ClientAddresses, Proxies
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.bus import Bus
 from live.core.clock import Clock, SystemClock
@@ -226,7 +227,10 @@ def build(settings: Settings, parts: Parts) -> Starlette:
     # The demo's token is well known, so a page elsewhere must not reach it under a name of its own (DNS rebinding).
     hosts = ["127.0.0.1", "localhost", settings.host] if settings.demo else ["*"]
     return Starlette(
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        middleware=[
+            Middleware(ClientAddresses, proxies=Proxies(settings.trusted_proxies, settings.forwarded_header)),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+        ],
         routes=[
             *live.pages.routes(settings),
             *stream.api.routes(parts.media),

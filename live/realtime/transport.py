@@ -173,6 +173,8 @@ def uvicorn_options() -> dict[str, Any]:
         "ws_per_message_deflate": False,
         "ws_ping_interval": WS_PING_INTERVAL_S,
         "ws_ping_timeout": WS_PING_TIMEOUT_S,
+        # uvicorn would believe whatever a peer on this machine says; `live.core.addresses` does it by our settings.
+        "proxy_headers": False,
     }
 
 
