@@ -1,7 +1,7 @@
 """How features speak to viewers: events, states and notices, handed to the bus.
 
-The payloads on the bus are MessagePack maps: an event {at_ms, name, data}, a state {name, key, data, staff}, a
-notice {viewer, name, data}.
+The payloads on the bus are MessagePack: an event {at_ms, name, data, sent_ms}, a state {name, key, data, staff}, a
+list of notices {viewer, name, data}.
 
 Speaking never fails, because what it tells has been committed already: SQL is the truth. An event that could not
 be published (the bus is away, the event is too large) makes everyone look at the truth again: the show's epoch is
@@ -10,6 +10,8 @@ rotated as soon as the bus takes it, and every viewer gets a fresh snapshot.
 
 import asyncio
 import logging
+import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from live.core.bus import Bus, BusError
@@ -18,6 +20,12 @@ from live.core.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETRY_S_MAX, BUS_RETRY_S
 from live.core.tasks import end
 
 log = logging.getLogger(__name__)
+_LIST_BYTES = 5  # of a MessagePack list's head
+
+
+def _list(items: Sequence[bytes]) -> bytes:
+    """A MessagePack list of encoded `items` (array 32)."""
+    return b"\xdd" + len(items).to_bytes(4) + b"".join(items)
 
 
 class Outlet:
@@ -31,7 +39,7 @@ class Outlet:
 
     async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str | None = None) -> None:
         """Tell all viewers of `show`, in order and recoverably. `key` makes a repetition harmless."""
-        payload = encode({"at_ms": at_ms, "name": name, "data": data}, "msgpack")
+        payload = encode({"at_ms": at_ms, "name": name, "data": data, "sent_ms": time.time() * 1000}, "msgpack")
         try:
             if len(payload) <= BUS_PAYLOAD_BYTES_MAX:
                 await self._bus.publish(show, payload, key=key)
@@ -46,25 +54,42 @@ class Outlet:
 
     async def state(self, show: str, name: str, data: dict[str, Any], *, key: str = "", staff: bool = False) -> None:
         """Tell the newest value of `name` and `key`; `staff`: only to moderators, hosts and ops. May be lost."""
-        await self._send(show, {"name": name, "key": key, "data": data, "staff": staff}, "state")
+        payload = encode({"name": name, "key": key, "data": data, "staff": staff}, "msgpack")
+        await self._send(show, payload, f"state {name}", "state")
 
     async def notice(self, show: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
         """Tell all sockets of one viewer in `show`. May be lost: what must survive is in the personal snapshot."""
-        await self._send(show, {"viewer": viewer_id, "name": name, "data": data}, "direct")
+        await self.notices(show, [(viewer_id, name, data)])
+
+    async def notices(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        """As `notice` for each (viewer id, name, data), in as few messages of the bus as they fit into."""
+        batch: list[bytes] = []
+        size = 0
+        for viewer_id, name, data in notices:
+            payload = encode({"viewer": viewer_id, "name": name, "data": data}, "msgpack")
+            if len(payload) + _LIST_BYTES > BUS_PAYLOAD_BYTES_MAX:
+                log.warning("the notice %s of %s is too large and was dropped", name, show)
+                continue
+            if size + len(payload) + _LIST_BYTES > BUS_PAYLOAD_BYTES_MAX:
+                await self._send(show, _list(batch), f"{len(batch)} notices", "direct")
+                batch, size = [], 0
+            batch.append(payload)
+            size += len(payload)
+        if batch:
+            await self._send(show, _list(batch), f"{len(batch)} notices", "direct")
 
     async def close(self) -> None:
         """Stop trying to reach the bus."""
         await end(self._repair)
 
-    async def _send(self, show: str, value: dict[str, Any], kind: Literal["state", "direct"]) -> None:
-        payload = encode(value, "msgpack")
+    async def _send(self, show: str, payload: bytes, what: str, kind: Literal["state", "direct"]) -> None:
         if len(payload) > BUS_PAYLOAD_BYTES_MAX:
-            log.warning("the %s %s of %s is too large and was dropped", kind, value["name"], show)
+            log.warning("the %s of %s is too large and was dropped", what, show)
             return
         try:
             await self._bus.send(show, payload, kind)
         except BusError as error:
-            log.info("the %s %s of %s was not sent: %s", kind, value["name"], show, error)
+            log.info("the %s of %s: not sent: %s", what, show, error)
 
     async def _rotate(self) -> None:
         retry_s = BUS_RETRY_S_MIN
