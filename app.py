@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +45,7 @@ from live.core.clock import Clock, SystemClock
 from live.core.codec import plain
 from live.core.command import run, settings_of, with_settings
 from live.core.database import Database, is_current, migrate
+from live.core.departure import Departure
 from live.core.errors import Problem
 from live.core.health import readiness
 from live.core.ids import uuid7
@@ -96,6 +98,7 @@ class Parts(NamedTuple):
     metrics: Metrics
     chat: Chat
     media: Media
+    departure: Departure
     connections: Connections
     gateway: Gateway
 
@@ -138,16 +141,15 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         RealtimeCollector(connections, hub, store.outlet).register(metrics.registry)
         connections.start()
         stack.push_async_callback(connections.close)
+        departure = await stack.enter_async_context(Departure.open(store.bus))
+        media.admit = departure.refuse
         for job in (metrics.watch_loop(), store.shop.keeper.run()):
             await stack.enter_async_context(running(job))
-        yield Parts(store, metrics, chat_room, media, connections, Gateway(connections))
+        yield Parts(store, metrics, chat_room, media, departure, connections, Gateway(connections))
 
 
 def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics, worker: int) -> Media:
     shows, outlet = store.shows, store.outlet
-
-    async def show_exists(show: str) -> None:
-        await shows.get(show)
 
     async def publisher_changed(show: str, present: bool) -> None:
         await shows.publisher_changed(show, present)
@@ -159,7 +161,7 @@ def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics,
         settings,
         store.clock,
         authorise_publisher=shows.authorise_publisher,
-        show_exists=show_exists,
+        show_exists=shows.get,
         show_open=shows.check_open,
         on_publisher=publisher_changed,
         on_statistics=statistics,
@@ -214,7 +216,7 @@ def build(settings: Settings, parts: Parts) -> Starlette:
 
     async def readyz(_request: Request) -> Response:
         checks = {"database": parts.store.database.check, "bus": parts.store.bus.check, "media": parts.media.check}
-        return await readiness(checks)
+        return await readiness(checks | parts.departure.checks)
 
     async def exposition(_request: Request) -> Response:
         return Response(parts.metrics.exposition(), media_type=CONTENT_TYPE)
@@ -261,7 +263,8 @@ async def _work(settings: Settings, listener: socket.socket, worker: int, ready:
         if settings.demo and settings.workers == 1:
             await demo.stage(parts.store.shows)
         app = build(settings, parts)
-        server = Server(app, ready=ready, drain=parts.connections.drain, **uvicorn_options())
+        drain = partial(parts.departure.drain, parts.connections, parts.media)
+        server = Server(app, ready=ready, drain=drain, **uvicorn_options())
         await server.serve(sockets=[listener])
 
 

@@ -189,6 +189,7 @@ class _Resource:
             raise Problem(Kind.rate_limited, retry_after_s=math.ceil(wait_s))
 
     async def _post(self, request: Request) -> Response:
+        self._media.admit()
         self._slow_down(request, self._media.gate)
         show, _ = await self._invite(request)
         _require_type(request, SDP)

@@ -74,7 +74,7 @@ class Media:
         clock: Clock,
         *,
         authorise_publisher: Callable[[str, str], Awaitable[Rank]],
-        show_exists: Callable[[str], Awaitable[None]],
+        show_exists: Callable[[str], Awaitable[object]],
         show_open: Callable[[str], Awaitable[None]],
         on_publisher: Callable[[str, bool], Awaitable[None]],
         on_statistics: Callable[[str, dict[str, Any]], Awaitable[None]],
@@ -115,6 +115,7 @@ class Media:
         self._pump = Pump()
         self.stages: dict[str, Stage] = {}
         self.sessions: dict[str, Connection] = {}
+        self.admit: Callable[[], None] = lambda: None  # raises `Problem` when nobody new is taken in
         self.bulletins = Bulletins(self.stages, on_statistics)
         self._on_air = on_air
         self._notices = Notices(on_publisher, self._present, self._elsewhere, patient=cluster is not None)
@@ -252,6 +253,11 @@ class Media:
     def hang_up(self, show: str) -> None:
         """The show is over: end the sessions of its publishers and viewers, on all workers."""
         self.spawn(self.desk.end_show(show))
+
+    def dismiss(self) -> None:
+        """End the sessions of all who have not gone over to another worker; they are told by DTLS, and come again."""
+        everybody = sorted(self.sessions.values(), key=lambda each: each.role is Role.publisher)
+        self.end_all(everybody, Reason.shutdown)
 
     def end_show(self, show: str) -> None:
         """End the sessions of a show on this worker."""

@@ -37,6 +37,7 @@ class Kind(Enum):
     unavailable = _Kind(1016, 503, "A store is out of reach; nothing was changed")
     headers_too_large = _Kind(1017, 431, "The request's headers are too many or too large")
     request_timeout = _Kind(1018, 408, "The request did not arrive in time")
+    draining = _Kind(1019, 503, "This worker is about to end; ask again on a new connection")
     token_missing = _Kind(1101, 401, "A bearer token is required")
     token_invalid = _Kind(1102, 401, "The token is not valid")
     token_expired = _Kind(1103, 401, "The token has expired")

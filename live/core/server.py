@@ -1,10 +1,19 @@
-"""The process around the application: listening, draining, and ending in good order."""
+"""The process around the application: listening, draining, and ending in good order.
+
+    listening ── a ──> draining ── b ──> closing ── c ──> ended
+
+a. a signal: the listening socket is closed first, so that new connections go to the workers that stay; who waits in
+its queue already is let in, because the kernel would reset them. Every answer from here on ends its connection.
+b. `drain` is done: uvicorn closes what is left. c. The requests under way are answered, or SHUTDOWN_S is over.
+"""
 
 import asyncio
 import gc
+import logging
+import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +22,10 @@ import uvicorn
 from live.core.http import BoundedProtocol
 from live.core.limits import LISTEN_BACKLOG, SHUTDOWN_S
 from live.core.settings import Settings
+from live.core.tasks import end
+
+log = logging.getLogger(__name__)
+_HURRY_S = 0.1
 
 
 class Server(uvicorn.Server):
@@ -23,7 +36,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, app: Any, *, ready: Callable[[], None], drain: Callable[[], Awaitable[None]], **options: Any
+        self, app: Any, *, ready: Callable[[], None], drain: Callable[[], Coroutine[Any, Any, None]], **options: Any
     ) -> None:
         """`ready` is called once requests are answered, `drain` before sockets are closed."""
         super().__init__(
@@ -50,18 +63,70 @@ class Server(uvicorn.Server):
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if not self.force_exit:  # a second Ctrl-C
-            await self._drain()
+        await self._stop_accepting(sockets or [])
+        draining = asyncio.create_task(self._drain(), name="drain")
+        while not draining.done() and not self.force_exit:  # a second Ctrl-C; uvicorn only sets a flag, too
+            await asyncio.wait((draining,), timeout=_HURRY_S)
+        if draining.done() and (error := draining.exception()):
+            log.error("draining failed, everything is closed at once", exc_info=error)
+        await end(draining)
         await super().shutdown(sockets)
+
+    async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
+        """Close the listening sockets, without a turn of the loop between looking into their queues and that."""
+        waiting = [connection for listener in sockets for connection in _queued(listener)]
+        for server in self.servers:
+            server.close()
+        for listener in sockets:
+            listener.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        for protocol in tuple(self.server_state.connections):
+            if isinstance(protocol, BoundedProtocol) and protocol.cycle and not protocol.cycle.response_complete:
+                protocol.cycle.keep_alive = False
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self.handle_exit if in_terminal() else _hung_up)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def in_terminal() -> bool:
+    """Whether SIGHUP means that our terminal was closed; else it asks for a restart of the workers."""
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
+
+
+def _hung_up(number: int, frame: object) -> None:
+    log.warning("SIGHUP restarts workers one after the other; there is only this one, so nothing was done")
+
+
+def _queued(listener: socket.socket) -> list[socket.socket]:
+    """Who has connected to `listener` and was not accepted yet."""
+    found: list[socket.socket] = []
+    listener.setblocking(False)
+    while len(found) <= LISTEN_BACKLOG:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            break
+        except OSError as error:  # out of files: the rest is reset, as it would have been
+            log.warning("could not take a connection over: %s", error)
+            break
+        connection.setblocking(False)
+        found.append(connection)
+    return found
 
 
 def listen(settings: Settings, *, shared: bool = False) -> socket.socket:

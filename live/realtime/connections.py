@@ -24,7 +24,13 @@ from live.core.errors import (
     Kind,
     Problem,
 )
-from live.core.limits import DRAIN_BATCH, DRAIN_WINDOW_S, WS_CLOSE_TIMEOUT_S, WS_CONNECTIONS_MAX
+from live.core.limits import (
+    DRAIN_BATCH,
+    DRAIN_BATCH_INTERVAL_S,
+    DRAIN_WINDOW_S,
+    WS_CLOSE_TIMEOUT_S,
+    WS_CONNECTIONS_MAX,
+)
 from live.core.settings import Settings
 from live.core.tasks import end
 from live.realtime.channel import Channel, Viewer
@@ -108,6 +114,8 @@ class Connections:
         self._empty.set()
         self._ticker: asyncio.Task[None] | None = None
         self.draining = False
+        self._parting = False  # whoever has been answered is closed
+        self._busy: set[Connection] = set()  # a message of theirs is being dealt with
         self.accepted = 0
         self.closes: dict[int, int] = {}  # by code, closed by us
         hub.refresh = self._refresh
@@ -126,28 +134,47 @@ class Connections:
         await end(self._ticker)
         await self.recovery.close()
 
-    async def drain(self) -> None:
+    async def drain(self, hand_over: Callable[[], Awaitable[None]] | None = None) -> None:
         """Let nobody in, tell everybody to come back within a random time, close in batches, wait for the last.
+
+        Between telling and closing, `hand_over` waits as long as it makes sense for the viewers to go elsewhere; till
+        then all is as before (None: there is nowhere to go). Commands that were received are answered before their
+        socket is closed, if that takes no longer than WS_CLOSE_TIMEOUT_S.
 
         To be called before the server stops: uvicorn would close all sockets at once, and all would be back at once.
         """
         self.draining = True
         bye = Bye(GOING_AWAY.code, GOING_AWAY.reason, DRAIN_WINDOW_S)
-        everybody = list(self._all)
-        for start in range(0, len(everybody), DRAIN_BATCH):
-            for connection in everybody[start : start + DRAIN_BATCH]:
-                connection.send(bye)
-                self.shut(connection, GOING_AWAY)
-            await asyncio.sleep(0.02)
+        await self._in_batches(lambda connection: connection.send(bye))
+        if hand_over is not None:
+            await hand_over()
+        self._parting = True
+        await self._in_batches(self._part)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WS_CLOSE_TIMEOUT_S):
                 await self._empty.wait()
+        for connection in tuple(self._busy):
+            self.shut(connection, GOING_AWAY)
+
+    async def _in_batches(self, do: Callable[[Connection], None]) -> None:
+        everybody = list(self._all)
+        for start in range(0, len(everybody), DRAIN_BATCH):
+            for connection in everybody[start : start + DRAIN_BATCH]:
+                do(connection)
+            await asyncio.sleep(DRAIN_BATCH_INTERVAL_S)
+
+    def _part(self, connection: Connection) -> None:
+        """Close `connection`, unless something is being done for it; then that ends first."""
+        if connection in self._all and connection not in self._busy:
+            self.shut(connection, GOING_AWAY)
 
     # --- one connection, as its carrier sees it
 
     def refuse(self, headers: Headers, address: str) -> Problem | None:
         """Why a newcomer from `address` (the client's, "" when unknown) must not come in; None: it may."""
-        full = self.draining or len(self._all) >= WS_CONNECTIONS_MAX
+        if self.draining:
+            return Problem(Kind.draining, retry_after_s=1)
+        full = len(self._all) >= WS_CONNECTIONS_MAX
         return refusal(headers, self._origins, full=full)
 
     def open(self, socket: Socket, encoding: Encoding, show: str, address: str) -> Connection:
@@ -161,6 +188,16 @@ class Connections:
 
     async def receive(self, connection: Connection, payload: bytes | str) -> None:
         """Do what a message says; returns when it is done. To be called with one message after the other."""
+        self._busy.add(connection)
+        try:
+            await self._receive(connection, payload)
+        finally:
+            self._busy.discard(connection)
+            if self._parting:
+                # After this turn of the loop: by then the carrier has handed over what else it had received.
+                asyncio.get_running_loop().call_soon(self._part, connection)
+
+    async def _receive(self, connection: Connection, payload: bytes | str) -> None:
         match connection.session.receive(payload, self._clock.monotonic(), self._clock.now_ms()):
             case Do(command):
                 await self._do(connection, command)

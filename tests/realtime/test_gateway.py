@@ -9,6 +9,7 @@ from websockets.frames import Opcode
 
 from live.core.bus import Bus
 from live.core.errors import GOING_AWAY, MALFORMED_FRAME, NOT_CONNECTED, SILENT, TOKEN_EXPIRED
+from live.core.limits import DRAIN_WINDOW_S
 from live.core.settings import Settings
 from tests.realtime.conftest import Audience, Stage, both, raw_handshake
 from tests.realtime.slow_reader import read_words, small_socket, talk_until_stalled
@@ -62,7 +63,7 @@ async def test_drain_says_bye_and_closes_everybody(stage: Stage, client: Audienc
     draining = asyncio.create_task(stage.connections.drain())
     for viewer in viewers:
         bye = await viewer.until("bye")
-        assert bye == {"type": "bye", "code": GOING_AWAY.code, "reason": GOING_AWAY.reason, "within_s": 10.0}
+        assert bye == {"type": "bye", "code": GOING_AWAY.code, "reason": GOING_AWAY.reason, "within_s": DRAIN_WINDOW_S}
         assert await viewer.closed() == GOING_AWAY.code
     await draining
     assert len(stage.connections) == 0
