@@ -9,23 +9,33 @@ and RFC 6585, section 5 let a server end both).
 a. starts the deadline of the head (so does the connection itself, for a peer that says nothing at all),
 b. the one of the body, c. ends it. While a response is made nothing is due; between requests uvicorn's own
 `timeout_keep_alive` counts. After an upgrade the WebSocket's own deadlines count.
+
+Nor does uvicorn wait in vain for a peer that reads nothing any more: a response that it does not take for
+HTTP_STALL_S ends the line. Connections are bounded, all of them and, before their first request has come, those of
+one peer: those are what costs a peer nothing (behind a proxy the proxy's own bounds count).
 """
 
 import asyncio
 from enum import Enum, auto
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from live.core import codec
+from live.core.addresses import network
 from live.core.errors import Kind, Problem
 from live.core.limits import (
     HTTP_BODY_BYTES_MAX,
     HTTP_BODY_TIMEOUT_S,
+    HTTP_CONNECTIONS_MAX,
     HTTP_FEED_BYTES,
     HTTP_HEAD_TIMEOUT_S,
     HTTP_HEADER_BYTES_MAX,
     HTTP_HEADERS_MAX,
     HTTP_PIPELINED_MAX,
+    HTTP_STALL_S,
+    HTTP_UNFINISHED_MAX,
+    RETRY_AFTER_FULL_S,
 )
 
 
@@ -36,8 +46,18 @@ class _Phase(Enum):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=…)`. Past a bound the peer is told why, if it can be told, and the line is cut."""
+    """For `uvicorn.Config(http=…)`. Past a bound the peer is told why, if it can be told, and the line is cut.
 
+    `refused` is of all connections of the process: those that were ended, by the name of the error or by why they
+    were cut without a word.
+    """
+
+    refused: ClassVar[dict[str, int]] = {}
+    unfinished: ClassVar[dict[str, int]] = {}  # connections without a request yet, by address
+
+    connections_max = HTTP_CONNECTIONS_MAX
+    unfinished_max = HTTP_UNFINISHED_MAX
+    stall_s: float = HTTP_STALL_S
     head_timeout_s: float = HTTP_HEAD_TIMEOUT_S
     body_timeout_s: float = HTTP_BODY_TIMEOUT_S  # for all of a body, or for each HTTP_BODY_BYTES_MAX of a longer one
 
@@ -51,14 +71,25 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal: Problem | None = None
     _upgraded = False
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _newcomer: str | None = None  # its address, until its first request has come
     _deadline_of: tuple[int, _Phase] = (0, _Phase.idle)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect(self.head_timeout_s)
+        self._newcomer = network(self.client[0]) if self.client else ""
+        unfinished = self.unfinished[self._newcomer] = self.unfinished.get(self._newcomer, 0) + 1
+        if len(self.connections) > self.connections_max:
+            self._refuse(Problem(Kind.overloaded, retry_after_s=RETRY_AFTER_FULL_S))
+        elif unfinished > self.unfinished_max:
+            self._refuse(Problem(Kind.rate_limited, retry_after_s=RETRY_AFTER_FULL_S))
+        else:
+            self._expect(self.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(None)
+        self._settle()
+        self._unstall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -108,6 +139,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stop(Problem(Kind.overloaded))
         self._phase = _Phase.body
         self._body_bytes = 0
+        self._settle()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -153,9 +185,43 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._refuse(Problem(Kind.request_timeout))
 
+    def _settle(self) -> None:
+        """The peer's first request has come, or it has gone: it is no newcomer any more."""
+        if self._newcomer is not None:
+            self.unfinished[self._newcomer] -= 1
+            if not self.unfinished[self._newcomer]:
+                del self.unfinished[self._newcomer]
+            self._newcomer = None
+
+    # --- peers that do not read
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unstall()
+        self._stalled = self.loop.call_later(self.stall_s, self._cut, "stalled")
+
+    def resume_writing(self) -> None:
+        self._unstall()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closing waits until all is written, which may be never."""
+        if self.transport.get_write_buffer_size():
+            self._cut("stalled")
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _unstall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     # --- the end
 
     def handle_websocket_upgrade(self) -> None:
+        if self._answering() or self.transport.get_write_buffer_size():  # an answer would be taken for a frame
+            self._cut("upgraded_early")
+            return
         self._upgraded = True
         self._expect(None)
         super().handle_websocket_upgrade()
@@ -172,14 +238,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect(None)
         own = self._phase is _Phase.body and not self.pipeline and not self.cycle.response_started
         if (self._answering() and not own) or self.transport.get_write_buffer_size():
-            self.transport.abort()
+            self._cut(problem.kind.name)
             return
+        self._note(problem.kind.name)
         if self.cycle is not None:
             self.cycle.disconnected = True  # the application must not answer too
             self.cycle.message_event.set()
         body = codec.encode(problem.body(), "json")
         headers = [
             *self.server_state.default_headers,
+            *([] if problem.retry_after_s is None else [(b"retry-after", b"%d" % problem.retry_after_s)]),
             (b"content-type", b"application/problem+json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
@@ -187,3 +255,10 @@ class BoundedProtocol(HttpToolsProtocol):
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[problem.kind.status] + lines + b"\r\n" + body)
         self.transport.close()
+
+    def _cut(self, reason: str) -> None:
+        self._note(reason)
+        self.transport.abort()
+
+    def _note(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -12,6 +12,7 @@ HTTP_HEAD_TIMEOUT_S = 10.0
 HTTP_BODY_TIMEOUT_S = 30.0  # for a body, or for each HTTP_BODY_BYTES_MAX of a longer one
 HTTP_PIPELINED_MAX = 64  # requests that wait for the responses to earlier ones
 HTTP_CONNECTIONS_MAX = 18_000  # of all kinds, per worker; more are refused before they have said anything
+HTTP_UNFINISHED_MAX = 4_096  # of one address, per worker: connections that have not sent their first request yet
 HTTP_STALL_S = 30.0  # a peer that does not take what was written to it
 FORWARDED_HOPS_MAX = 8  # proxies in a row that are looked through
 FORWARDED_CHARS_MAX = 2048  # read of what they say, from the end
@@ -365,6 +366,7 @@ assert DRAIN_S + WS_CLOSE_TIMEOUT_S + SHUTDOWN_S + 5 < WORKER_STOP_S, "a worker 
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
 assert HANDSHAKES_BURST + HANDSHAKES_PER_S * 3 >= 5_000, "5,000 viewers within ten seconds, most of them at once"
 assert HANDSHAKES_BURST <= WS_CONNECTIONS_MAX < HTTP_CONNECTIONS_MAX < 20_000, "files that a process may open"
+assert LISTEN_BACKLOG < HTTP_UNFINISHED_MAX < HTTP_CONNECTIONS_MAX / 4, "a burst passes, and no address takes all"
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
 assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"

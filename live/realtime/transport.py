@@ -14,22 +14,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol, cast
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
 from websockets.http11 import Request
-from websockets.protocol import State as WireState
 
-from live.core.errors import MALFORMED_FRAME, SILENT, Close
+from live.core.errors import Close
 from live.core.limits import (
     VIEWER_BACKLOG_BYTES_MAX,
     VIEWER_RESUME_BYTES,
-    WS_CLOSE_TIMEOUT_S,
-    WS_FRAGMENTS_MAX,
     WS_FRAME_BYTES_MAX,
     WS_PING_INTERVAL_S,
     WS_PING_TIMEOUT_S,
 )
 from live.realtime.frames import payload_of
+from live.realtime.guard import GuardedProtocol
 
 EXTENSION = "showcart.raw"
 
@@ -56,7 +52,7 @@ class Socket(Protocol):
     def slim(self) -> None: ...
 
 
-class RawProtocol(WebSocketsSansIOProtocol):
+class RawProtocol(GuardedProtocol):
     """uvicorn's protocol, which is itself the `Socket`: an object less per viewer. For `uvicorn.Config(ws=…)`."""
 
     watcher: Watcher | None = None
@@ -85,30 +81,11 @@ class RawProtocol(WebSocketsSansIOProtocol):
     def backlog(self) -> int:
         return self.transport.get_write_buffer_size()
 
-    @property
-    def open(self) -> bool:
-        return not (self.close_sent or self.disconnected or self.transport.is_closing())
-
     def slim(self) -> None:
         """Forget the handshake, which is needed no more: about 4 KB a viewer."""
         forgotten: Any = None
         self.request = self.response = forgotten
         self.scope["headers"] = []
-
-    def shut(self, close: Close) -> None:
-        """Send a close frame, and cut the line when the peer does not answer in time."""
-        if not self.open or self.conn.state is not WireState.OPEN:
-            return
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
-        self.conn.send_close(close.code, close.reason)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self.stop_keepalive()
-        if self.read_paused:  # else the peer's answer would never be read
-            self.read_paused = False
-            self.transport.resume_reading()
-        # abort, not close: closing waits until all is written, and a stuck peer never reads.
-        self.close_timer = self.loop.call_later(WS_CLOSE_TIMEOUT_S, self.transport.abort)
 
     # --- how the peer keeps up
 
@@ -127,39 +104,6 @@ class RawProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         if watcher is not None:
             watcher.lost()
-
-    # --- what a hostile peer may try
-
-    def handle_ping(self) -> None:
-        """A peer that pings without reading must not fill our memory with pongs (RFC 6455, 5.5.3 lets us skip)."""
-        if self.backlog() > VIEWER_BACKLOG_BYTES_MAX:
-            self.conn.data_to_send()
-            return
-        super().handle_ping()
-
-    def handle_cont(self, event: Frame) -> None:
-        """Endless empty fragments never reach the size limit."""
-        if len(self.frames) >= WS_FRAGMENTS_MAX:
-            self.frames = []
-            self.shut(MALFORMED_FRAME)
-            return
-        super().handle_cont(event)
-
-    def send_receive_event_to_app(self) -> None:
-        """Text that is no UTF-8 closes the socket; uvicorn would log a traceback for each."""
-        if self.curr_msg_data_type == "text":
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError:
-                self.frames = []
-                self.shut(MALFORMED_FRAME)
-                return
-        super().send_receive_event_to_app()
-
-    def keepalive_timeout(self) -> None:
-        self.pong_timer = None
-        self.pending_ping_payload = None
-        self.shut(SILENT)
 
 
 def uvicorn_options() -> dict[str, Any]:

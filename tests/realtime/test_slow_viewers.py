@@ -40,7 +40,7 @@ async def test_viewer_that_never_drains_is_closed(
 async def test_stuck_viewer_is_cut_off(stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that reads nothing, not even the close frame."""
     monkeypatch.setattr("live.realtime.hub.VIEWER_STALL_S_MAX", 0.2)
-    monkeypatch.setattr("live.realtime.transport.WS_CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("live.realtime.guard.WS_CLOSE_TIMEOUT_S", 0.2)
     await stopped_reader(stage, client)
     await talk_until_stalled(stage)
     async with asyncio.timeout(10):
