@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     ForeignKey,
     Index,
     Integer,
@@ -258,23 +259,21 @@ async def close_pin(conn: AsyncConnection, pin_id: str, now_ms: int) -> None:
 # --- timeline -------------------------------------------------------------------------------------------------
 
 
-async def timeline_position(conn: AsyncConnection, show_id: str, *, lock: bool) -> Clocked | None:
+def timeline_position(conn: Connection, show_id: str, *, lock: bool) -> Clocked | None:
     """Where the show's timeline stands; `lock` as in `find_show`. None: there is no such show."""
     statement = select(*[show.c[name] for name in Clocked.__struct_fields__]).where(show.c.id == show_id)
     if lock:
         statement = statement.with_for_update(key_share=True)
-    row = (await conn.execute(statement)).first()
+    row = conn.execute(statement).first()
     return None if row is None else Clocked(**row._mapping)
 
 
-async def append_events(conn: AsyncConnection, show_id: str, entries: Sequence[Entry]) -> None:
+def append_events(conn: Connection, show_id: str, entries: Sequence[Entry]) -> None:
     """Add `entries`, at least one, to a timeline whose show is locked."""
     newest = entries[-1]
-    await conn.execute(
-        update(show).where(show.c.id == show_id).values(timeline_seq=newest.seq, timeline_at_ms=newest.at_ms)
-    )
+    conn.execute(update(show).where(show.c.id == show_id).values(timeline_seq=newest.seq, timeline_at_ms=newest.at_ms))
     rows = [msgspec.structs.asdict(entry) | {"show_id": show_id} for entry in entries]
-    await conn.execute(insert(timeline_event), rows)
+    conn.execute(insert(timeline_event), rows)
 
 
 async def events_after(conn: AsyncConnection, show_id: str, seq: int, limit: int) -> list[Entry]:

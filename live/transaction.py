@@ -5,6 +5,9 @@ or a screen ends with the older value. So a transaction queues for its shows rig
 its locks; whoever comes behind it in the database comes behind it in the queue, and publishes when all before it
 have. The order is guaranteed within one worker.
 
+A hot transaction is a *batch*: a plain function that is done by `Database.write_sync`, with the same promises. It is
+told of later than it is committed, so that the next batch need not wait for the bus.
+
 COMMIT and what follows run in a task of their own: a request that is cancelled meanwhile (the viewer left) neither
 leaves the outcome open nor keeps committed news from the screens. When the bus is down nothing is lost but time: the
 outlet has every screen take a fresh snapshot from SQL afterwards.
@@ -12,11 +15,13 @@ outlet has every screen take a fresh snapshot from SQL afterwards.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from itertools import groupby
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from live import store
@@ -26,6 +31,7 @@ from live.core.ids import uuid7
 from live.timeline import Entry, show_clock
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Outlet(Protocol):
@@ -43,6 +49,14 @@ class Outlet(Protocol):
         """To all screens of one viewer in `show`."""
         ...
 
+    async def notify(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        """As `notice` for each (viewer id, name, data)."""
+        ...
+
+    async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
+        """To all screens of moderators, hosts and ops in `show`."""
+        ...
+
 
 @dataclass(slots=True)
 class _News:
@@ -54,13 +68,15 @@ class _News:
     staff: bool = False
 
 
-class Transaction:
-    """One write transaction. What is announced is published after COMMIT, in the order of the calls, or never."""
+_AllNews = dict[str, list[_News]]  # by show
 
-    def __init__(self, conn: AsyncConnection, now_ms: int) -> None:
-        self.conn = conn
+
+class Announcements:
+    """What a transaction tells the screens after COMMIT, in the order of the calls, or never."""
+
+    def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms  # the database's clock when the transaction began
-        self._news: dict[str, list[_News]] = {}
+        self._news: _AllNews = {}
 
     def event(self, show_id: str, name: str, data: dict[str, Any]) -> None:
         """Announce an event and keep it on the show's timeline. `data` is absolute: applying it twice does no harm."""
@@ -79,10 +95,14 @@ class Transaction:
         """Announce something to one viewer."""
         self._add(show_id, _News("notice", name, data, key=viewer_id))
 
+    def staff_notice(self, show_id: str, name: str, data: dict[str, Any]) -> None:
+        """Announce something to moderators, hosts and ops only."""
+        self._add(show_id, _News("notice", name, data, staff=True))
+
     def _add(self, show_id: str, news: _News) -> None:
         self._news.setdefault(show_id, []).append(news)
 
-    async def store(self) -> dict[str, list[_News]]:
+    def _store(self, conn: Connection) -> _AllNews:
         """Write the timelines, as late as possible because it locks the shows; the news by show.
 
         Raises `Problem` unknown_show.
@@ -90,11 +110,11 @@ class Transaction:
         for show_id in sorted(self._news):  # one order for all, so that two transactions never wait for each other
             kept = [news for news in self._news[show_id] if news.kind == "timeline"]
             if kept:
-                await self._append(show_id, kept)
+                self._append(conn, show_id, kept)
         return self._news
 
-    async def _append(self, show_id: str, kept: list[_News]) -> None:
-        position = await store.timeline_position(self.conn, show_id, lock=True)
+    def _append(self, conn: Connection, show_id: str, kept: list[_News]) -> None:
+        position = store.timeline_position(conn, show_id, lock=True)
         if position is None:
             raise Problem(Kind.unknown_show, field="show")
         clock_ms = show_clock(position.started_at_ms, position.ended_at_ms, self.now_ms)
@@ -103,7 +123,31 @@ class Transaction:
         for seq, news in enumerate(kept, position.timeline_seq + 1):
             news.at_ms = at_ms
             entries.append(Entry(seq=seq, at_ms=at_ms, name=news.name, data=news.data))
-        await store.append_events(self.conn, show_id, entries)
+        store.append_events(conn, show_id, entries)
+
+
+class Transaction(Announcements):
+    """One write transaction, which is a block."""
+
+    def __init__(self, conn: AsyncConnection, now_ms: int) -> None:
+        super().__init__(now_ms)
+        self.conn = conn
+
+    async def store(self) -> _AllNews:
+        """As `_store`."""
+        return await self.conn.run_sync(self._store) if self._news else {}
+
+
+class Batch(Announcements):
+    """One write transaction, which is a plain function."""
+
+    def __init__(self, conn: Connection, now_ms: int) -> None:
+        super().__init__(now_ms)
+        self.conn = conn
+
+    def store(self) -> _AllNews:
+        """As `_store`."""
+        return self._store(self.conn)
 
 
 class _Turn(NamedTuple):
@@ -120,7 +164,7 @@ class Transactions:
         self._database = database
         self._outlet = outlet
         self._last: dict[str, asyncio.Event] = {}  # by show: `done` of the turn at the end of the queue
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Transaction]:
@@ -135,10 +179,39 @@ class Transactions:
             news = await transaction.store()
             commit = stack.pop_all()
         turns = {show_id: self._queue(show_id) for show_id in news}
-        task = asyncio.create_task(self._finish(commit, turns, news), name="commit and publish")
+        await asyncio.shield(self._keep(self._finish(commit, turns, news), "commit and publish"))
+
+    async def batch(self, work: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
+        """Do `work` in one write transaction, not on the loop; its result, after COMMIT, and when it has been told.
+
+        Once begun it goes through, whoever is cancelled. Raises what `work` raises, and `Problem` as `open`; nothing
+        has happened then.
+        """
+        result, told = await asyncio.shield(self._keep(self._batch(work), "batch"))
+        return result, asyncio.shield(told)
+
+    async def _batch(self, work: Callable[[Batch], T]) -> "tuple[T, asyncio.Task[None]]":
+        turns: dict[str, _Turn] = {}
+        untold: _AllNews = {}
+
+        def body(conn: Connection) -> tuple[T, _AllNews]:
+            batch = Batch(conn, self._database.now_ms_sync(conn))
+            return work(batch), batch.store()
+
+        def done(outcome: tuple[T, _AllNews]) -> None:
+            turns.update({show_id: self._queue(show_id) for show_id in outcome[1]})
+
+        try:
+            result, untold = await self._database.write_sync(body, done)
+        finally:
+            told = self._keep(self._tell_all(turns, untold), "tell of a batch")
+        return result, told
+
+    def _keep(self, job: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        task = asyncio.create_task(job, name=name)
         self._finishing.add(task)
         task.add_done_callback(self._finished)
-        await asyncio.shield(task)
+        return task
 
     async def close(self) -> None:
         """Wait until everything that was committed has been handed to the outlet."""
@@ -157,15 +230,23 @@ class Transactions:
             news = {}
             raise
         finally:
-            for show_id, turn in turns.items():
-                await self._tell(show_id, turn, news.get(show_id, []))
+            await self._tell_all(turns, news)
+
+    async def _tell_all(self, turns: dict[str, _Turn], news: _AllNews) -> None:
+        for show_id, turn in turns.items():
+            await self._tell(show_id, turn, news.get(show_id, []))
 
     async def _tell(self, show_id: str, turn: _Turn, news: list[_News]) -> None:
         if turn.before is not None:
             await turn.before.wait()
         try:
-            for item in news:
-                await self._send(show_id, item)
+            # Notices side by side leave together: a batch has one for each of its viewers.
+            for are_notices, items in groupby(news, lambda item: item.kind == "notice" and not item.staff):
+                if are_notices:
+                    await self._outlet.notify(show_id, [(item.key, item.name, item.data) for item in items])
+                else:
+                    for item in items:
+                        await self._send(show_id, item)
         except Exception as error:  # a bug in the outlet must not silence the show, nor fail what is committed
             log.error("news of %s were committed but not told: %r", show_id, error)
         finally:
@@ -176,12 +257,12 @@ class Transactions:
     async def _send(self, show_id: str, news: _News) -> None:
         if news.kind == "state":
             await self._outlet.state(show_id, news.name, news.data, key=news.key, staff=news.staff)
-        elif news.kind == "notice":
-            await self._outlet.notice(show_id, news.key, news.name, news.data)
+        elif news.kind == "notice" and news.staff:
+            await self._outlet.staff_notice(show_id, news.name, news.data)
         else:
             await self._outlet.event(show_id, news.at_ms, news.name, news.data, key=news.key)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, task: asyncio.Task[Any]) -> None:
         self._finishing.discard(task)
         # Whoever waits gets the error; when nobody does any more, this keeps asyncio from complaining.
         if not task.cancelled():

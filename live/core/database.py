@@ -7,19 +7,22 @@ connections of their own and never wait for the writer. On PostgreSQL both scope
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
+import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, event, make_url, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from live.core.clock import Clock, SystemClock
 from live.core.errors import Kind, Problem
@@ -37,13 +40,30 @@ metadata = MetaData(
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x53484F57  # one process migrates a PostgreSQL database at a time
+_IMMEDIATE = "BEGIN IMMEDIATE"
+# Columns of JSON by orjson: a tenth of the time of Python's own.
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 Dialect = Literal["sqlite", "postgresql"]
+T = TypeVar("T")
+
+
+class _Writers(Protocol):
+    """How transactions that may write are opened; see `Database` for what the methods promise."""
+
+    engine: AsyncEngine
+
+    def scope(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+    async def run(self, work: Callable[[Connection], T], done: Callable[[T], None]) -> T: ...
+    async def close(self) -> None: ...
 
 
 class Database:
     """Transaction scopes over the two kinds of store; build it with `open`."""
 
-    def __init__(self, dialect: Dialect, readers: AsyncEngine, writers: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, dialect: Dialect, readers: AsyncEngine, writers: _Writers, clock: Clock) -> None:
         self.dialect = dialect
         self.clock = clock
         self._readers = readers
@@ -53,9 +73,9 @@ class Database:
     async def open(cls, url: str, clock: Clock) -> Self:
         """Engines for `url` (sqlite:///path or postgresql://user@host/name); connects on first use."""
         if url.startswith("sqlite"):
-            return cls("sqlite", _sqlite_engine(url, "BEGIN"), _sqlite_engine(url, "BEGIN IMMEDIATE"), clock)
+            return cls("sqlite", _sqlite_engine(url, "BEGIN"), _SqliteWriter(url), clock)
         engine = _postgresql_engine(url)
-        return cls("postgresql", engine, engine, clock)
+        return cls("postgresql", engine, _PostgresqlWriters(engine), clock)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that only reads. Raises `Problem` unavailable when the store is out of reach."""
@@ -67,18 +87,30 @@ class Database:
         Raises `Problem` overloaded when no connection is free in time and unavailable when the store is out of
         reach; nothing was changed then.
         """
-        return _scope(self._writers)
+        return self._writers.scope()
+
+    async def write_sync(self, work: Callable[[Connection], T], done: Callable[[T], None] = lambda _: None) -> T:
+        """As `write`, with a plain function for its block; what it returns, after COMMIT. It must not touch the loop.
+
+        `done` is called with the result on the loop, before anybody of this process can commit what depends on it.
+        When COMMIT fails after that, this raises. A caller that is cancelled leaves it open what became of it.
+        """
+        return await self._writers.run(work, done)
 
     async def now_ms(self, connection: AsyncConnection) -> int:
         """The database's own clock in Unix milliseconds, so that all workers agree on what has expired.
 
         SQLite has no clock but the process's; a clock that is not the system's (in tests) always wins.
         """
-        if self.dialect == "sqlite" or not isinstance(self.clock, SystemClock):
-            return self.clock.now_ms()
-        value = await connection.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))
-        assert isinstance(value, int)
-        return value
+        return self.clock.now_ms() if self._own_clock else await connection.run_sync(_clock_ms)
+
+    def now_ms_sync(self, connection: Connection) -> int:
+        """As `now_ms`, inside `write_sync`."""
+        return self.clock.now_ms() if self._own_clock else _clock_ms(connection)
+
+    @property
+    def _own_clock(self) -> bool:
+        return self.dialect == "sqlite" or not isinstance(self.clock, SystemClock)
 
     async def check(self) -> None:
         """Raises `Problem` unavailable unless the store answers."""
@@ -88,7 +120,22 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._readers.dispose()
-        await self._writers.dispose()
+        await self._writers.close()
+
+
+def _clock_ms(connection: Connection) -> int:
+    value = connection.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))
+    assert isinstance(value, int)
+    return value
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A store that is out of reach in the middle of a transaction is `Problem` unavailable."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Problem(Kind.unavailable, retry_after_s=1) from error
 
 
 @asynccontextmanager
@@ -101,13 +148,83 @@ async def _scope(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     except (DBAPIError, OSError) as error:
         raise Problem(Kind.unavailable, retry_after_s=1) from error
     try:
-        async with connection.begin():
-            yield connection
-    except (OperationalError, InterfaceError) as error:
-        raise Problem(Kind.unavailable, retry_after_s=1) from error
+        with _refusals():
+            async with connection.begin():
+                yield connection
     finally:
         # Shielded, so that a cancelled request still gives its connection back to the pool.
         await asyncio.shield(connection.close())
+
+
+class _PostgresqlWriters:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    def scope(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        return _scope(self.engine)
+
+    async def run(self, work: Callable[[Connection], T], done: Callable[[T], None]) -> T:
+        async with self.scope() as connection:
+            result = await connection.run_sync(work)
+            done(result)  # before COMMIT: afterwards others who waited for our locks may overtake
+        return result
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+class _SqliteWriter:
+    """The one writer, in two shapes that take turns: a connection for the loop, and one in a thread of its own.
+
+    Without the turns, one would wait in the other's busy handler, which sleeps and asks again up to every 100 ms.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _sqlite_engine(url, _IMMEDIATE)
+        self._url = url
+        self._sync_engine: Engine | None = None  # the thread makes it: the driver looks at the file system
+        self._thread = ThreadPoolExecutor(1, "database writer")
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def scope(self) -> AsyncIterator[AsyncConnection]:
+        async with self._in_turn(), _scope(self.engine) as connection:
+            yield connection
+
+    async def run(self, work: Callable[[Connection], T], done: Callable[[T], None]) -> T:
+        async with self._in_turn():
+            running = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+            try:
+                result = await asyncio.shield(running)
+            except asyncio.CancelledError:
+                await asyncio.wait([running])  # it cannot be stopped, and the turn is its own until it ends
+                raise
+            done(result)  # after COMMIT, but nobody else of this process has had a turn yet
+        return result
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        if self._sync_engine is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._sync_engine.dispose)
+        self._thread.shutdown(wait=False)
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(DATABASE_WAIT_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Problem(Kind.overloaded, "The database's writer is busy.", retry_after_s=1) from None
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        if self._sync_engine is None:
+            self._sync_engine = _sqlite_thread_engine(self._url)
+        with _refusals(), self._sync_engine.begin() as connection:
+            return work(connection)
 
 
 def _sqlite_engine(url: str, begin: str) -> AsyncEngine:
@@ -116,12 +233,30 @@ def _sqlite_engine(url: str, begin: str) -> AsyncEngine:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(
         parsed,
-        pool_size=1 if begin == "BEGIN IMMEDIATE" else DATABASE_READERS,
+        pool_size=1 if begin == _IMMEDIATE else DATABASE_READERS,
         max_overflow=0,
         pool_timeout=DATABASE_WAIT_S,
+        **_JSON,
     )
+    _configure_sqlite(engine.sync_engine, begin)
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def roll_back(connection: Any, _record: object, _error: object) -> None:
+        # A statement that was cancelled leaves its cursor open; as long as that lives, so does the write lock.
+        connection.run_async(lambda driver: driver.rollback())
+
+    return engine
+
+
+def _sqlite_thread_engine(url: str) -> Engine:
+    """For one thread, which is never interrupted in the middle of a statement."""
+    engine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"), poolclass=QueuePool, pool_size=1, **_JSON)
+    _configure_sqlite(engine, _IMMEDIATE)
+    return engine
+
+
+def _configure_sqlite(engine: Engine, begin: str) -> None:
+    @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
         # The driver would otherwise open transactions by itself, deferred, at the first write.
         connection.isolation_level = None
@@ -132,16 +267,9 @@ def _sqlite_engine(url: str, begin: str) -> AsyncEngine:
         cursor.execute(f"PRAGMA busy_timeout={int(DATABASE_WAIT_S * 1000)}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "invalidate")
-    def roll_back(connection: Any, _record: object, _error: object) -> None:
-        # A statement that was cancelled leaves its cursor open; as long as that lives, so does the write lock.
-        connection.run_async(lambda driver: driver.rollback())
-
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
-
-    return engine
 
 
 def _postgresql_engine(url: str) -> AsyncEngine:
@@ -152,6 +280,7 @@ def _postgresql_engine(url: str) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=DATABASE_WAIT_S,
         pool_pre_ping=True,
+        **_JSON,
     )
 
 
@@ -171,7 +300,7 @@ async def is_current(url: str) -> bool:
 
 @asynccontextmanager
 async def _schema_connection(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = _sqlite_engine(url, "BEGIN IMMEDIATE") if url.startswith("sqlite") else _postgresql_engine(url)
+    engine = _sqlite_engine(url, _IMMEDIATE) if url.startswith("sqlite") else _postgresql_engine(url)
     try:
         async with AsyncExitStack() as stack:
             try:

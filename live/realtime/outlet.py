@@ -59,9 +59,9 @@ class Outlet:
 
     async def notice(self, show: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
         """Tell all sockets of one viewer in `show`. May be lost: what must survive is in the personal snapshot."""
-        await self.notices(show, [(viewer_id, name, data)])
+        await self.notify(show, [(viewer_id, name, data)])
 
-    async def notices(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    async def notify(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
         """As `notice` for each (viewer id, name, data), in as few messages of the bus as they fit into."""
         batch: list[bytes] = []
         size = 0

@@ -1,5 +1,6 @@
 """A shop on an open show, over both databases; what the screens were told is written down."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -35,6 +36,13 @@ class Screens:
 
     async def notice(self, show: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
         self.notices.append((show, viewer_id, name, data))
+
+    async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
+        raise AssertionError("a cart tells the staff by states")
+
+    async def notify(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        for viewer_id, name, data in notices:
+            await self.notice(show, viewer_id, name, data)
 
     def stock(self, sku: str, show: str = "demo") -> list[int]:
         """What the screens of a show were told to be left of a SKU."""

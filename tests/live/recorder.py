@@ -1,6 +1,7 @@
 """An outlet that remembers what it was told, and a catalogue of made-up products."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from live import timeline
@@ -39,6 +40,14 @@ class Recorder:
     async def notice(self, show: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
         await self._pass()
         self.told.append(Told("notice", show, name, data, to=viewer_id))
+
+    async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
+        await self._pass()
+        self.told.append(Told("staff notice", show, name, data))
+
+    async def notify(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        for viewer_id, name, data in notices:
+            await self.notice(show, viewer_id, name, data)
 
     @property
     def names(self) -> list[str]:

@@ -77,11 +77,11 @@ async def test_a_commit_that_fails_tells_nothing_and_holds_nobody_up(
     def fail(_connection: object) -> None:
         raise OperationalError("COMMIT", {}, Exception("the disk is full"))
 
-    event.listen(database._writers.sync_engine, "commit", fail)
+    event.listen(database._writers.engine.sync_engine, "commit", fail)
     with pytest.raises(Problem) as refused:
         await shows.transition("demo", ShowState.live)
     assert refused.value.kind is Kind.unavailable
-    event.remove(database._writers.sync_engine, "commit", fail)
+    event.remove(database._writers.engine.sync_engine, "commit", fail)
     await shows.transition("demo", ShowState.lobby)
     assert [told.data["state"] for told in outlet.told] == ["lobby"]
 
