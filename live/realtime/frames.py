@@ -38,6 +38,20 @@ def frame(messages: Sequence[ServerMessage], encoding: Encoding) -> bytes:
     return wrap(encode(messages, encoding), encoding)
 
 
+def encoded(message: ServerMessage, encoding: Encoding) -> bytes:
+    """`message` alone, as `joined` takes it."""
+    return encode(message, encoding)
+
+
+def joined(messages: Sequence[bytes], encoding: Encoding) -> bytes:
+    """Like `frame`, of messages that are encoded already."""
+    if encoding == "json":
+        return wrap(b"[" + b",".join(messages) + b"]", encoding)
+    count = len(messages)
+    head = bytes((0x90 | count,)) if count < 16 else struct.pack("!BH", 0xDC, count)  # fixarray, array 16
+    return wrap(head + b"".join(messages), encoding)
+
+
 def spliced(messages: Sequence[ServerMessage], encoding: Encoding) -> bytes:
     """Like `frame`, for messages that hold `msgspec.Raw` members (a snapshot encoded once for many viewers)."""
     return wrap(_JSON.encode(messages) if encoding == "json" else _MSGPACK.encode(messages), encoding)

@@ -8,9 +8,10 @@ after what takes time: people counts, viewers that do not drain, quiet shows, sh
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from live.core.bus import Bus, BusError, Message
@@ -23,40 +24,25 @@ from live.core.limits import (
     BUS_RETRY_S_MIN,
     CHANNEL_LINGER_S,
     HISTORY_EVENTS_MAX,
-    PARTED_S,
     POSITION_INTERVAL_S,
     PRESENCE_INTERVAL_S,
     PRESENCE_TTL_S,
+    SHOWS_TICKED_MAX,
     VIEWER_STALL_S_MAX,
 )
 from live.core.position import Position
 from live.core.tasks import end
 from live.realtime.channel import Channel, Viewer
+from live.realtime.figures import Figures
 from live.realtime.payloads import PublishedEvent, PublishedNotice, PublishedState
 from live.realtime.protocol import Event, Here, Notice, State
+from live.realtime.turns import Turns
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 T = TypeVar("T")
 Refresh = Callable[[Channel, Iterable[Viewer]], None]
-
-
-@dataclass(slots=True)
-class Figures:
-    """What the channels of a worker have done since it started."""
-
-    delivered: int = 0
-    delivered_events: int = 0
-    skipped: int = 0
-    batches: int = 0
-
-    def add(self, channel: Channel) -> None:
-        """Count a channel in."""
-        self.delivered += channel.delivered
-        self.delivered_events += channel.delivered_events
-        self.skipped += channel.skipped
-        self.batches += channel.batches
 
 
 @dataclass(slots=True)
@@ -72,8 +58,7 @@ class _Feed:
     told_s: float = 0.0  # when viewers last heard the position
     counted_s: float = 0.0
     count: int = -1
-    parted: dict[str, float] = field(default_factory=dict)  # viewer id → counted until
-    present: set[str] = field(default_factory=set)
+    tick: asyncio.Task[None] | None = None  # what takes time, under way
 
 
 class Hub:
@@ -81,12 +66,13 @@ class Hub:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self.figures = Figures()
+        self._turns = Turns(self.figures)
         self._worker = secret_token(9)
         self._feeds: dict[str, _Feed] = {}
         self._opening: dict[str, asyncio.Task[_Feed]] = {}
         self._ticker: asyncio.Task[None] | None = None
         self.refresh: Refresh = lambda channel, viewers: None
-        self._past = Figures()  # of channels that were given up
         self.repairs = 0
         self.closed_slow = 0
 
@@ -131,13 +117,6 @@ class Hub:
         """Every channel that is open."""
         return [feed.channel for feed in self._feeds.values() if feed.channel is not None]
 
-    def figures(self) -> Figures:
-        """The sums over all channels, past ones included."""
-        sums = replace(self._past)
-        for channel in self.channels():
-            sums.add(channel)
-        return sums
-
     def count(self, show: str) -> int:
         """How many people watch `show` on all workers, as far as is known here."""
         feed = self._feeds.get(show)
@@ -168,7 +147,7 @@ class Hub:
             # Subscribed first, asked second: what comes in between is held and sorted by offset.
             await stack.enter_async_context(self._bus.subscribe(show, lambda message: self._receive(feed, message)))
             position = await self._bus.position(show)
-            feed.channel = Channel(show, position, lambda channel, viewers: self.refresh(channel, viewers))
+            feed.channel = Channel(show, position, lambda channel, viewers: self.refresh(channel, viewers), self._turns)
             feed.subscription = stack.pop_all()
         feed.used_s = feed.told_s = asyncio.get_running_loop().time()
         self._feeds[show] = feed
@@ -177,10 +156,10 @@ class Hub:
 
     async def _drop(self, feed: _Feed) -> None:
         self._feeds.pop(feed.show, None)
-        await end(feed.repair)
+        # A show that nobody watches is given up by its own tick.
+        await end(feed.repair, None if feed.tick is asyncio.current_task() else feed.tick)
         if feed.channel is not None:
             feed.channel.close()
-            self._past.add(feed.channel)
         await feed.subscription.aclose()
         with contextlib.suppress(BusError):
             await self._bus.beat(feed.show, self._worker, 0, PRESENCE_TTL_S)
@@ -200,15 +179,22 @@ class Hub:
             assert message.position is not None
             epoch, offset = message.position.epoch, message.position.offset
             if epoch == channel.epoch and offset == channel.received + 1:
-                channel.event(offset, _published(message.payload, feed.show), len(message.payload))
+                published = _published(message.payload, feed.show)
+                if published.sent_ms:  # the clock of another machine may be ahead of ours
+                    self.figures.bus_lag_s.observe(max(0.0, time.time() - published.sent_ms / 1000))
+                channel.event(offset, published, len(message.payload))
             elif epoch != channel.epoch or offset > channel.received:
                 self._mend(feed, message)
         elif message.kind == "state":
             if state := _parsed(message.payload, PublishedState, feed.show):
                 channel.state(State(state.name, state.data, state.key), state.staff)
         elif message.kind == "direct":
-            if notice := _parsed(message.payload, PublishedNotice, feed.show):
-                channel.notice(notice.viewer, Notice(notice.name, notice.data))
+            for notice in _parsed(message.payload, list[PublishedNotice], feed.show) or ():
+                told = Notice(notice.name, notice.data)
+                if notice.staff:
+                    channel.notice_staff(told)
+                else:
+                    channel.notice(notice.viewer, told)
         else:
             self._mend(feed, None)
 
@@ -252,13 +238,36 @@ class Hub:
         while True:
             await asyncio.sleep(TICK_S)
             self._close_slow()
-            for feed in list(self._feeds.values()):
-                try:
-                    await self._tick(feed)
-                except BusError as error:
-                    log.info("looking after the show %s: %s", feed.show, error)
-                except Exception:  # our own bug: other shows are still looked after
-                    log.exception("looking after the show %s failed", feed.show)
+            now_s = asyncio.get_running_loop().time()
+            busy = sum(feed.tick is not None for feed in self._feeds.values())
+            # Who waited longest comes first: beyond the bound a show's turn is a second later.
+            for feed in sorted(self._feeds.values(), key=lambda feed: feed.counted_s):
+                if busy >= SHOWS_TICKED_MAX:
+                    break
+                if feed.tick is None and self._due(feed, now_s):
+                    feed.tick = asyncio.create_task(self._tick(feed), name=f"tick {feed.show}")
+                    busy += 1
+
+    def _due(self, feed: _Feed, now_s: float) -> bool:
+        """Whether the bus must be asked or told something about a show."""
+        assert feed.channel is not None
+        if feed.channel.viewers:
+            feed.used_s = now_s
+        return (
+            now_s - feed.counted_s >= PRESENCE_INTERVAL_S
+            or now_s - feed.told_s >= POSITION_INTERVAL_S
+            or now_s - feed.used_s > CHANNEL_LINGER_S
+        )
+
+    async def _tick(self, feed: _Feed) -> None:
+        try:
+            await self._look_after(feed)
+        except BusError as error:
+            log.info("looking after the show %s: %s", feed.show, error)
+        except Exception:  # our own bug: the show is looked after again in a second
+            log.exception("looking after the show %s failed", feed.show)
+        finally:
+            feed.tick = None
 
     def _close_slow(self) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -267,40 +276,28 @@ class Hub:
                 self.closed_slow += 1
                 viewer.shut(TOO_SLOW)
 
-    async def _tick(self, feed: _Feed) -> None:
+    async def _look_after(self, feed: _Feed) -> None:
         channel = feed.channel
         assert channel is not None
         now_s = asyncio.get_running_loop().time()
-        if channel.viewers:
-            feed.used_s = now_s
-        elif now_s - feed.used_s > CHANNEL_LINGER_S:
+        if now_s - feed.used_s > CHANNEL_LINGER_S:
             await self._drop(feed)
             return
         if now_s - feed.counted_s >= PRESENCE_INTERVAL_S:
             feed.counted_s = now_s
-            await self._count(feed, channel, now_s)
+            count = await self._bus.beat(feed.show, self._worker, channel.people.count(now_s), PRESENCE_TTL_S)
+            if count != feed.count:
+                feed.count = count
+                channel.state(State("viewers", {"count": count}), staff=False)
         if now_s - feed.told_s >= POSITION_INTERVAL_S:
             feed.told_s = now_s
             await self._check(feed, channel)
-
-    async def _count(self, feed: _Feed, channel: Channel, now_s: float) -> None:
-        present = channel.audience_ids()
-        for viewer_id in feed.present - present:
-            feed.parted[viewer_id] = now_s + PARTED_S
-        feed.present = present
-        feed.parted = {
-            viewer_id: until for viewer_id, until in feed.parted.items() if until > now_s and viewer_id not in present
-        }
-        count = await self._bus.beat(feed.show, self._worker, len(present) + len(feed.parted), PRESENCE_TTL_S)
-        if count != feed.count:
-            feed.count = count
-            channel.state(State("viewers", {"count": count}), staff=False)
 
     async def _check(self, feed: _Feed, channel: Channel) -> None:
         """Compare with the bus in case it lost a message without a sign, and let the clients compare."""
         position = await self._bus.position(feed.show)
         if position.epoch == channel.epoch and position.offset <= channel.received:
-            channel.tell([Here(channel.position)])
+            channel.tell(Here(channel.position))
         elif feed.held is None:
             self._mend(feed, None)
 

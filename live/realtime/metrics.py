@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from live.realtime.connections import Connections
+from live.realtime.figures import KINDS, Buckets
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class RealtimeCollector(Collector):
@@ -22,32 +25,64 @@ class RealtimeCollector(Collector):
         """Show the figures in `registry`."""
         registry.register(self)
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterator[Family]:
         """The families; called by the registry."""
-        channels = self._hub.channels()
-        yield GaugeMetricFamily("showcart_sockets", "Open WebSockets", len(self._connections))
-        yield GaugeMetricFamily("showcart_channels", "Shows with viewers on this worker", len(channels))
-        yield GaugeMetricFamily(
-            "showcart_slow_viewers", "Viewers that are skipped until they drain", sum(len(c.slow) for c in channels)
-        )
-        yield CounterMetricFamily("showcart_sockets_accepted", "WebSockets accepted", self._connections.accepted)
+        yield from self._sockets()
+        yield from self._fan_out()
+
+    def _sockets(self) -> Iterator[Family]:
+        connections = self._connections
+        yield GaugeMetricFamily("showcart_sockets", "Open WebSockets", len(connections))
+        yield CounterMetricFamily("showcart_sockets_accepted", "WebSockets accepted", connections.accepted)
         closed = CounterMetricFamily("showcart_sockets_closed", "WebSockets closed by us", labels=["code"])
-        for code, number in sorted(self._connections.closes.items()):
+        for code, number in sorted(connections.closes.items()):
             closed.add_metric([str(code)], number)
         yield closed
         joins = CounterMetricFamily("showcart_joins", "Viewers put in step, by what they got", labels=["how"])
-        joins.add_metric(["recovered"], self._connections.recovery.recovered)
-        joins.add_metric(["not_recovered"], self._connections.recovery.not_recovered)
-        joins.add_metric(["new"], self._connections.recovery.new)
+        joins.add_metric(["recovered"], connections.recovery.recovered)
+        joins.add_metric(["not_recovered"], connections.recovery.not_recovered)
+        joins.add_metric(["new"], connections.recovery.new)
         yield joins
-        figures = self._hub.figures()
+
+    def _fan_out(self) -> Iterator[Family]:
+        channels, figures = self._hub.channels(), self._hub.figures
+        yield GaugeMetricFamily("showcart_channels", "Shows with viewers on this worker", len(channels))
+        yield GaugeMetricFamily(
+            "showcart_subscriptions", "Sockets that are in a show's audience", sum(len(c.viewers) for c in channels)
+        )
+        yield GaugeMetricFamily(
+            "showcart_slow_viewers", "Viewers that are skipped until they drain", sum(len(c.slow) for c in channels)
+        )
+        yield CounterMetricFamily(
+            "showcart_slow_viewers_closed", "Viewers closed because they did not drain", self._hub.closed_slow
+        )
         events = CounterMetricFamily("showcart_events", "Events times viewers", labels=["what"])
-        events.add_metric(["delivered"], figures.delivered_events)
+        events.add_metric(["delivered"], figures.events)
         events.add_metric(["skipped"], figures.skipped)
         yield events
-        yield CounterMetricFamily("showcart_frames", "Frames with events written", figures.delivered)
-        yield CounterMetricFamily("showcart_batches", "Batches of events", figures.batches)
+        frames = CounterMetricFamily("showcart_frames", "Frames written, by what they hold", labels=["kind"])
+        octets = CounterMetricFamily("showcart_frame_bytes", "Bytes of the frames written", labels=["kind"])
+        for kind in KINDS:
+            frames.add_metric([kind], figures.frames[kind])
+            octets.add_metric([kind], figures.bytes[kind])
+        yield frames
+        yield octets
+        yield CounterMetricFamily("showcart_rounds", "Walks through a show's audience", figures.rounds)
+        yield _histogram(
+            "showcart_broadcast_seconds", "From the first viewer written to the last of a show", figures.broadcast_s
+        )
+        yield CounterMetricFamily("showcart_fanout_slices", "Times the loop was held for writing", figures.slices)
+        yield GaugeMetricFamily(
+            "showcart_fanout_slice_max_seconds", "The longest that writing ever held the loop", figures.slice_s_max
+        )
+        yield _histogram(
+            "showcart_bus_lag_seconds", "From an event's publication to its arrival here", figures.bus_lag_s
+        )
         yield CounterMetricFamily("showcart_repairs", "Gaps in what the bus handed over", self._hub.repairs)
         yield CounterMetricFamily(
             "showcart_events_unpublished", "Events that viewers got by snapshot instead", self._outlet.lost_events
         )
+
+
+def _histogram(name: str, text: str, values: Buckets) -> HistogramMetricFamily:
+    return HistogramMetricFamily(name, text, buckets=values.cumulative(), sum_value=values.sum)

@@ -6,11 +6,12 @@ import msgspec
 
 
 class PublishedEvent(msgspec.Struct, frozen=True):
-    """Something happened. `at_ms` is on the show's clock."""
+    """Something happened. `at_ms` is on the show's clock, `sent_ms` is when it was published (unix; 0: unknown)."""
 
     at_ms: int
     name: str
     data: dict[str, Any]
+    sent_ms: float = 0.0
 
 
 class PublishedState(msgspec.Struct, frozen=True):
@@ -23,8 +24,9 @@ class PublishedState(msgspec.Struct, frozen=True):
 
 
 class PublishedNotice(msgspec.Struct, frozen=True):
-    """For the sockets of one viewer id."""
+    """For the sockets of one viewer id; `staff`: for all sockets of all staff instead."""
 
     viewer: str
     name: str
     data: dict[str, Any]
+    staff: bool = False

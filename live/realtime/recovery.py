@@ -25,7 +25,7 @@ from live.core.limits import (
 )
 from live.core.position import Position
 from live.realtime.channel import Channel, Snapshot, Viewer
-from live.realtime.frames import frame, spliced
+from live.realtime.frames import spliced
 from live.realtime.hub import Hub
 from live.realtime.protocol import Connected, Event, ServerMessage, wire_viewer
 
@@ -69,8 +69,8 @@ class Recovery:
         channel = viewer.channel
         if since is not None:
             missed = await self._missed(channel, since)
-            # From here to the join nothing is awaited, so nothing is flushed in between.
-            events = [event for event in missed or () if event.offset <= channel.flushed]
+            # From here to the join nothing is awaited, so nothing arrives in between.
+            events = [event for event in missed or () if event.offset <= channel.received]
             reached = Position(since.epoch, since.offset + len(events))
             rest = channel.join(viewer, reached) if missed is not None else None
             if rest is not None:
@@ -79,7 +79,7 @@ class Recovery:
                     channel.enter(viewer)
                     connected = self._connected(viewer, message_id, channel.position, personal, token)
                     connected = replace(connected, recovered=True, events=[*events, *rest])
-                    viewer.write(frame([connected], viewer.encoding))
+                    viewer.send([connected], "snapshot")
                 return
             self.not_recovered += 1
         else:
@@ -96,17 +96,17 @@ class Recovery:
             self._refreshing[channel] = task
 
     async def _missed(self, channel: Channel, since: Position) -> list[Event] | None:
-        """The flushed events after `since`; maybe newer ones too."""
+        """The events after `since`; maybe newer ones too."""
         if since.epoch != channel.epoch or since.offset < 0:
             return None
         deadline_s = asyncio.get_running_loop().time() + REACH_TIMEOUT_S
-        while since.offset > channel.flushed:  # the client was served by a worker that is ahead of this one
+        while since.offset > channel.received:  # the client was served by a worker that is ahead of this one
             if asyncio.get_running_loop().time() > deadline_s:
                 return None
             await asyncio.sleep(BATCH_INTERVAL_S)
         if (near := channel.since(since)) is not None:
             return near
-        if channel.flushed - since.offset > RECOVERY_EVENTS_MAX:
+        if channel.received - since.offset > RECOVERY_EVENTS_MAX:
             return None
         return await self._hub.history(channel, since, RECOVERY_EVENTS_MAX)
 
@@ -126,7 +126,9 @@ class Recovery:
         states = viewer.channel.states_since(snapshot.since_s, viewer.staff)
         raw: Any = snapshot.raw(viewer.encoding)
         messages: list[ServerMessage] = [replace(connected, snapshot=raw), *rest, *states]
-        viewer.write(spliced(messages, viewer.encoding))
+        written = spliced(messages, viewer.encoding)
+        viewer.write(written)
+        viewer.channel.figures.sent("snapshot", len(written))
 
     def _connected(
         self, viewer: Viewer, message_id: str, position: Position, personal: dict[str, Any], token: str | None

@@ -24,10 +24,12 @@ from live.core.settings import Settings
 from live.realtime.channel import Channel
 from live.realtime.commands import Commands, Context, Replayed
 from live.realtime.connections import Connections
+from live.realtime.figures import Figures
 from live.realtime.gateway import Gateway
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
 from live.realtime.transport import uvicorn_options
+from live.realtime.turns import Turns
 from tests.realtime.scripted import START, Refreshes
 
 SECRET = "a secret of the tests"
@@ -258,4 +260,4 @@ async def refreshes() -> Refreshes:
 
 @pytest.fixture
 async def channel(refreshes: Refreshes) -> Channel:
-    return Channel("demo", START, refreshes)
+    return Channel("demo", START, refreshes, Turns(Figures()))

@@ -6,10 +6,17 @@ import pytest
 
 from live.core.auth import Principal, Role
 from live.core.errors import TOO_SLOW
-from live.core.limits import BATCH_EVENTS_MAX, RECOVERY_EVENTS_MAX
+from live.core.limits import (
+    BATCH_EVENTS_MAX,
+    BATCH_INTERVAL_S,
+    BATCH_INTERVAL_S_MAX,
+    FANOUT_SHARE_MAX,
+    RECOVERY_EVENTS_MAX,
+)
 from live.core.position import Position
 from live.realtime import channel as channel_module
-from live.realtime.channel import Channel, Viewer
+from live.realtime import turns
+from live.realtime.channel import Channel, Viewer, interval_s
 from live.realtime.protocol import Here
 from tests.realtime.scripted import Refreshes, ScriptedSocket, add, flush, publish, wait
 
@@ -21,7 +28,7 @@ async def test_quiet_show_sends_at_once_one_frame_for_each_encoding(channel: Cha
     assert [socket.offsets() for socket in sockets] == [[11, 12, 13]] * 3
     assert all(len(socket.frames) == 1 for socket in sockets), "what arrives together travels together"
     assert sockets[0].frames[0] is sockets[2].frames[0], "the very same bytes"
-    assert channel.delivered == 3
+    assert channel.figures.frames["event"] == 3
 
 
 async def test_busy_show_sends_in_batches(channel: Channel) -> None:
@@ -80,7 +87,7 @@ async def test_stalled_viewer_is_skipped_and_catches_up_when_it_drains(channel: 
     slow.stalled()  # the transport may say so twice
     assert slow_socket.offsets() == [11]
     assert quick_socket.offsets() == [11, 12, 13, 14]
-    assert channel.skipped == 1
+    assert channel.figures.skipped == 1
     slow.drained()
     assert slow_socket.offsets() == [11, 12, 13, 14]
     assert not channel.slow
@@ -144,35 +151,37 @@ async def test_more_than_can_wait_goes_by_snapshot(channel: Channel, refreshes: 
     assert channel.position == Position("e", 10 + BATCH_EVENTS_MAX + 1)
 
 
-async def test_writing_is_sliced_and_what_comes_meanwhile_is_the_next_batch(
-    channel: Channel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(channel_module, "FANOUT_SLICE_S", -1.0)
+async def test_everybody_gets_the_newest_when_its_turn_comes(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "FANOUT_SLICE_S", -1.0)
     monkeypatch.setattr(channel_module, "_CHECK_EVERY", 2)
     pairs = [add(channel, subject=f"v{i}") for i in range(7)]
     publish(channel)
     await asyncio.sleep(0)
-    assert sum(len(socket.frames) for _, socket in pairs) == 2, "the loop is given back after a slice"
+    assert [socket.offsets() for _, socket in pairs] == [[11]] * 2 + [[]] * 5, "the loop is given back after a slice"
     publish(channel)
-    channel.tell([Here(channel.position)])
+    channel.tell(Here(channel.position))
     late, late_socket = add(channel, subject="late")
-    assert late.next == 12, "the batch on its way counts as sent: who joins has it in its answer"
-    gone = next(viewer for viewer, socket in pairs if not socket.frames)
+    assert late.next == 13, "who joins has everything in its answer"
+    gone, gone_socket = pairs[4]
     gone.shut(TOO_SLOW)
-    for _ in range(6):
+    await asyncio.sleep(0)
+    assert [socket.frames for _, socket in pairs[2:4]] == [[socket.frames[0]] for _, socket in pairs[2:4]]
+    assert [socket.offsets() for _, socket in pairs[2:4]] == [[11, 12]] * 2, "it did not wait for the next round"
+    for _ in range(5):
         await asyncio.sleep(0)
-    left = [socket for viewer, socket in pairs if viewer is not gone]
-    assert all(socket.offsets() == [11] for socket in left)
+    assert [socket.offsets() for _, socket in pairs] == [[11]] * 2 + [[11, 12]] * 2 + [[]] + [[11, 12]] * 2
     await wait(0.15)
+    left = [socket for _, socket in pairs if socket is not gone_socket]
     assert all(socket.offsets() == [11, 12] for socket in left)
-    assert late_socket.offsets() == [12]
-    assert all(message["type"] == "event" for socket in left for message in socket.messages())
+    assert late_socket.offsets() == gone_socket.offsets() == []
+    for socket in (*left, late_socket):
+        assert socket.messages()[-1] == {"type": "position", "position": {"epoch": "e", "offset": 12}}
 
 
-async def test_new_epoch_stops_a_batch_that_is_being_written(
+async def test_new_epoch_stops_a_round_that_is_being_written(
     channel: Channel, refreshes: Refreshes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel_module, "FANOUT_SLICE_S", -1.0)
+    monkeypatch.setattr(turns, "FANOUT_SLICE_S", -1.0)
     monkeypatch.setattr(channel_module, "_CHECK_EVERY", 1)
     pairs = [add(channel, subject=f"v{i}") for i in range(4)]
     publish(channel)
@@ -184,8 +193,15 @@ async def test_new_epoch_stops_a_batch_that_is_being_written(
     assert sum(len(socket.frames) for _, socket in pairs) == 1
 
 
-async def test_large_audience_makes_batches_rarer(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "FANOUT_SHARE_MAX", 1e-9)
+def test_large_audience_makes_rounds_rarer() -> None:
+    few, thousands, too_many = interval_s(0.001), interval_s(0.016), interval_s(0.5)
+    assert few == BATCH_INTERVAL_S
+    assert thousands == pytest.approx(0.016 / FANOUT_SHARE_MAX)
+    assert too_many == BATCH_INTERVAL_S_MAX
+
+
+async def test_rounds_are_as_rare_as_their_cost_wants(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "interval_s", lambda spent_s: 0.1)
     _, socket = add(channel)
     publish(channel)
     await flush()

@@ -11,7 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from live.core.auth import Principal, Role
 from live.core.position import Position
 from live.realtime import channel as channel_module
+from live.realtime import turns
 from live.realtime.channel import Channel, Viewer
+from live.realtime.figures import Figures
+from live.realtime.turns import Turns
 from tests.realtime.scripted import START, ScriptedSocket, publish
 
 
@@ -26,7 +29,7 @@ class Interleavings(RuleBasedStateMachine):
         self.loop.run_until_complete(self._begin())
 
     async def _begin(self) -> None:
-        self.channel = Channel("demo", START, lambda channel, viewers: self.waiting.update(viewers))
+        self.channel = Channel("demo", START, lambda channel, viewers: self.waiting.update(viewers), Turns(Figures()))
 
     def _run(self, action: Callable[[], None], turns: int = 0) -> None:
         async def go() -> None:
@@ -50,7 +53,7 @@ class Interleavings(RuleBasedStateMachine):
             socket.watcher = viewer
             self.channel.join(viewer, self.channel.position)
             self.channel.enter(viewer)
-            self.viewers.append((viewer, socket, [self.channel.flushed]))
+            self.viewers.append((viewer, socket, [self.channel.received]))
 
         if len(self.viewers) < 6:
             self._run(go)
@@ -81,7 +84,7 @@ class Interleavings(RuleBasedStateMachine):
                     self.waiting.discard(viewer)
                     socket.frames.clear()  # its client takes the snapshot instead
                     assert self.channel.join(viewer, self.channel.position) == []
-                    position[0] = self.channel.flushed
+                    position[0] = self.channel.received
 
         self._run(go)
 
@@ -109,9 +112,10 @@ class Interleavings(RuleBasedStateMachine):
         """In the end everybody is in step."""
 
         async def go() -> None:
-            for viewer, _, _ in self.viewers:
+            for viewer, socket, _ in self.viewers:
+                socket.stall_at_next_write = False
                 viewer.drained()
-            while self.channel._pending or self.channel._writing:
+            while any(viewer.next > 0 and viewer.next <= self.channel.received for viewer, _, _ in self.viewers):
                 await asyncio.sleep(0)
             self.channel.close()
 
@@ -121,7 +125,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 def test_any_interleaving(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "FANOUT_SLICE_S", -1.0)
+    monkeypatch.setattr(turns, "FANOUT_SLICE_S", -1.0)
     monkeypatch.setattr(channel_module, "_CHECK_EVERY", 1)
     monkeypatch.setattr(channel_module, "BATCH_INTERVAL_S", 0.0)
     monkeypatch.setattr(channel_module, "FANOUT_SHARE_MAX", 1e9)

@@ -24,6 +24,12 @@ async def test_figures_are_shown(stage: Stage, client: Audience) -> None:
     assert value("showcart_channels") == 1
     assert value("showcart_joins_total", how="new") == 1
     assert value("showcart_events_total", what="delivered") == 1
-    assert value("showcart_frames_total") == 1
+    assert value("showcart_frames_total", kind="event") == 1
+    assert (value("showcart_frame_bytes_total", kind="event") or 0) > 60
+    assert value("showcart_frames_total", kind="snapshot") == 1
+    assert value("showcart_subscriptions") == 1
+    assert value("showcart_rounds_total") == value("showcart_broadcast_seconds_count")
+    assert value("showcart_bus_lag_seconds_count") == 1
+    assert (value("showcart_fanout_slice_max_seconds") or 0) > 0
     assert value("showcart_sockets_closed_total", code="4502") == 1
     assert value("showcart_slow_viewers") == 0

@@ -1,0 +1,56 @@
+"""What fan-out has done on this worker since it started: plain integers, cheap where they are counted."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+Kind = Literal["event", "state", "notice", "reply", "snapshot"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_BROADCAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0)
+_LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Buckets:
+    """A histogram: `counts[i]` values of at most `bounds[i]` and above the bound before; the last: all above."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count `value`."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> list[tuple[str, int]]:
+        """As Prometheus has it: (upper bound, values up to it), the last bound being "+Inf"."""
+        total, rows = 0, []
+        for bound, count in zip((*self.bounds, "+Inf"), self.counts, strict=True):
+            total += count
+            rows.append((str(bound), total))
+        return rows
+
+
+class Figures:
+    """See the module. A frame that holds an event counts as `event`, whatever else is in it."""
+
+    __slots__ = ("broadcast_s", "bus_lag_s", "bytes", "events", "frames", "rounds", "skipped", "slice_s_max", "slices")
+
+    def __init__(self) -> None:
+        self.frames: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.bytes: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.events = 0  # times viewers
+        self.skipped = 0  # turns of viewers that did not read
+        self.rounds = 0  # through an audience
+        self.slices = 0  # of writing, between two of which other work had the loop
+        self.slice_s_max = 0.0
+        self.broadcast_s = Buckets(_BROADCAST_S)  # from a round's first viewer to its last
+        self.bus_lag_s = Buckets(_LAG_S)  # from an event's publication to its arrival here
+
+    def sent(self, kind: Kind, size_bytes: int) -> None:
+        """Count one frame."""
+        self.frames[kind] += 1
+        self.bytes[kind] += size_bytes

@@ -1,0 +1,66 @@
+"""Whose turn it is to write: no slice of writing holds the loop for long, however many shows are busy.
+
+Ten thousand writes take 75 ms or more, nearly all of it in the kernel. So the audiences of a worker are written to
+in slices of FANOUT_SLICE_S, one slice each time the loop comes round, in turns: between two slices everything else
+that is ready runs once, be it a command or another show's picture. Short turns share a slice.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from live.core.limits import FANOUT_SLICE_S
+from live.realtime.figures import Figures
+
+
+class Turn(Protocol):
+    """Somebody who writes."""
+
+    def write(self, until_s: float) -> bool:
+        """Write a little at least, and until then (of the turns' clock); whether something is left."""
+        ...
+
+
+class Turns:
+    """See the module. `clock` is in seconds, finer than the loop's own, which is cached or in milliseconds."""
+
+    def __init__(self, figures: Figures, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.figures = figures
+        self.clock = clock
+        self._waiting: dict[Turn, None] = {}
+        self._handle: asyncio.Handle | None = None
+
+    def add(self, turn: Turn) -> None:
+        """Let `turn` write soon; once, however often it is added before."""
+        self._waiting[turn] = None
+        if self._handle is None:
+            # Not at once: what the bus's reader hands over in one go is written together.
+            self._handle = asyncio.get_running_loop().call_soon(self._run)
+
+    def remove(self, turn: Turn) -> None:
+        """Forget `turn`."""
+        self._waiting.pop(turn, None)
+
+    def waits(self, turn: Turn) -> bool:
+        """Whether `turn` is to write soon."""
+        return turn in self._waiting
+
+    def _run(self) -> None:
+        self._handle = None
+        start_s = now_s = self.clock()
+        until_s = start_s + FANOUT_SLICE_S
+        try:
+            while self._waiting:
+                turn = next(iter(self._waiting))
+                del self._waiting[turn]
+                if turn.write(until_s):
+                    self._waiting[turn] = None
+                now_s = self.clock()
+                if now_s >= until_s:
+                    break
+        finally:
+            if self._waiting and self._handle is None:
+                self._handle = asyncio.get_running_loop().call_soon(self._run)
+        self.figures.slices += 1
+        self.figures.slice_s_max = max(self.figures.slice_s_max, now_s - start_s)
