@@ -58,12 +58,15 @@ export function renewed(answer, fragment) {
   return `${out.join("\r\n")}\r\n`;
 }
 
-function connected(peer) {
+/** Resolves to whether `peer` is connected soon: its ICE, or all of it (`state` "connectionState"). */
+export function connected(peer, state = "iceConnectionState") {
   return new Promise((resolve) => {
-    const done = (yes) => { clearTimeout(timer); peer.removeEventListener("iceconnectionstatechange", look); resolve(yes); };
-    const look = () => { if (["connected", "completed"].includes(peer.iceConnectionState)) done(true); };
+    const event = `${state.toLowerCase()}change`;
+    const done = (yes) => { clearTimeout(timer); peer.removeEventListener(event, look); resolve(yes); };
+    const look = () => { if (["connected", "completed"].includes(peer[state])) done(true); };
     const timer = setTimeout(() => done(false), CONNECT_MS_MAX);
-    peer.addEventListener("iceconnectionstatechange", look);
+    peer.addEventListener(event, look);
+    if (state === "connectionState") look(); // while ICE restarts, it says what was before
   });
 }
 

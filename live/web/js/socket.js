@@ -11,6 +11,7 @@ const DEAD_MS = 20_000; // and do not believe it any longer
 const COMMAND_MS = 20_000;
 const CONNECT_MS = 10_000;
 const PENDING_MAX = 64;
+const MOVE_MS = 50;
 
 export class ShowSocket {
   status = "connecting"; // connecting | open | reconnecting | closed
@@ -19,7 +20,7 @@ export class ShowSocket {
   #socket = null;
   #attempt = 0;
   #next = 1;
-  #timers = { retry: 0, beat: 0, connect: 0 };
+  #timers = { retry: 0, beat: 0, connect: 0, move: 0 };
   #heard = 0;
   #recovering = false;
   #handshake = "";
@@ -68,6 +69,7 @@ export class ShowSocket {
 
   #open() {
     clearTimeout(this.#timers.retry);
+    clearTimeout(this.#timers.move);
     this.#abandon();
     this.#byeWithinMs = null;
     this.#refused = null;
@@ -103,6 +105,7 @@ export class ShowSocket {
   #lost(socket, code, opened) {
     if (socket !== this.#socket) return;
     this.#abandon();
+    clearTimeout(this.#timers.move);
     const next = this.#refused ?? afterClose(code);
     if (next.newToken || (next.reason === "token_refused" && this.tokens.guest && this.tokens.read())) {
       this.tokens.drop(); // a guest whose token the server no longer knows simply becomes a new guest
@@ -155,10 +158,24 @@ export class ShowSocket {
       case "position": return this.#ordering.behind(message.position) && this.#recover();
       case "reply": return this.#settle(message.id, message.data, null);
       case "refused": return this.#refusal(message);
-      case "bye": this.#byeWithinMs = message.within_s * 1000; return;
+      case "bye": return this.#bye(message);
       case "pong": return;
       default: this.onMessage(message);
     }
+  }
+
+  /** The server is about to go: connects anew at some time, while it still answers. A crowd must not come at once. */
+  #bye(message) {
+    this.#byeWithinMs = message.within_s * 1000;
+    this.#timers.move = setTimeout(() => this.#move(), Math.random() * this.#byeWithinMs);
+    this.onMessage(message);
+  }
+
+  /** Goes when nothing is under way: it would be asked for a second time while the first is still running. */
+  #move() {
+    if (this.status !== "open") return;
+    if (this.#pending.size) this.#timers.move = setTimeout(() => this.#move(), MOVE_MS);
+    else this.#open();
   }
 
   #connected(message) {

@@ -9,7 +9,7 @@ export function initial() {
   return {
     status: "connecting", reason: "", skewMs: 0, viewer: null, show: null, lineup: [], pin: null,
     chat: { messages: [], slow_s: 0 }, viewers: null, stock: {}, cart: { lines: [], total_minor: 0, currency: "EUR" },
-    expired: [], mute: null, figures: null, video: null,
+    expired: [], mute: null, figures: null, video: null, bye: null,
   };
 }
 
@@ -24,6 +24,7 @@ export function reduce(state, message) {
     case "cart": return withCart(state, message.cart, "changed");
     case "price": return withPrice(state, message);
     case "forgive": return { ...state, expired: state.expired.filter((line) => line.sku !== message.sku) };
+    case "bye": return { ...state, bye: { withinMs: message.within_s * 1000 } };
     case "viewer": return { ...state, viewer: message.viewer };
     default: return state;
   }

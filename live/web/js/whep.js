@@ -1,17 +1,88 @@
-/* Watching over WHEP: one offer, one answer, and coming back when the picture is lost. */
+/* Watching over WHEP: one offer, one answer, and coming back when the picture is lost. When the server says that it is
+   about to go, another session is made first, and the picture goes over to it without a gap. */
 import { backoffMs } from "./wire.js";
 
 const STATISTICS_MS = 2000;
 const PATIENCE_MS = 2000; // whoever was hung up on hears why over the socket, and does not ask in vain
+const FOLLOW_MS = 1000; // between two tries to go over
+const PICTURE_MS_MAX = 3000; // to wait for the first picture of a session that is to follow; perhaps none is sent now
+const LOOK_MS = 50;
+
+/** One session: its peer, its address at the server, what it brings. */
+class View {
+  session = null;
+  closed = false;
+  lost = false;
+  stream = new MediaStream();
+  peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  #path = null;
+  #timer = 0;
+
+  /** Resolves to what the server answered when it refused, to null when it did not; throws when nobody answered. */
+  async open(url, limit) {
+    const { peer } = this;
+    peer.ontrack = ({ track }) => this.stream.addTrack(track);
+    for (const kind of ["video", "audio"]) peer.addTransceiver(kind, { direction: "recvonly" });
+    const offer = await peer.createOffer();
+    const asked = fetch(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: offer.sdp });
+    this.code = Promise.all([import("./ice.js"), import("./health.js")]); // not part of the first paint
+    this.code.catch(() => {}); // judged where it is waited for
+    const answer = await asked;
+    if (answer.status !== 201) return answer;
+    const session = answer.headers.get("Location");
+    if (this.closed) return release(session), null;
+    this.session = session;
+    const [{ accept }] = await this.code;
+    await accept(peer, offer, answer);
+    if (limit) this.tell(limit);
+    return null;
+  }
+
+  tell(limit) {
+    const [body, url] = [JSON.stringify(limit), `${this.session}/layer`];
+    if (this.session) fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body }).catch(() => {}); // told again with the next session
+  }
+
+  /** Keeps the path, and measures what comes over it; `wanted`: whether a picture is. */
+  async attend({ onUp, onLost, onQuality, wanted }) {
+    const [{ Path }, { Reception }] = await this.code;
+    if (this.closed) return;
+    this.#path = new Path(this.peer, { session: this.session, onUp, onLost });
+    const reception = new Reception();
+    this.#timer = setInterval(async () => {
+      if (document.hidden) return;
+      const reports = [...(await this.peer.getStats()).values()];
+      if (!this.closed) onQuality(reception.update(reports, wanted()));
+    }, STATISTICS_MS);
+  }
+
+  /** Resolves to whether it is connected, when its first picture is decoded (`wanted`), or none has come for long. */
+  async playing(wanted) {
+    const until = Date.now() + PICTURE_MS_MAX;
+    while (!this.closed && Date.now() < until) {
+      const reports = [...(await this.peer.getStats()).values()].filter(({ type }) => type === "inbound-rtp");
+      if (reports.some((report) => (wanted ? report.framesDecoded > 0 : report.packetsReceived > 0))) break;
+      await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+    }
+    return this.peer.connectionState === "connected";
+  }
+
+  close() {
+    this.closed = true;
+    clearInterval(this.#timer);
+    release(this.session);
+    this.#path?.close();
+    this.peer.ontrack = null;
+    this.peer.close();
+  }
+}
 
 export class Watcher {
-  #peer = null;
-  #session = null;
-  #path = null;
-  #timers = { retry: 0, statistics: 0 };
+  #view = null;
+  #next = null; // is to take its place, and does not play yet
+  #timers = { retry: 0, follow: 0 };
   #attempt = 0;
   #wanted = false;
-  #round = 0;
   #limit = null;
   waits = false; // nobody publishes: a session that is lost meanwhile is not asked for again until `start`
 
@@ -23,7 +94,7 @@ export class Watcher {
 
   /** Watches from now on; called again, it does not wait any longer for its turn. */
   start() {
-    if (this.#wanted && this.#peer) return;
+    if (this.#wanted && this.#view) return;
     this.#wanted = true;
     this.#attempt = 0;
     this.#connect();
@@ -35,50 +106,73 @@ export class Watcher {
     this.onStream(null);
   }
 
+  /** The server is about to go: goes over to another one at some time within `withinMs`. */
+  move(withinMs) {
+    clearTimeout(this.#timers.follow);
+    this.#timers.follow = setTimeout(() => this.#follow(), Math.random() * withinMs);
+  }
+
   /** {max_height: pixels or null, video: boolean}: the most that is to be sent here. */
   limit(limit) {
     this.#limit = limit;
-    this.#tell();
-  }
-
-  #tell() {
-    const [body, url] = [JSON.stringify(this.#limit), `${this.#session}/layer`];
-    if (this.#session) fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body }).catch(() => {}); // told again with the next session
+    this.#view?.tell(limit);
+    this.#next?.tell(limit);
   }
 
   async #connect() {
     this.#close();
-    const round = this.#round;
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-    this.#peer = peer;
-    const stream = new MediaStream();
-    peer.ontrack = ({ track }) => stream.addTrack(track);
+    const view = new View();
+    this.#view = view;
     try {
-      for (const kind of ["video", "audio"]) peer.addTransceiver(kind, { direction: "recvonly" });
-      const offer = await peer.createOffer();
-      const asked = fetch(this.url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: offer.sdp });
-      const code = Promise.all([import("./ice.js"), import("./health.js")]); // not part of the first paint
-      code.catch(() => {}); // judged where it is waited for
-      const answer = await asked;
-      if (answer.status !== 201) return this.#again(answer, round);
-      const session = answer.headers.get("Location");
-      if (round !== this.#round) return release(session);
-      this.#session = session;
-      const [{ Path, accept }, { Reception }] = await code;
-      await accept(peer, offer, answer);
-      if (round !== this.#round) return;
-      this.onStream(stream);
-      if (this.#limit) this.#tell();
-      this.#path = new Path(peer, { session, onUp: () => { this.#attempt = 0; }, onLost: (outcome) => this.#again(null, round, outcome === "gone" ? PATIENCE_MS : 0) });
-      const reception = new Reception();
-      this.#timers.statistics = setInterval(() => this.#measure(peer, reception), STATISTICS_MS);
+      const refusal = await view.open(this.url, this.#limit);
+      if (refusal) return this.#again(refusal, view);
+      if (view.closed) return;
+      this.onStream(view.stream);
+      await this.#attend(view);
     } catch {
-      this.#again(null, round); // offline, or the peer was closed while it was set up
+      this.#again(null, view); // offline, or the peer was closed while it was set up
     }
   }
 
-  #again(answer, round, patience = 0) {
-    if (!this.#wanted || round !== this.#round) return;
+  #attend(view) {
+    return view.attend({
+      onUp: () => { this.#attempt = 0; },
+      onLost: (outcome) => { view.lost = true; if (!this.#next) this.#again(null, view, outcome === "gone" ? PATIENCE_MS : 0); },
+      onQuality: this.onQuality, wanted: () => this.#limit?.video !== false,
+    });
+  }
+
+  /** A session on a new connection, and so at another worker, takes the place of the present one once it plays. */
+  async #follow() {
+    const before = this.#view;
+    if (!this.#wanted || !before?.session || this.#next) return;
+    const next = new View();
+    this.#next = next;
+    const plays = await this.#plays(next);
+    if (next !== this.#next) return next.close(); // stopped meanwhile
+    this.#next = null;
+    if (!plays) {
+      next.close();
+      if (before.lost) return this.#again(null, before);
+      this.#timers.follow = setTimeout(() => this.#follow(), FOLLOW_MS * (0.5 + Math.random()));
+      return;
+    }
+    this.#view = next;
+    this.onStream(next.stream);
+    before.close();
+    this.#attend(next).catch(() => this.#again(null, next));
+  }
+
+  async #plays(view) {
+    try {
+      return !(await view.open(this.url, this.#limit)) && (await view.playing(this.#limit?.video !== false));
+    } catch {
+      return false; // nobody answered; the present one still plays
+    }
+  }
+
+  #again(answer, view, patience = 0) {
+    if (!this.#wanted || view !== this.#view) return;
     this.#close();
     if (answer?.status === 503) this.onFull();
     const asked = 1000 * (Number(answer?.headers.get("Retry-After")) || 0);
@@ -88,23 +182,10 @@ export class Watcher {
   }
 
   #close() {
-    this.#round += 1;
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    release(this.#session);
-    this.#session = null;
-    this.#path?.close();
-    this.#path = null;
-    if (this.#peer) {
-      this.#peer.ontrack = null;
-      this.#peer.close();
-    }
-    this.#peer = null;
-  }
-
-  async #measure(peer, reception) {
-    if (document.hidden) return;
-    const reports = [...(await peer.getStats()).values()];
-    if (peer === this.#peer) this.onQuality(reception.update(reports, this.#limit?.video !== false));
+    this.#view?.close();
+    this.#next?.close();
+    this.#view = this.#next = null;
   }
 }
 

@@ -1,11 +1,13 @@
 /* Publishing over WHIP: H.264 first (every viewer and recorder takes it as it is), in up to three sizes at once, so that
    each viewer gets what its line carries (simulcast, RFC 8853). Figures once a second. */
-import { Path, accept } from "./ice.js";
+import { Path, accept, connected } from "./ice.js";
 import { release } from "./whep.js";
 import { backoffMs } from "./wire.js";
 
 const GONE_MS = 2000;
 const STATISTICS_MS = 1000;
+const FOLLOW_MS = 1000; // between two tries to go over to another server, and before the first
+const MOVED_MS = 5000; // after which a session that is gone has no longer to do with that
 const VIDEO_BITS_PER_S_MAX = 2_500_000;
 const LAYERS = [ // the smallest first: a browser that lacks bandwidth takes from the end
   { rid: "l", scaleResolutionDownBy: 4, maxBitrate: 150_000 },
@@ -64,15 +66,30 @@ export function figuresOf(reports, before, rids) {
   return { bitrate, fps, width, height, codec, loss: bitrate ? lost / bitrate : 0, rtt: trips.length ? Math.min(...trips) : null, limited: layers[0].limited, layers };
 }
 
+/** One session: its peer, its address at the server, what sends. */
+class Line {
+  session = null;
+  closed = false;
+  lost = false;
+  senders = {};
+  path = null;
+  before = []; // the last reading of its statistics
+  peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+
+  close(headers) {
+    this.closed = true;
+    release(this.session, headers);
+    this.path?.close();
+    this.peer.close();
+  }
+}
+
 export class Publisher {
-  #peer = null;
-  #session = null;
-  #senders = {};
-  #path = null;
-  #timers = { retry: 0, statistics: 0 };
+  #line = null;
+  #next = null; // is to take its place, and is not connected yet
+  #timers = { retry: 0, statistics: 0, follow: 0 };
   #attempt = 0;
-  #round = 0;
-  #before = [];
+  #movesUntil = 0;
   stream = null;
 
   /**
@@ -103,42 +120,88 @@ export class Publisher {
     this.onState("off");
   }
 
+  /** The server is about to go: goes over to another one, before the viewers do, who have `withinMs`. */
+  move(withinMs) {
+    this.#movesUntil = Date.now() + withinMs + MOVED_MS;
+    clearTimeout(this.#timers.follow);
+    this.#timers.follow = setTimeout(() => this.#follow(), Math.random() * Math.min(withinMs, FOLLOW_MS));
+  }
+
   /** Another camera, microphone or screen, without a new session. */
   async replace(track) {
-    this.#senders[track.kind]?.replaceTrack(track);
+    for (const line of [this.#line, this.#next]) line?.senders[track.kind]?.replaceTrack(track);
   }
 
   async #connect() {
     this.#close();
-    const round = this.#round;
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-    this.#peer = peer;
+    const line = new Line();
+    this.#line = line;
+    try {
+      const refusal = await this.#open(line);
+      if (refusal) return await this.#refused(refusal, line);
+      if (!line.closed) this.#attend(line);
+    } catch {
+      this.#again(line); // offline, or the peer was closed while it was set up
+    }
+  }
+
+  /** Resolves to what the server answered when it refused, to null when it did not; throws when nobody answered. */
+  async #open(line) {
+    const { peer, senders } = line;
     for (const kind of ["video", "audio"]) {
       const [track] = this.stream.getTracks().filter((other) => other.kind === kind);
       if (!track) continue;
       const transceiver = kind === "video" ? this.#addVideo(peer, track) : peer.addTransceiver(track, this.#options());
-      this.#senders[kind] = transceiver.sender;
+      senders[kind] = transceiver.sender;
     }
+    const offer = await peer.createOffer();
+    const headers = { "Content-Type": "application/sdp", ...this.#authorisation() };
+    const answer = await fetch(this.url, { method: "POST", headers, body: offer.sdp });
+    if (answer.status !== 201) return answer;
+    const session = answer.headers.get("Location");
+    if (line.closed) return release(session, this.#authorisation()), null;
+    line.session = session;
+    const sdp = await accept(peer, offer, answer);
+    if (!/^a=simulcast:/m.test(sdp)) await this.#single(senders);
+    return null;
+  }
+
+  /** Keeps the path of the line that is on air, and measures it. */
+  #attend(line) {
+    clearInterval(this.#timers.statistics);
+    this.#timers.statistics = setInterval(() => this.#measure(line), STATISTICS_MS);
+    line.path = new Path(line.peer, {
+      session: line.session, headers: () => this.#authorisation(),
+      onUp: () => { this.#attempt = 0; this.onState("on"); },
+      onTrouble: () => this.onState("reconnecting"),
+      onLost: (outcome) => { line.lost = true; if (!this.#next) this.#lost(outcome, line); },
+    });
+  }
+
+  /** A session on a new connection, and so at another worker, takes over; viewers see one stream. */
+  async #follow() {
+    const before = this.#line;
+    if (!this.stream || !before?.session || this.#next) return;
+    const next = new Line();
+    this.#next = next;
+    const up = await this.#comesUp(next);
+    if (next !== this.#next) return next.close(this.#authorisation()); // stopped meanwhile
+    this.#next = null;
+    if (up) {
+      this.#line = next;
+      before.close(this.#authorisation());
+      return this.#attend(next);
+    }
+    next.close(this.#authorisation());
+    if (before.lost) return this.#again(before);
+    this.#timers.follow = setTimeout(() => this.#follow(), FOLLOW_MS * (0.5 + Math.random()));
+  }
+
+  async #comesUp(line) {
     try {
-      const offer = await peer.createOffer();
-      const headers = { "Content-Type": "application/sdp", ...this.#authorisation() };
-      const answer = await fetch(this.url, { method: "POST", headers, body: offer.sdp });
-      if (answer.status !== 201) return await this.#refused(answer, round);
-      const session = answer.headers.get("Location");
-      if (round !== this.#round) return release(session, this.#authorisation());
-      this.#session = session;
-      const sdp = await accept(peer, offer, answer);
-      if (!/^a=simulcast:/m.test(sdp)) await this.#single();
-      if (round !== this.#round) return;
-      this.#timers.statistics = setInterval(() => this.#measure(peer), STATISTICS_MS);
-      this.#path = new Path(peer, {
-        session, headers: () => this.#authorisation(),
-        onUp: () => { this.#attempt = 0; this.onState("on"); },
-        onTrouble: () => this.onState("reconnecting"),
-        onLost: (outcome) => this.#lost(outcome, round),
-      });
+      return !(await this.#open(line)) && (await connected(line.peer, "connectionState"));
     } catch {
-      this.#again(round); // offline, or the peer was closed while it was set up
+      return false; // nobody answered; the present line still carries
     }
   }
 
@@ -159,8 +222,7 @@ export class Publisher {
   }
 
   /** The server takes one stream: the first encoding is what is left, and that was to be the small one. */
-  async #single() {
-    const { video } = this.#senders;
+  async #single({ video }) {
     const parameters = video?.getParameters();
     if (!parameters?.encodings?.length) return;
     Object.assign(parameters.encodings[0], { scaleResolutionDownBy: 1, maxBitrate: VIDEO_BITS_PER_S_MAX });
@@ -171,27 +233,28 @@ export class Publisher {
     return { Authorization: `Bearer ${this.token()}` };
   }
 
-  async #refused(answer, round) {
-    if (answer.status >= 500 || answer.status === 429) return this.#again(round, 1000 * (Number(answer.headers.get("Retry-After")) || 0));
+  async #refused(answer, line) {
+    if (line !== this.#line) return;
+    if (answer.status >= 500 || answer.status === 429) return this.#again(line, 1000 * (Number(answer.headers.get("Retry-After")) || 0));
     const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
     this.stop();
     this.onProblem(problem);
   }
 
   /** A new session, unless somebody has taken over: two must not fight. Why a session is gone is heard soon after. */
-  #lost(outcome, round) {
-    if (outcome !== "gone") return this.#again(round);
+  #lost(outcome, line) {
+    if (outcome !== "gone" || Date.now() < this.#movesUntil) return this.#again(line);
     this.onState("reconnecting");
     clearTimeout(this.#timers.retry);
     this.#timers.retry = setTimeout(() => {
-      if (!this.onAir()) return this.#again(round);
+      if (!this.onAir()) return this.#again(line);
       this.stop();
       this.onProblem({ name: "taken_over" });
     }, GONE_MS);
   }
 
-  #again(round, least = 300) {
-    if (!this.stream || round !== this.#round) return;
+  #again(line, least = 300) {
+    if (!this.stream || line !== this.#line) return;
     this.#close();
     this.onState("reconnecting");
     this.#timers.retry = setTimeout(() => this.stream && this.#connect(), least + backoffMs(this.#attempt));
@@ -199,24 +262,16 @@ export class Publisher {
   }
 
   #close() {
-    this.#round += 1;
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    release(this.#session, this.#authorisation());
-    this.#session = null;
-    this.#path?.close();
-    this.#path = null;
-    this.#before = [];
-    this.#senders = {};
-    this.#peer?.close();
-    this.#peer = null;
+    for (const line of [this.#line, this.#next]) line?.close(this.#authorisation());
+    this.#line = this.#next = null;
   }
 
-  async #measure(peer) {
-    if (peer !== this.#peer) return;
-    const reports = [...(await peer.getStats()).values()];
-    const rids = this.#senders.video?.getParameters().encodings.map((encoding) => encoding.rid ?? "") ?? [];
-    const figures = figuresOf(reports, this.#before, rids); // what the server did not take up has reports of nothing
-    this.#before = reports;
-    if (figures && peer === this.#peer) this.onFigures(figures);
+  async #measure(line) {
+    const reports = [...(await line.peer.getStats()).values()];
+    const rids = line.senders.video?.getParameters().encodings.map((encoding) => encoding.rid ?? "") ?? [];
+    const figures = figuresOf(reports, line.before, rids); // what the server did not take up has reports of nothing
+    line.before = reports;
+    if (figures && line === this.#line) this.onFigures(figures);
   }
 }

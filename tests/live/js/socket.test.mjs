@@ -171,6 +171,30 @@ test("bye spreads the return over its window", (context) => {
   assert.equal(Wire.all.length, 2);
 });
 
+test("after a bye it goes over while the old socket still answers, and when nothing is under way", async (context) => {
+  context.mock.method(Math, "random", () => 0.5);
+  const { socket, wire, tick, seen, statuses } = client(context);
+  wire().open();
+  welcome(wire());
+  const [old] = Wire.all;
+  old.tell({ type: "bye", code: 4000, reason: "", within_s: 8 });
+  assert.equal(seen.at(-1).within_s, 8, "the picture is told, too");
+  const answer = socket.command("cart.get");
+  tick(4_000);
+  old.tell(event(11));
+  assert.equal(Wire.all.length, 1, "a command is under way");
+  old.tell({ type: "reply", id: old.last("command").id, data: { done: true } });
+  assert.deepEqual(await answer, { done: true });
+  tick(50);
+  assert.equal(Wire.all.length, 2);
+  wire().open();
+  assert.deepEqual(wire().last("connect").position, { epoch: "e", offset: 11 });
+  welcome(wire(), 11, { recovered: true, snapshot: null });
+  assert.deepEqual(statuses, [["open", ""], ["open", ""]], "nobody is told of trouble");
+  tick(8_000);
+  assert.equal(Wire.all.length, 2);
+});
+
 test("a stopped socket stays stopped and refuses commands", async (context) => {
   const { socket, wire, tick, statuses } = client(context);
   wire().open();

@@ -15,7 +15,10 @@ customElements.define("show-video", class extends HTMLElement {
 
   /** Shows `stream`, with sound when the browser lets us; null takes the picture away. */
   async attach(stream) {
+    const shown = this.video.srcObject;
+    const follows = stream && stream !== this.stream && shown?.active;
     this.stream = stream;
+    if (follows) return this.#follow(shown, stream);
     this.video.srcObject = this.only && stream ? new MediaStream(stream.getAudioTracks()) : stream;
     this.classList.toggle("on", stream !== null);
     clearInterval(this.timer);
@@ -31,6 +34,14 @@ customElements.define("show-video", class extends HTMLElement {
       await this.video.play().catch(() => {}); // muted playback is refused in a power-saving mode only; a tap starts it
     }
     this.#told();
+  }
+
+  /** `stream` comes in the place of one that still plays: tracks are exchanged, so that the last picture stays. */
+  #follow(shown, stream) {
+    const before = shown.getTracks();
+    for (const track of this.only ? stream.getAudioTracks() : stream.getTracks()) shown.addTrack(track);
+    for (const track of before) shown.removeTrack(track);
+    this.video.play().catch(() => {}); // it plays already; a browser may have paused it for want of tracks
   }
 
   /** Sound plays only when no picture is waited for. */
