@@ -11,34 +11,34 @@ look at it again.
 The hand-over is bounded: handlers run inside the one reader task, so unread messages wait in the socket and then
 in the server, which cuts a subscriber that falls behind (`client-output-buffer-limit`); that is a `gone` again.
 
-Sharded pub/sub, because classic PUBLISH reaches every node of a cluster. One server (with or without replicas)
-is supported today; all keys of a show share the hash tag `{show}`, but a cluster needs one reader per node.
+One server or a cluster (`redis+cluster://`) makes no difference to callers. Sharded pub/sub, because classic PUBLISH
+reaches every node of a cluster; all keys of a show share the hash tag `{show}`, so that one node has it all. Who owns
+a show's slot may change at any time: that is a `gone`, and a new epoch (`publish.lua` knows by whom the head was
+written, and a server that was promoted or restarted counts as another one).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-
+from live.core.cluster import Cluster
 from live.core.errors import Kind, Problem
 from live.core.ids import secret_token
 from live.core.leases import Leases
 from live.core.limits import (
-    BUS_CONNECTIONS_MAX,
     BUS_KEY_KEPT_S,
     BUS_PAYLOAD_BYTES_MAX,
-    BUS_TIMEOUT_S,
     HISTORY_EVENTS_MAX,
     HISTORY_TTL_S,
 )
-from live.core.listener import UNNUMBERED, Connection, Handler, Listener, Message
+from live.core.listener import UNNUMBERED, Handler, Message
+from live.core.listeners import Listeners
 from live.core.position import Position
-from live.core.speaker import Speaker
+from live.core.servers import FAILURES, REFUSALS, Alone, Script, Servers
+from live.core.slots import CLUSTER_SCHEMES
+from live.core.speakers import Speakers
+from live.core.tallies import Tallies
 
 __all__ = ["Bus", "BusError", "Handler", "Message", "Position", "Take", "Wire"]
 
@@ -46,13 +46,12 @@ T = TypeVar("T")
 Take = Callable[[str, float, float], Awaitable[float]]
 """`Bus.take`, for those who need nothing else of the bus."""
 
-_FAILURES = (RedisError, OSError, RuntimeError)  # RuntimeError: uvloop, on a write to a closed transport
-
-_PUBLISH = (Path(__file__).parent / "publish.lua").read_text()
-_LEASE = (Path(__file__).parent / "lease.lua").read_text()
+_PUBLISH = Script((Path(__file__).parent / "publish.lua").read_text())
+_HISTORY = Script((Path(__file__).parent / "history.lua").read_text())
+_LEASE = Script((Path(__file__).parent / "lease.lua").read_text())
 
 # Rate limit as one timestamp (GCRA, ITU-T I.371): `tat` is when the bucket would be full again, in microseconds.
-_TAKE = """
+_TAKE = Script("""
 local now = redis.call('TIME')
 local us = now[1] * 1000000 + now[2]
 local step = 1000000 / tonumber(ARGV[1])
@@ -61,10 +60,10 @@ local wait = tat + step - us - step * tonumber(ARGV[2])
 if wait > 0 then return tostring(wait / 1000000) end
 redis.call('SET', KEYS[1], string.format('%.0f', tat + step), 'PX', math.ceil((tat + step - us) / 1000) + 1)
 return '0'
-"""
+""")
 
 # Presence: one field per worker, "<count>:<expires at, ms>"; expired workers are swept while counting.
-_BEAT = """
+_BEAT = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ttl = math.floor(tonumber(ARGV[3]) * 1000)
@@ -81,7 +80,7 @@ for i = 1, #all, 2 do
   if tonumber(expires) < now then redis.call('HDEL', KEYS[1], all[i]) else sum = sum + tonumber(count) end
 end
 return sum
-"""
+""")
 
 
 class BusError(Problem):
@@ -94,21 +93,21 @@ class BusError(Problem):
 class Bus:
     """See the module. Handlers are called on the event loop, one message after the other, and must not block."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._publish = redis.register_script(_PUBLISH)
-        self._take = redis.register_script(_TAKE)
-        self._beat = redis.register_script(_BEAT)
-        self._lease = redis.register_script(_LEASE)
-        self._listener = Listener(lambda: _connection(redis), _run_id, _FAILURES)
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self._listener = Listeners(servers, FAILURES, REFUSALS)
         self.leases = Leases(self._run_lease)
+        self.tallies = Tallies(self._run_tally)
 
     @classmethod
     async def open(cls, url: str) -> "Bus":
-        """A bus on the server at `url` (redis://, rediss://, unix://); raises `BusError` when it does not answer."""
-        bus = cls(_client(url))
+        """A bus on the server at `url` (redis://, rediss://, unix://) or on a cluster (redis+cluster://host:port,…).
+
+        Raises `BusError` when it does not answer.
+        """
+        bus = cls(_servers(url))
         try:
-            await bus.check()
+            await bus._call(bus._servers.open, again=True)
             await bus._listener.start()
         except BaseException as error:
             await bus.close()
@@ -133,7 +132,8 @@ class Bus:
         """
         assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it sends"
         frame = UNNUMBERED[kind] + payload
-        return int(await self._call(lambda: self._redis.spublish(_name(channel), frame), again=False))
+        name = _name(channel)
+        return int(await self._call(lambda: self._servers.execute(name, "SPUBLISH", name, frame), again=False))
 
     @asynccontextmanager
     async def subscribe(self, channel: str, handler: Handler) -> AsyncIterator[None]:
@@ -153,21 +153,14 @@ class Bus:
 
         Raises `BusError`.
         """
-        head_key, history_key = _head_key(channel), _history_key(channel)
-
-        async def read() -> list[Any]:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hmget(head_key, ["epoch", "offset"])
-                pipe.xrange(history_key, min=f"{since.offset + 1}-0", count=limit + 1)
-                result: list[Any] = await pipe.execute()
-                return result
-
-        (epoch, newest), entries = await self._call(read, again=True)
-        if epoch is None or epoch.decode() != since.epoch or len(entries) != int(newest) - since.offset:
+        keys = [_head_key(channel), _history_key(channel)]
+        found = await self._run(_HISTORY, keys, [f"{since.offset + 1}-0", limit + 1], again=True)
+        if not found:
             return None
-        if len(entries) > limit:
+        epoch, newest, entries = found
+        if epoch.decode() != since.epoch or len(entries) != int(newest) - since.offset or len(entries) > limit:
             return None
-        events = [(Position(since.epoch, int(id_.partition(b"-")[0])), fields[b"p"]) for id_, fields in entries]
+        events = [(Position(since.epoch, int(id_.partition(b"-")[0])), fields[1]) for id_, fields in entries]
         # The ids are unique and ascending: as many as offsets, from the first one on, means that none is missing.
         return events if not events or events[0][0].offset == since.offset + 1 else None
 
@@ -181,9 +174,7 @@ class Bus:
         Grants everything while the server is away: a shop without a rate limit beats a shop that is shut.
         """
         try:
-            answer = await self._call(
-                lambda: self._take(keys=[f"showcart:{{{bucket}}}:rate"], args=[rate_per_s, burst]), again=False
-            )
+            answer = await self._run(_TAKE, [f"showcart:{{{bucket}}}:rate"], [rate_per_s, burst], again=False)
         except BusError:
             return 0.0
         return float(answer)
@@ -193,46 +184,58 @@ class Bus:
 
         A count of 0 takes the member out. Raises `BusError`.
         """
-        keys = [f"showcart:{{{channel}}}:presence"]
-        args: list[str | float] = [member, count, ttl_s]
-        return int(await self._call(lambda: self._beat(keys=keys, args=args), again=True))
+        return int(await self._run(_BEAT, [f"showcart:{{{channel}}}:presence"], [member, count, ttl_s], again=True))
 
     async def check(self) -> None:
-        """Raises `BusError` when the server does not answer a PING."""
-        await self._call(self._redis.ping, again=True)
+        """Raises `BusError` when the server, or every server of the cluster, does not answer."""
+        await self._call(self._servers.check, again=True)
 
     async def close(self) -> None:
         """Stop listening and close every connection."""
         await self._listener.stop()
-        await self._redis.aclose()
+        await self._servers.close()
 
     async def _run_lease(self, key: str, arguments: list[str | bytes | int]) -> Any:
         # Twice does no harm: a lease that was granted and not heard of is granted again, with a higher fence.
-        return await self._call(lambda: self._lease(keys=[key], args=arguments), again=True)
+        return await self._run(_LEASE, [key], arguments, again=True)
+
+    async def count(
+        self, channel: str, name: str, member: str, counts: Mapping[str, int], head: bytes
+    ) -> dict[str, int]:
+        """`tallies.count`, telling the sums to all subscribers of `channel` as a state that begins with `head`."""
+        told = (_name(channel), UNNUMBERED["state"] + head)
+        return await self.tallies.count(channel, name, member, counts, told=told)
+
+    async def _run_tally(self, script: str, keys: list[str], arguments: list[str | bytes | float]) -> Any:
+        return await self._run(Script(script), keys, arguments, again=True)
 
     async def _head(
         self, operation: str, channel: str, payload: bytes = b"", *, key: str | None = None, again: bool
     ) -> Position:
-        keys = [_head_key(channel), _history_key(channel), f"showcart:{{{channel}}}:once:{key or ''}"]
-        kept_s = BUS_KEY_KEPT_S if key is not None else 0
-        fresh_epoch = secret_token(9)
+        keys = [_head_key(channel), _history_key(channel)]
+        kept_s = 0
+        if key is not None:
+            keys.append(f"showcart:{{{channel}}}:once:{key}")
+            kept_s = BUS_KEY_KEPT_S
         args: list[str | bytes | int] = [
-            operation, fresh_epoch, self._listener.server_id, _name(channel), payload,
-            HISTORY_EVENTS_MAX, HISTORY_TTL_S, kept_s,
+            operation, secret_token(9), _name(channel), payload, HISTORY_EVENTS_MAX, HISTORY_TTL_S, kept_s,
         ]  # fmt: skip
-        epoch, offset = await self._call(lambda: self._publish(keys=keys, args=args), again=again)
+        epoch, offset = await self._run(_PUBLISH, keys, args, again=again)
         return Position(epoch.decode(), int(offset))
+
+    async def _run(self, script: Script, keys: list[str], args: Sequence[str | bytes | float], *, again: bool) -> Any:
+        return await self._call(lambda: self._servers.execute(keys[0], script, len(keys), *keys, *args), again=again)
 
     async def _call(self, work: Callable[[], Awaitable[T]], *, again: bool) -> T:
         """What `work` answers. `again`: doing it twice does no harm, so a stale connection costs one more try."""
         try:
             return await work()
-        except _FAILURES as error:
+        except FAILURES as error:
             if not again:
                 raise BusError(f"The bus did not answer: {error}") from error
         try:
             return await work()
-        except _FAILURES as error:
+        except FAILURES as error:
             raise BusError(f"The bus did not answer: {error}") from error
 
 
@@ -242,35 +245,34 @@ class Wire:
     Nothing is numbered, kept or sent again. Subscribers are told `gone` when they may have missed something.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._listener = Listener(lambda: _connection(redis), _run_id, _FAILURES)
-        self._speaker = Speaker(lambda: _connection(redis), _FAILURES)
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self._speakers = Speakers(servers, FAILURES, REFUSALS)
+        self._listener = Listeners(servers, FAILURES, REFUSALS, self._speakers.settle)
 
     @classmethod
     async def open(cls, url: str) -> "Wire":
-        """A wire over the server at `url`; raises `BusError` when it does not answer."""
-        wire = cls(_client(url))
+        """A wire over what `Bus.open` takes; raises `BusError` when it does not answer."""
+        wire = cls(_servers(url))
         try:
+            await wire._servers.open()
             await wire._listener.start()
-            wire._speaker.start()
-        except TimeoutError:
+            await wire._speakers.settle()
+        except BaseException as error:
             await wire.close()
-            raise BusError("The bus did not accept a subscriber in time.") from None
-        except BaseException:
-            await wire.close()
+            if isinstance(error, FAILURES):
+                raise BusError(f"The bus did not accept a subscriber: {error}") from error
             raise
         return wire
 
     def send(self, channel: str, payload: bytes) -> bool:
         """Hand `payload` to every subscriber, without waiting; False: the server is away or behind, it was dropped."""
         assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it sends"
-        return self._speaker.send(_name(channel).encode(), UNNUMBERED["state"] + payload)
+        return self._speakers.send(_name(channel).encode(), UNNUMBERED["state"] + payload)
 
-    @property
-    def clear(self) -> bool:
-        """Whether the server is there and keeps up: half of what may wait is free."""
-        return self._speaker.clear
+    def clear(self, channel: str) -> bool:
+        """Whether the server of `channel` is there and keeps up: half of what may wait is free."""
+        return self._speakers.clear(_name(channel).encode())
 
     @asynccontextmanager
     async def subscribe(self, channel: str, handler: Handler) -> AsyncIterator[None]:
@@ -279,14 +281,14 @@ class Wire:
             yield
 
     async def close(self) -> None:
-        """Close both connections."""
-        await self._speaker.stop()
+        """Close every connection."""
         await self._listener.stop()
-        await self._redis.aclose()
+        await self._speakers.stop()
+        await self._servers.close()
 
 
 @asynccontextmanager
-async def _subscribed(listener: Listener, channel: str, handler: Handler) -> AsyncIterator[None]:
+async def _subscribed(listener: Listeners, channel: str, handler: Handler) -> AsyncIterator[None]:
     name = _name(channel).encode()
     try:
         await listener.add(name, handler)
@@ -298,36 +300,8 @@ async def _subscribed(listener: Listener, channel: str, handler: Handler) -> Asy
         await listener.remove(name, handler)
 
 
-def _client(url: str) -> Redis:
-    pool = BlockingConnectionPool.from_url(
-        url,
-        driver_info=None,  # else the library reads its own metadata from disk at each connect
-        protocol=2,  # pushes arrive as plain arrays
-        max_connections=BUS_CONNECTIONS_MAX,
-        timeout=BUS_TIMEOUT_S,
-        socket_timeout=BUS_TIMEOUT_S,
-        socket_connect_timeout=BUS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),  # a blind second try could publish twice
-    )
-    return Redis.from_pool(pool)
-
-
-def _connection(redis: Redis) -> Any:
-    pool: Any = redis.connection_pool  # its make_connection is not annotated
-    return pool.make_connection()
-
-
-async def _run_id(connection: Connection) -> str:
-    """The server's run id, "" where INFO is not allowed."""
-    await connection.send_command("INFO", "server", check_health=False)
-    try:
-        answer = await connection.read_response()
-    except ResponseError:
-        return ""
-    for line in bytes(answer).splitlines():
-        if line.startswith(b"run_id:"):
-            return line.removeprefix(b"run_id:").decode()
-    return ""
+def _servers(url: str) -> Servers:
+    return Cluster(url) if url.partition("://")[0] in CLUSTER_SCHEMES else Alone(url)
 
 
 def _name(channel: str) -> str:

@@ -1,4 +1,4 @@
-"""The bus's ear: one connection that listens to many channels, and comes back when it is lost.
+"""One of the bus's ears: a connection that listens to many channels of one server, and comes back when it is lost.
 
 Frames on a channel: `e<epoch>:<offset>\n<payload>` an event, `s<payload>` a state, `d<payload>` a direct notice,
 `r` the epoch was rotated (`publish.lua` writes the first and the last).
@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
-from live.core.limits import BUS_PULSE_S, BUS_RETRY_S_MAX, BUS_RETRY_S_MIN, BUS_TIMEOUT_S
+from live.core.limits import BUS_PULSE_S, BUS_RETRY_S_MAX, BUS_RETRY_S_MIN
 from live.core.position import Position
 from live.core.tasks import end
 
@@ -33,7 +33,7 @@ class Message(NamedTuple):
 
 
 Handler = Callable[[Message], None]
-_GONE = Message("gone", None, b"")
+GONE = Message("gone", None, b"")
 UNNUMBERED: dict[Literal["state", "direct"], bytes] = {"state": b"s", "direct": b"d"}
 
 
@@ -49,8 +49,36 @@ def parse(frame: bytes) -> Message:
         case b"d":
             return Message("direct", None, frame[1:])
         case b"r":
-            return _GONE
+            return GONE
     raise ValueError("unknown frame")
+
+
+class Subscription:
+    """A channel and whoever listens to it, at whichever server it is just now.
+
+    `confirmed` is done when the server has it, and None from then on; `stale`: it was confirmed before, so something
+    may have been missed meanwhile.
+    """
+
+    def __init__(self, channel: bytes) -> None:
+        self.channel = channel
+        self.handlers: list[Handler] = []
+        self.stale = False
+        self.confirmed: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+
+    def lost(self) -> None:
+        """No server has it any more."""
+        if self.confirmed is None:
+            self.stale = True
+            self.confirmed = asyncio.get_running_loop().create_future()
+
+    def confirm(self) -> bool:
+        """A server has it; answers whether something may have been missed."""
+        confirmed, stale = self.confirmed, self.stale
+        self.confirmed, self.stale = None, False
+        if confirmed is not None and not confirmed.done():
+            confirmed.set_result(None)
+        return stale
 
 
 class Connection(Protocol):
@@ -62,97 +90,100 @@ class Connection(Protocol):
     async def read_response(self, **options: Any) -> Any: ...
 
 
-class Listener:
-    """Handlers of many channels on one connection.
+class Desk(Protocol):
+    """Who is told what a listener hears."""
 
-    `connect` makes an unconnected connection, `identify` asks a connected one for its server's run id, `failures`
-    are the exceptions that a lost connection shows itself by.
+    def frame(self, channel: bytes, frame: bytes) -> None:
+        """Something came on a channel."""
+        ...
+
+    def confirmed(self, subscription: Subscription) -> None:
+        """The server has the subscription."""
+        ...
+
+    def evicted(self, subscription: Subscription, error: Exception | None) -> None:
+        """The server refused the subscription (`error`) or gave it up; it is out of this listener."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone, and with it the subscriptions until the next one."""
+        ...
+
+
+class Listener:
+    """Subscriptions on one connection.
+
+    `connect` makes an unconnected connection, `failures` are the exceptions that a lost connection shows itself by,
+    `refusals` those of them that are an answer of the server.
     """
 
     def __init__(
         self,
         connect: Callable[[], Connection],
-        identify: Callable[[Connection], Awaitable[str]],
+        desk: Desk,
         failures: tuple[type[Exception], ...],
+        refusals: tuple[type[Exception], ...] = (),
     ) -> None:
         self._connect = connect
-        self._identify = identify
+        self._desk = desk
         self._failures = failures
-        self._handlers: dict[bytes, list[Handler]] = {}
-        self._unconfirmed: dict[bytes, asyncio.Future[None]] = {}
-        self._asked: Counter[bytes] = Counter()  # SSUBSCRIBEs without an answer yet
-        self._stale: set[bytes] = set()  # subscribed before the connection was lost
+        self._refusals = refusals
+        self._subscriptions: dict[bytes, Subscription] = {}
+        self._unanswered: deque[tuple[str, bytes]] = deque()  # commands, in the order of the answers to come
+        self._asked: Counter[bytes] = Counter()  # SSUBSCRIBEs among them
         self._connection: Connection | None = None
         self._heard = 0.0
         self._tasks: list[asyncio.Task[None]] = []
-        self.server_id = ""  # run id of the server; another one after a restart or a failover
+        self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # done at the first time
 
-    async def start(self) -> None:
-        """Begin to listen; answers once connected. Raises `TimeoutError`."""
-        connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def start(self) -> None:
+        """Begin to listen."""
         self._tasks = [
-            asyncio.create_task(self._run(connected), name="bus reader"),
+            asyncio.create_task(self._run(), name="bus reader"),
             asyncio.create_task(self._pulse(), name="bus pulse"),
         ]
-        async with asyncio.timeout(BUS_TIMEOUT_S):
-            await connected
 
     async def stop(self) -> None:
-        """Close the connection; handlers hear nothing more."""
+        """Close the connection; nothing more is heard."""
         await end(*self._tasks)
         self._tasks = []
 
-    async def add(self, channel: bytes, handler: Handler) -> None:
-        """Give `handler` every message of `channel` from the server's confirmation on, which this waits for.
+    def __len__(self) -> int:
+        return len(self._subscriptions)
 
-        Raises `TimeoutError` when the server does not confirm; then `handler` is out again.
-        """
-        first = channel not in self._handlers
-        self._handlers.setdefault(channel, []).append(handler)
-        if first:
-            self._unconfirmed[channel] = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(BUS_TIMEOUT_S):
-                if first:
-                    await self._ask("SSUBSCRIBE", channel)
-                if (confirmed := self._unconfirmed.get(channel)) is not None:
-                    await asyncio.shield(confirmed)
-        except BaseException:
-            await self.remove(channel, handler)
-            raise
+    async def attach(self, subscription: Subscription) -> None:
+        """Subscribe; the desk is told when the server has confirmed, now or after the next connection."""
+        self._subscriptions[subscription.channel] = subscription
+        await self._ask("SSUBSCRIBE", subscription.channel)
 
-    async def remove(self, channel: bytes, handler: Handler) -> None:
-        """Take `handler` out; the channel is given up with its last handler."""
-        handlers = self._handlers[channel]
-        handlers.remove(handler)
-        if not handlers:
-            del self._handlers[channel]
-            self._unconfirmed.pop(channel, None)
-            self._stale.discard(channel)
-            await self._ask("SUNSUBSCRIBE", channel)
+    async def detach(self, subscription: Subscription) -> None:
+        """Unsubscribe; from now on nothing more is heard of it."""
+        if self._subscriptions.pop(subscription.channel, None) is not None:
+            await self._ask("SUNSUBSCRIBE", subscription.channel)
 
     async def _ask(self, command: str, channel: bytes) -> None:
         connection = self._connection
         if connection is None:
-            return  # the next connection subscribes to all that have handlers
+            return  # the next connection subscribes to all that there are
+        self._unanswered.append((command, channel))
         if command == "SSUBSCRIBE":
             self._asked[channel] += 1
         with contextlib.suppress(*self._failures):  # the reader finds out by itself
             await connection.send_command(command, channel, check_health=False)
 
-    async def _run(self, connected: "asyncio.Future[None]") -> None:
+    async def _run(self) -> None:
         retry_s = BUS_RETRY_S_MIN
         while True:
             connection = self._connect()
             try:
                 await connection.connect()
-                self.server_id = await self._identify(connection)
                 self._connection = connection
                 self._heard = asyncio.get_running_loop().time()
-                for channel in list(self._handlers):
-                    await self._ask("SSUBSCRIBE", channel)
-                if not connected.done():
-                    connected.set_result(None)
+                for channel in list(self._subscriptions):
+                    if channel in self._subscriptions:
+                        await self._ask("SSUBSCRIBE", channel)
+                if not self.connected.done():
+                    self.connected.set_result(None)
                 retry_s = BUS_RETRY_S_MIN
                 await self._listen(connection)
             except self._failures as error:
@@ -169,14 +200,22 @@ class Listener:
         loop = asyncio.get_running_loop()
         while True:
             for _ in range(_YIELD_EVERY):
-                reply = await connection.read_response(timeout=math.inf)
-                self._heard = loop.time()
+                try:
+                    reply = await connection.read_response(timeout=math.inf)
+                except self._refusals as error:
+                    self._refused(error)
+                    continue
+                finally:
+                    self._heard = loop.time()
                 if not isinstance(reply, list):
                     continue  # PONG
                 if reply[0] == b"smessage":
-                    self._hand_over(reply[1], reply[2])
+                    if reply[1] in self._subscriptions:
+                        self._desk.frame(reply[1], reply[2])
                 elif reply[0] == b"ssubscribe":
                     self._confirmed(reply[1])
+                elif reply[0] == b"sunsubscribe":
+                    self._unsubscribed(reply[1])
             await asyncio.sleep(0)
 
     async def _pulse(self) -> None:
@@ -195,35 +234,43 @@ class Listener:
 
     def _lost(self) -> None:
         self._connection = None
+        self._unanswered.clear()
         self._asked.clear()
-        for channel in self._handlers:
-            if channel not in self._unconfirmed:
-                self._stale.add(channel)
-                self._unconfirmed[channel] = asyncio.get_running_loop().create_future()
+        for subscription in self._subscriptions.values():
+            subscription.lost()
+        self._desk.lost()
+
+    def _answered(self, command: str, channel: bytes) -> None:
+        answered = self._unanswered.popleft()
+        assert answered == (command, channel), "answers come in the order of the commands"
+        if command == "SSUBSCRIBE":
+            self._asked[channel] -= 1
 
     def _confirmed(self, channel: bytes) -> None:
-        self._asked[channel] -= 1
+        self._answered("SSUBSCRIBE", channel)
         if self._asked[channel] > 0:
             return  # an older subscription, given back meanwhile
         del self._asked[channel]
-        confirmed = self._unconfirmed.pop(channel, None)
-        if confirmed is not None and not confirmed.done():
-            confirmed.set_result(None)
-        if channel in self._stale:
-            self._stale.discard(channel)
-            self._deliver(channel, _GONE)
+        if (subscription := self._subscriptions.get(channel)) is not None:
+            self._desk.confirmed(subscription)
 
-    def _hand_over(self, channel: bytes, frame: bytes) -> None:
-        try:
-            message = parse(frame)
-        except ValueError:
-            log.warning("a frame on %r is not ours and was ignored", channel)
+    def _unsubscribed(self, channel: bytes) -> None:
+        if self._unanswered and self._unanswered[0] == ("SUNSUBSCRIBE", channel):
+            self._answered("SUNSUBSCRIBE", channel)
             return
-        self._deliver(channel, message)
+        # Nobody asked for it: the slot of the channel has left the server.
+        self._evict(channel, None)
 
-    def _deliver(self, channel: bytes, message: Message) -> None:
-        for handler in tuple(self._handlers.get(channel, ())):
-            try:
-                handler(message)
-            except Exception:  # our own bug: it must not cost other channels their reader
-                log.exception("a bus handler failed on %r", channel)
+    def _refused(self, error: Exception) -> None:
+        if not self._unanswered:
+            raise error  # it is no answer to a command of ours, so it is about the connection
+        command, channel = self._unanswered[0]
+        self._answered(command, channel)
+        if command == "SSUBSCRIBE" and self._asked[channel] == 0:
+            self._evict(channel, error)
+
+    def _evict(self, channel: bytes, error: Exception | None) -> None:
+        subscription = self._subscriptions.pop(channel, None)
+        if subscription is not None:
+            subscription.lost()
+            self._desk.evicted(subscription, error)

@@ -1,22 +1,50 @@
 -- Everything that changes a show's head, in one call each, so that no reader ever sees half of it.
 --
 -- KEYS[1] head: hash {epoch, offset, server}; KEYS[2] history: stream whose ids are the offsets;
--- KEYS[3] once: the position an idempotency key was published at. All share the hash tag {show}.
--- ARGV[1] operation; [2] an epoch to use if a new one is needed; [3] run id of the server, "" if unknown;
--- [4] channel; [5] payload; [6] events kept; [7] seconds kept; [8] seconds an idempotency key is kept, "0" for none
+-- KEYS[3] once: the position an idempotency key was published at; only given when there is such a key, because a
+-- cluster refuses scripts of which one key is missing while their slot moves. All share the hash tag {show}.
+-- ARGV[1] operation; [2] an epoch to use if a new one is needed; [3] channel; [4] payload; [5] events kept;
+-- [6] seconds kept; [7] seconds an idempotency key is kept
 --
 -- Answers {epoch, offset}. Frames: "e<epoch>:<offset>\n<payload>" an event, "r" the epoch is new.
+--
+-- The head says which server wrote it. Another one begins a new epoch: a failover or a restart may have lost the last
+-- events, and their offsets would be given out a second time. The server is known by its replication id, which is
+-- random, and another one after each start and each promotion (its run id would stay when it is demoted and promoted
+-- again). A slot that was moved here is told from nothing else, and begins a new epoch as well, though nothing was lost.
+-- Asking costs 3.6 us of the server's time for each event. Where INFO is not allowed the server is "", never another.
+
+local function this_server()
+  local info = redis.pcall('INFO', 'replication')
+  return type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
+end
+
+local server = this_server()
 
 local function begin_epoch()
   redis.call('DEL', KEYS[2])
-  redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', 0, 'server', ARGV[3])
-  redis.call('EXPIRE', KEYS[1], ARGV[7])
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', 0, 'server', server)
+  redis.call('EXPIRE', KEYS[1], ARGV[6])
   return ARGV[2]
+end
+
+local function rotate()
+  local epoch = begin_epoch()
+  redis.call('SPUBLISH', ARGV[3], 'r')
+  return epoch
 end
 
 local operation = ARGV[1]
 
-if operation == 'publish' and ARGV[8] ~= '0' then
+if operation == 'rotate' then
+  return {rotate(), 0}
+end
+
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'server')
+local epoch = head[1]
+local another = epoch and server ~= '' and head[3] ~= '' and head[3] ~= server
+
+if operation == 'publish' and KEYS[3] then
   local seen = redis.call('GET', KEYS[3])
   if seen then
     local colon = string.find(seen, ':', 1, true)
@@ -24,38 +52,24 @@ if operation == 'publish' and ARGV[8] ~= '0' then
   end
 end
 
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'server')
-local epoch = head[1]
-
-if operation == 'rotate' then
+if another then
+  epoch = rotate()
+  head[2] = 0
+elseif not epoch then
   epoch = begin_epoch()
-  redis.call('SPUBLISH', ARGV[4], 'r')
-  return {epoch, 0}
+  head[2] = 0
 end
 
 if operation == 'position' then
-  -- Another server than the one that wrote the head: a failover or a restart may have lost the last events,
-  -- and their offsets would be given out a second time.
-  if epoch and ARGV[3] ~= '' and head[3] ~= '' and head[3] ~= ARGV[3] then
-    epoch = begin_epoch()
-    redis.call('SPUBLISH', ARGV[4], 'r')
-    return {epoch, 0}
-  end
-  if not epoch then
-    return {begin_epoch(), 0}
-  end
   return {epoch, tonumber(head[2])}
 end
 
-if not epoch then
-  epoch = begin_epoch()
-end
 local offset = redis.call('HINCRBY', KEYS[1], 'offset', 1)
-redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[6], offset .. '-0', 'p', ARGV[5])
-redis.call('EXPIRE', KEYS[1], ARGV[7])
-redis.call('EXPIRE', KEYS[2], ARGV[7])
-if ARGV[8] ~= '0' then
-  redis.call('SET', KEYS[3], epoch .. ':' .. offset, 'EX', ARGV[8])
+redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[5], offset .. '-0', 'p', ARGV[4])
+redis.call('EXPIRE', KEYS[1], ARGV[6])
+redis.call('EXPIRE', KEYS[2], ARGV[6])
+if KEYS[3] then
+  redis.call('SET', KEYS[3], epoch .. ':' .. offset, 'EX', ARGV[7])
 end
-redis.call('SPUBLISH', ARGV[4], 'e' .. epoch .. ':' .. offset .. '\n' .. ARGV[5])
+redis.call('SPUBLISH', ARGV[3], 'e' .. epoch .. ':' .. offset .. '\n' .. ARGV[4])
 return {epoch, offset}

@@ -15,6 +15,7 @@ from msgspec import Meta
 from live.core.addresses import networks
 from live.core.ids import secret_token
 from live.core.limits import SECRET_CHARS_MIN
+from live.core.slots import CLUSTER_SCHEMES, seeds
 
 PREFIX = "SHOWCART_"
 _Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -117,8 +118,7 @@ def _checked(settings: Settings) -> Settings:
     scheme = settings.database_url.partition(":")[0]
     if scheme and scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
         raise SettingsError("SHOWCART_DATABASE_URL: only sqlite:///… and postgresql://… are supported")
-    if settings.redis_url and settings.redis_url.partition("://")[0] not in ("redis", "rediss", "unix"):
-        raise SettingsError("SHOWCART_REDIS_URL: must start with redis://, rediss:// or unix://")
+    _check_redis_url(settings.redis_url)
     if settings.demo and not settings.loopback:
         raise SettingsError("SHOWCART_HOST: the demo has a well-known token and runs on loopback only")
     if not settings.secret:
@@ -144,6 +144,20 @@ def _check_addresses(settings: Settings) -> None:
         networks(settings.trusted_proxies)
     except ValueError as error:
         raise SettingsError(f"SHOWCART_TRUSTED_PROXIES: {error}") from None
+
+
+def _check_redis_url(url: str) -> None:
+    scheme = url.partition("://")[0]
+    if scheme in CLUSTER_SCHEMES:
+        try:
+            seeds(url)
+        except ValueError as error:
+            raise SettingsError(f"SHOWCART_REDIS_URL: {error}") from None
+    elif url and scheme not in ("redis", "rediss", "unix"):
+        raise SettingsError(
+            "SHOWCART_REDIS_URL: must start with redis://, rediss:// or unix://, "
+            "or for a cluster with redis+cluster:// or rediss+cluster://"
+        )
 
 
 def _check_ice_servers(settings: Settings) -> None:

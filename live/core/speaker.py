@@ -1,4 +1,4 @@
-"""The bus's mouth: one connection that publishes without waiting for each answer, and says no when it falls behind.
+"""One of the bus's mouths: a connection that publishes without waiting for each answer, and says no when it is behind.
 
 For what is worthless when it is late: a call takes its payload or refuses it at once, and nothing is tried again. What
 waits is bounded by its bytes until the server has answered for it, so a server that hangs is noticed by the refusals.
@@ -32,15 +32,24 @@ class Connection(Protocol):
 class Speaker:
     """Publishes on one connection, which comes back when it is lost.
 
-    `connect` makes an unconnected connection, `failures` are the exceptions that a lost one shows itself by.
+    `connect` makes an unconnected connection, `failures` are the exceptions that a lost one shows itself by; those of
+    them that are an answer of the server are `refusals`, and `refused` is told the channel.
     """
 
-    def __init__(self, connect: Callable[[], Connection], failures: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        failures: tuple[type[Exception], ...],
+        refusals: tuple[type[Exception], ...] = (),
+        refused: Callable[[bytes, Exception], None] = lambda channel, error: None,
+    ) -> None:
         self._connect = connect
         self._failures = failures
+        self._refusals = refusals
+        self._refused = refused
         self._connection: Connection | None = None
         self._unwritten: list[bytes] = []
-        self._unanswered: deque[int] = deque()  # sizes, in the order of the answers to come
+        self._unanswered: deque[tuple[bytes, int]] = deque()  # channels and sizes, in the order of the answers
         self._waiting_bytes = 0
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -60,7 +69,7 @@ class Speaker:
         if connection is None or self._waiting_bytes + len(frame) > SPEAKER_BYTES_MAX:
             return False
         self._unwritten += connection.pack_command("SPUBLISH", channel, frame)
-        self._unanswered.append(len(frame))
+        self._unanswered.append((channel, len(frame)))
         self._waiting_bytes += len(frame)
         self._news.set()
         return True
@@ -110,9 +119,18 @@ class Speaker:
         try:
             while True:
                 before = len(self._unanswered)
-                answer = await connection.read_response(timeout=BUS_TIMEOUT_S)
+                refusal = None
+                try:
+                    answer = await connection.read_response(timeout=BUS_TIMEOUT_S)
+                except self._refusals as error:
+                    if not self._unanswered:
+                        raise  # it is about the connection
+                    answer = refusal = error
                 if answer is not None:
-                    self._waiting_bytes -= self._unanswered.popleft()
+                    channel, size_bytes = self._unanswered.popleft()
+                    self._waiting_bytes -= size_bytes
+                    if refusal is not None:
+                        self._refused(channel, refusal)
                 elif before:
                     raise ConnectionError("the server does not answer")
         finally:

@@ -171,7 +171,10 @@ class Export:
     def _mend(self, layer: int) -> None:
         """Have a keyframe once the bus takes packets again; before that it would only load the host and its path."""
         now = self._now()
-        if self._wire.clear and now - self._asked_at.get(layer, float("-inf")) >= PLI_INTERVAL_S:
+        if (
+            self._wire.clear(signals.media(self._show, layer))
+            and now - self._asked_at.get(layer, float("-inf")) >= PLI_INTERVAL_S
+        ):
             self._asked_at[layer] = now
             self._source.want_keyframe(layer)
 

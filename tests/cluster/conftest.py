@@ -108,7 +108,7 @@ async def wires(valkey_url: str) -> AsyncIterator[list[Wire]]:
         for _ in range(3):
             wire = await Wire.open(valkey_url)
             stack.push_async_callback(wire.close)
-            await until(lambda wire=wire: wire.clear)  # type: ignore[misc]
+            await until(lambda wire=wire: wire.clear(SHOW))  # type: ignore[misc]
             made.append(wire)
         yield made
 

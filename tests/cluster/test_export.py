@@ -191,7 +191,7 @@ async def test_a_bus_that_hangs_costs_video_to_the_next_keyframe_and_no_memory(
         assert not host.wishes, "nobody could be helped by a keyframe yet"
     finally:
         os.kill(valkey.pid, signal.SIGCONT)
-    await until(lambda: cluster.wires[0].clear)
+    await until(lambda: cluster.wires[0].clear(SHOW))
     export.push(arrival(0, number))
     await until(lambda: host.wishes == [0])
     export.push(arrival(0, number + 1, key=True))
@@ -209,7 +209,7 @@ async def test_after_the_server_is_back_everything_goes_on(cluster: Cluster, val
     os.kill(valkey.pid, signal.SIGKILL)
     await until(lambda: len(host.wishes) > 1)
     await until(lambda: {0, AUDIO} <= set(screen.fresh))  # word of a new numbering may have been lost
-    await until(lambda: export._wire.clear)
+    await until(lambda: export._wire.clear(SHOW))
     export.push(arrival(0, 1, key=True))
     await until(lambda: screen.numbers(0) == [1])
     assert screen.ended == 0

@@ -257,7 +257,7 @@ async def test_subscribing_while_the_server_is_away_waits_for_it(bus: Bus, valke
 async def test_without_a_server_calls_are_refused_as_unavailable_and_limits_grant(
     bus: Bus, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live.core.listener.BUS_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("live.core.listeners.BUS_TIMEOUT_S", 0.2)
     await valkey.stop()
     for call in (
         bus.publish("demo", b""),
@@ -286,8 +286,9 @@ async def test_open_refuses_when_nobody_answers(tmp_path: Path) -> None:
 async def test_silent_server_is_noticed(bus: Bus, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path that swallows everything (here: a stopped process) says nothing; unanswered pings do."""
     monkeypatch.setattr("live.core.listener.BUS_PULSE_S", 0.05)
-    bus._listener._tasks[1].cancel()
-    bus._listener._tasks[1] = asyncio.create_task(bus._listener._pulse())
+    (listener,) = bus._listener._listeners.values()
+    listener._tasks[1].cancel()
+    listener._tasks[1] = asyncio.create_task(listener._pulse())
     ear = Ear()
     pid = valkey.pid
     assert pid is not None
@@ -295,7 +296,7 @@ async def test_silent_server_is_noticed(bus: Bus, valkey: EmbeddedValkey, monkey
         os.kill(pid, signal.SIGSTOP)
         try:
             for _ in range(1000):
-                if bus._listener._connection is None:
+                if listener._connection is None:
                     break
                 await asyncio.sleep(0.01)
         finally:

@@ -10,6 +10,7 @@ import pytest
 
 from live.core.bus import Bus, BusError, Wire
 from live.core.limits import SPEAKER_BYTES_MAX
+from live.core.slots import Address
 from live.core.speaker import Speaker
 from live.core.valkey import EmbeddedValkey
 from tests.core.conftest import Ear
@@ -82,7 +83,7 @@ async def test_a_silent_server_is_given_up(
     monkeypatch.setattr("live.core.speaker.BUS_TIMEOUT_S", 0.05)
     # The present wait for an answer has the usual patience; one answer later it has ours.
     assert wire.send("a", b"")
-    await _until(lambda: not wire._speaker._unanswered)
+    await _until(lambda: not wire._speakers._speakers[Address("", 0)]._unanswered)
     assert valkey.pid is not None
     os.kill(valkey.pid, signal.SIGSTOP)
     try:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from live.core.listener import Listener
+from live.core.listeners import Listeners
+from live.core.slots import Address
 
 
 class Scripted:
@@ -37,14 +38,26 @@ class Scripted:
         return answer
 
 
-async def _identify(connection: Any) -> str:
-    return ""
+class Alone:
+    """One server; each new connection to it is the next of those given."""
 
+    home: Address | None = Address("", 0)
 
-def _in_order(*connections: Scripted) -> Callable[[], Scripted]:
-    """The given connections, one after the other."""
-    waiting = list(connections)
-    return lambda: waiting.pop(0)
+    def __init__(self, *connections: Scripted) -> None:
+        self.waiting = list(connections)
+        self.doubted = asyncio.Event()
+
+    def owner(self, name: bytes) -> Address | None:
+        return self.home
+
+    def connection(self, address: Address) -> Any:
+        return self.waiting.pop(0)
+
+    def refused(self, name: bytes, error: Exception) -> None:
+        self.doubted.set()
+
+    async def refresh(self) -> None:
+        pass
 
 
 async def _until(condition: Callable[[], object]) -> None:
@@ -55,15 +68,15 @@ async def _until(condition: Callable[[], object]) -> None:
 
 async def test_who_gives_up_while_the_server_takes_no_command_is_forgotten() -> None:
     connection = Scripted(hangs="SSUBSCRIBE")
-    listener = Listener(_in_order(connection), _identify, (OSError,))
+    listener = Listeners(Alone(connection), (OSError,))
     await listener.start()
     try:
         for _ in range(2):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.02):
                     await listener.add(b"a", lambda message: None)
-            assert not listener._handlers
-            assert not listener._unconfirmed
+            assert not listener._subscriptions
+            assert not listener._at
         assert [command for command, *_ in connection.sent] == ["SSUBSCRIBE", "SUNSUBSCRIBE"] * 2
     finally:
         await listener.stop()
@@ -71,7 +84,7 @@ async def test_who_gives_up_while_the_server_takes_no_command_is_forgotten() -> 
 
 async def test_the_ear_outlives_what_nobody_expected(caplog: pytest.LogCaptureFixture) -> None:
     first, second = Scripted(), Scripted()
-    listener = Listener(_in_order(first, second), _identify, (OSError,))
+    listener = Listeners(Alone(first, second), (OSError,))
     await listener.start()
     try:
         heard: list[str] = []

@@ -42,7 +42,7 @@ async def test_restart_of_the_bus_while_nothing_happens(stage: Stage, client: Au
 async def test_joining_without_a_bus_is_worth_a_retry(
     stage: Stage, client: Audience, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live.core.listener.BUS_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("live.core.listeners.BUS_TIMEOUT_S", 0.2)
     await valkey.stop()
     viewer = await client()
     await viewer.send(type="connect", id="c")

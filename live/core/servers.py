@@ -1,0 +1,208 @@
+"""The servers of the bus: one alone, or those of a cluster (`live.core.cluster`). All use of the client library.
+
+A command goes to the server that has its key. Failures of the library are turned into what the bus decides by:
+`FAILURES` (out of reach; whether the command took effect is not known), `Redirected` and `NotNow` (it did not).
+"""
+
+import asyncio
+import hashlib
+from typing import Any, Protocol
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from live.core.limits import BUS_CONNECTIONS_MAX, BUS_TIMEOUT_S
+from live.core.slots import Address
+
+FAILURES = (RedisError, OSError, RuntimeError)  # RuntimeError: uvloop, on a write to a closed transport
+REFUSALS = (ResponseError,)  # what a server answers when it will not; the connection is as good as before
+
+
+class Redirected(ResponseError):
+    """Another server has the key. `asking`: for this one time, while a slot moves."""
+
+    def __init__(self, host: str, port: int, *, asking: bool) -> None:
+        super().__init__(f"the key is with {host}:{port}")
+        self.host = host
+        self.port = port
+        self.asking = asking
+
+
+def redirect(error: Exception) -> Redirected | None:
+    """Where a server's answer leads; None when it does not."""
+    if isinstance(error, AskError):  # MovedError is one too
+        return Redirected(error.host, error.port, asking=not isinstance(error, MovedError))
+    return None
+
+
+class NotNow(ResponseError):
+    """The cluster cannot serve the key for the moment; nothing was done."""
+
+
+class Script:
+    """A Lua script, known to servers by its digest once they have run it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Connection(Protocol):
+    """What is used of a connection that the bus drives itself; it speaks RESP2, so that pushes are plain lists."""
+
+    async def connect(self) -> None: ...
+    async def disconnect(self, nowait: bool = False) -> None: ...
+    async def send_command(self, *args: Any, **options: Any) -> None: ...
+    def pack_command(self, *args: Any) -> list[bytes]: ...
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None: ...
+    async def read_response(self, **options: Any) -> Any: ...
+
+
+class Servers(Protocol):
+    """One server or a cluster of them.
+
+    `home` is where everything is, None in a cluster; `primaries` are those that own a slot. `doubted` is set when
+    something speaks against what is known of who owns what; whoever refreshes clears it.
+    """
+
+    home: Address | None
+    doubted: asyncio.Event
+
+    @property
+    def primaries(self) -> frozenset[Address]: ...
+
+    async def open(self) -> None:
+        """Find out who owns what; raises one of `FAILURES`."""
+        ...
+
+    async def execute(self, key: str, *command: Any) -> Any:
+        """What the server that has `key` answers, as `Server.execute`; raises one of `FAILURES`."""
+        ...
+
+    def owner(self, name: bytes) -> Address | None:
+        """Who has the channel or key `name`; None: nobody, for the moment."""
+        ...
+
+    def connection(self, address: Address) -> Connection:
+        """An unconnected connection of the caller's own to the server at `address`."""
+        ...
+
+    def refused(self, name: bytes, error: Exception) -> None:
+        """Learn from the answer of a server that was asked about `name` on a connection of the caller's own."""
+        ...
+
+    async def refresh(self) -> None:
+        """Find out again who owns what; raises one of `FAILURES` and keeps what was known."""
+        ...
+
+    async def check(self) -> None:
+        """Raises one of `FAILURES` when nobody answers."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class Server:
+    """One server and a pool of connections to it."""
+
+    def __init__(self, url: str) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            driver_info=None,  # else the library reads its own metadata from disk at each connect
+            protocol=2,  # pushes arrive as plain arrays
+            max_connections=BUS_CONNECTIONS_MAX,
+            timeout=BUS_TIMEOUT_S,
+            socket_timeout=BUS_TIMEOUT_S,
+            socket_connect_timeout=BUS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),  # a blind second try could publish twice
+        )
+        self._redis: Any = Redis.from_pool(pool)  # its execute_command is not annotated
+
+    async def execute(self, *command: Any, asking: bool = False) -> Any:
+        """What the server answers; `asking`: although the key's slot is still on its way here.
+
+        A `Script`, followed by the number of its keys, the keys and arguments, is run by its digest, and by its text
+        when the server does not know it yet. Raises one of `FAILURES`.
+        """
+        try:
+            if isinstance(command[0], Script):
+                return await self._run(command[0], command[1:], asking)
+            return await self._send(command, asking)
+        except AskError as error:
+            raise redirect(error) or error from None
+        except (TryAgainError, ClusterDownError) as error:
+            raise NotNow(str(error)) from None
+
+    async def _run(self, script: Script, arguments: tuple[Any, ...], asking: bool) -> Any:
+        try:
+            return await self._send(("EVALSHA", script.digest, *arguments), asking)
+        except NoScriptError:
+            return await self._send(("EVAL", script.text, *arguments), asking)
+
+    async def _send(self, command: tuple[Any, ...], asking: bool) -> Any:
+        if not asking:
+            return await self._redis.execute_command(*command)
+        # On one connection: the word counts for the next command that comes from there.
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.execute_command("ASKING")
+            pipe.execute_command(*command)
+            answers = await pipe.execute(raise_on_error=False)
+        if isinstance(answers[1], Exception):
+            raise answers[1]
+        return answers[1]
+
+    def connection(self) -> Connection:
+        """An unconnected connection beside the pool."""
+        connection: Connection = self._redis.connection_pool.make_connection()
+        return connection
+
+    async def close(self) -> None:
+        """Close every connection of the pool."""
+        await self._redis.aclose()
+
+
+class Alone:
+    """One server that has every key."""
+
+    home: Address | None = Address("", 0)
+    primaries = frozenset({Address("", 0)})
+
+    def __init__(self, url: str) -> None:
+        self._server = Server(url)
+        self.doubted = asyncio.Event()
+
+    async def open(self) -> None:
+        await self.check()
+
+    async def execute(self, key: str, *command: Any) -> Any:
+        return await self._server.execute(*command)
+
+    def owner(self, name: bytes) -> Address | None:
+        return self.home
+
+    def connection(self, address: Address) -> Connection:
+        return self._server.connection()
+
+    def refused(self, name: bytes, error: Exception) -> None:
+        pass
+
+    async def refresh(self) -> None:
+        pass
+
+    async def check(self) -> None:
+        await self._server.execute("PING")
+
+    async def close(self) -> None:
+        await self._server.close()
