@@ -12,7 +12,7 @@ help:
 	@echo "make run        install and start the demo on http://127.0.0.1:8000"
 	@echo "make test       install what the tests need and run all of them"
 	@echo "make setup      .venv with everything for development"
-	@echo "make lint       ruff, mypy, import contracts, dependencies"
+	@echo "make lint       ruff, mypy, import contracts, dependencies, container files"
 	@echo "make bench      print the figures as JSON lines   [ONLY=relay|join|edge|hotpath|fanout]"
 	@echo "make loadtest   rehearse an event                 [SCENARIO=quiet|drop]"
 
@@ -65,6 +65,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(BIN)/hadolint Containerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml docs/operations/compose/cluster.yaml
+	$(BIN)/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard docs/operations/kubernetes/*.yaml))
 
 bench: setup
 	@$(BIN)/python -m loadtests.benches $(ONLY)
