@@ -16,7 +16,7 @@ from live.realtime.commands import Commands, Context, Replayed
 
 _POST_ERRORS = (
     Kind.unknown_show, Kind.chat_empty, Kind.chat_too_long, Kind.unknown_message, Kind.rate_limited, Kind.slow_mode,
-    Kind.timed_out, Kind.banned, Kind.key_reused,
+    Kind.timed_out, Kind.banned, Kind.key_reused, Kind.overloaded,
 )  # fmt: skip
 
 
@@ -68,9 +68,10 @@ class MutePut(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Posted(msgspec.Struct):
-    """The message as everybody sees it."""
+    """The message; `shown` False: it is stored, but the chat is too fast for viewers' screens to show it."""
 
     message: Message
+    shown: bool
 
 
 class History(msgspec.Struct):
@@ -102,7 +103,7 @@ class _Operations:
         message, replayed = await self._chat.post(
             _show_id(request), _bearer(request), body.text, reply_to=body.reply_to, key=key
         )
-        return respond(Posted(message=message), 200 if replayed else 201)
+        return respond(_posted(message), 200 if replayed else 201)
 
     async def delete(self, request: Request) -> None:
         await self._chat.delete(_show_id(request), _bearer(request), request.path_params["id"])
@@ -171,7 +172,7 @@ def commands(registry: Commands, chat: Chat) -> None:
         message, replayed = await chat.post(
             context.show, context.principal, body.text, reply_to=body.reply_to, key=context.key
         )
-        posted = Posted(message=message)
+        posted = _posted(message)
         return Replayed(posted) if replayed else posted
 
     async def delete(context: Context, body: Delete) -> dict[str, Any]:
@@ -200,6 +201,10 @@ def commands(registry: Commands, chat: Chat) -> None:
     registry.add("chat.ban", Ban, ban, role=Role.moderator)
     registry.add("chat.unban", Unban, unban, role=Role.moderator)
     registry.add("chat.slow", Slow, slow, role=Role.moderator)
+
+
+def _posted(message: Message) -> Posted:
+    return Posted(message=message, shown=message.shown is not False)
 
 
 def _show_id(request: Request) -> str:

@@ -8,21 +8,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat import messages, moderation, store
 from chat.moderation import Mute, Standing
+from chat.posting import Post, Posting
 from chat.store import Author, LogEntry, Message
 from live.core.auth import Principal, Role
-from live.core.bus import Take
 from live.core.codec import plain
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.core.limits import (
     CHAT_HISTORY_SHOWN,
-    CHAT_RATE_BURST,
-    CHAT_RATE_PER_S,
     IDEMPOTENCY_KEY_CHARS_MAX,
     MODERATION_LOG_LISTED_MAX,
     VIEWER_ID_CHARS_MAX,
 )
+from live.core.tallies import TakeEach
 from live.core.text import shown_name
 from live.service import Shows, Transaction
 from live.timeline import show_clock
@@ -34,12 +33,16 @@ _ROW_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Chat:
-    """The chats of all shows. `take` counts rates over all workers (the bus does)."""
+    """The chats of all shows. `take_each` counts rates over all workers (the bus does)."""
 
-    def __init__(self, shows: Shows, database: Database, take: Take) -> None:
+    def __init__(self, shows: Shows, database: Database, take_each: TakeEach) -> None:
         self._shows = shows
         self._database = database
-        self._take = take
+        self._posting = Posting(shows, database, take_each)
+
+    async def close(self) -> None:
+        """Take no more posts, and wait until those that were taken are committed and told."""
+        await self._posting.close()
 
     # --- viewers ----------------------------------------------------------------------------------------------
 
@@ -48,50 +51,20 @@ class Chat:
     ) -> tuple[Message, bool]:
         """Write a message; it, and whether it had been written before under the same `key`.
 
+        It may have been left out of viewers' screens (`shown`): see `chat.posting`.
         Raises `Problem` unknown_show, show_forbidden, chat_empty, chat_too_long, unknown_message (for `reply_to`),
-        rate_limited, banned, timed_out, slow_mode, and key_reused when `key` wrote something else.
+        rate_limited, banned, timed_out, slow_mode, overloaded, and key_reused when `key` wrote something else.
         """
         author.require(Role.viewer, show_id)
         text = messages.clean_text(text)
         _check_key(key)
         _check_subject(author)
+        if reply_to is not None and not _ROW_ID.fullmatch(reply_to):
+            await self._shows.get(show_id)
+            raise Problem(Kind.unknown_message, "The message to reply to is gone.", field="reply_to")
         viewer = Author(id=author.subject, name=shown_name(author.name), role=author.role.value)
         exempt = moderation.is_exempt(author, show_id)
-        async with self._database.read() as conn:
-            await self._shows.find(conn, show_id)
-        if not exempt:
-            await self._check_rate(show_id, author)
-        async with self._shows.transaction() as tx:
-            show = await self._shows.find(tx.conn, show_id)
-            member = await store.enter(tx.conn, show_id, viewer)
-            if key is not None:
-                done = await store.posted_under(tx.conn, show_id, author.subject, key)
-                if done is not None:
-                    if (done.text, done.reply_to) != (text, reply_to):
-                        raise Problem(Kind.key_reused, field="key")
-                    return done, True
-            if not exempt:
-                slow_s = await store.slow_mode(tx.conn, show_id)
-                _refuse(moderation.refusal(member.standing, slow_s, tx.now_ms))
-            if reply_to is not None:
-                await _check_reply(tx.conn, show_id, reply_to)
-            message = Message(
-                id=uuid7(tx.now_ms),
-                viewer=viewer,
-                text=text,
-                sent_at_ms=tx.now_ms,
-                reply_to=reply_to,
-            )
-            at_ms = show_clock(show.started_at_ms, show.ended_at_ms, tx.now_ms)
-            standing = msgspec.structs.replace(member.standing, posted_at_ms=tx.now_ms)
-            await store.save_standing(tx.conn, show_id, author.subject, standing)
-            await store.insert_message(tx.conn, show_id, message, at_ms, key)
-            tx.broadcast(show_id, at_ms, "chat.message", plain(message), key=message.id)
-            return message, False
-
-    async def _check_rate(self, show_id: str, author: Principal) -> None:
-        wait_s = await self._take(f"chat:{show_id}:{author.subject}", CHAT_RATE_PER_S, CHAT_RATE_BURST)
-        _refuse(moderation.rate_refusal(wait_s))
+        return await self._posting.write(show_id, Post(viewer, text, reply_to, key, exempt))
 
     async def history(
         self, show_id: str, *, before: str | None = None, limit: int = CHAT_HISTORY_SHOWN
@@ -109,21 +82,34 @@ class Chat:
             return await store.history(conn, show_id, before, limit)
 
     async def snapshot(self, show_id: str) -> dict[str, Any]:
-        """The chat's part of a show's snapshot: `messages`, `slow_s`."""
+        """The chat's part of a show's snapshot: `messages` (those that viewers are shown), `slow_s`."""
         async with self._database.read() as conn:
-            newest = await store.history(conn, show_id, None, CHAT_HISTORY_SHOWN)
+            newest = await store.history(conn, show_id, None, CHAT_HISTORY_SHOWN, shown=True)
             return {"messages": plain(newest), "slow_s": await store.slow_mode(conn, show_id)}
 
     async def personal(self, show_id: str, viewer: Principal) -> dict[str, Any]:
-        """What only this viewer needs to know: `muted`, with the data of the notice `chat.muted`, or None."""
-        if not _is_viewer_id(viewer.subject) or moderation.is_exempt(viewer, show_id):
+        """What only this viewer needs to know: `muted`, with the data of the notice `chat.muted`, or None.
+
+        `left_out`, when there are any: the newest messages that viewers are not shown; for the staff those among the
+        last CHAT_HISTORY_SHOWN of all, for anybody else their own.
+        """
+        if not _is_viewer_id(viewer.subject):
             return NOT_MUTED
         async with self._database.read() as conn:
+            if moderation.is_exempt(viewer, show_id):
+                newest = await store.history(conn, show_id, None, CHAT_HISTORY_SHOWN)
+                return NOT_MUTED | _left_out([message for message in newest if message.shown is False])
             member = await store.find_member(conn, show_id, viewer.subject)
+            if member is None:
+                return NOT_MUTED
+            left_out = await store.history(
+                conn, show_id, None, CHAT_HISTORY_SHOWN, shown=False, viewer_id=viewer.subject
+            )
             now_ms = await self._database.now_ms(conn)
-        if member is None or member.standing.muted_at(now_ms) is Mute.none:
-            return NOT_MUTED
-        return {"muted": {"until_ms": member.standing.muted_until_ms, "reason": member.standing.reason}}
+        muted = None
+        if member.standing.muted_at(now_ms) is not Mute.none:
+            muted = {"until_ms": member.standing.muted_until_ms, "reason": member.standing.reason}
+        return {"muted": muted} | _left_out(left_out)
 
     # --- moderators -------------------------------------------------------------------------------------------
 
@@ -229,17 +215,15 @@ class Chat:
         tx.notice(show_id, viewer_id, "chat.muted", muted)
 
 
+def _left_out(messages: list[Message]) -> dict[str, Any]:
+    return {"left_out": plain(messages)} if messages else {}
+
+
 async def _find_member(conn: AsyncConnection, show_id: str, viewer_id: str) -> store.Member:
     member = await store.find_member(conn, show_id, viewer_id, lock=True) if _is_viewer_id(viewer_id) else None
     if member is None:
         raise Problem(Kind.unknown_viewer, "Nobody with this id has written in the show.", field="viewer_id")
     return member
-
-
-async def _check_reply(conn: AsyncConnection, show_id: str, reply_to: str) -> None:
-    found = await store.deletion_of(conn, show_id, reply_to) if _ROW_ID.fullmatch(reply_to) else None
-    if found is None or found[1]:
-        raise Problem(Kind.unknown_message, "The message to reply to is gone.", field="reply_to")
 
 
 async def _log(
@@ -264,11 +248,6 @@ async def _log(
         reason=reason,
     )
     await store.log(tx.conn, show_id, entry)
-
-
-def _refuse(refusal: moderation.Refusal | None) -> None:
-    if refusal is not None:
-        raise refusal.problem()
 
 
 def _is_viewer_id(value: str) -> bool:

@@ -1,13 +1,33 @@
 """SQL of the chat: messages, members, modes and the moderation log.
 
-A message stays when it is deleted, marked by whom: screens do not get it again, the log is complete. A member's row
-is locked by every post and every mute of that viewer, so that a ban and a message in flight come in one order.
+A message stays when it is deleted, marked by whom: screens do not get it again, the log is complete. A message that
+came too fast for viewers' screens is here like any other, marked `shown` false. A member's row is locked by every post
+and every mute of that viewer, so that a ban and a message in flight come in one order.
 """
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Row, String, Table, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    and_,
+    func,
+    insert,
+    select,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +42,7 @@ from live.core.limits import (
     VIEWER_ID_CHARS_MAX,
     VIEWER_NAME_BYTES_MAX,
 )
+from live.store import show
 
 chat_message = Table(
     "chat_message",
@@ -38,6 +59,7 @@ chat_message = Table(
     Column("post_key", String(IDEMPOTENCY_KEY_CHARS_MAX)),
     Column("deleted_at_ms", BigInteger),
     Column("deleted_by", String(VIEWER_ID_CHARS_MAX)),
+    Column("shown", Boolean, nullable=False, server_default=true()),
     Index("ix_chat_message_show_id", "show_id", "id"),
     Index("uq_chat_message_post_key", "show_id", "viewer_id", "post_key", unique=True),
 )
@@ -84,13 +106,17 @@ class Author(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A chat message as screens see it. `sent_at_ms` is Unix time; `reply_to` None: it answers nobody."""
+    """A chat message as screens see it. `sent_at_ms` is Unix time; `reply_to` None: it answers nobody.
+
+    `shown` is there, and False, only when the message was left out of viewers' screens because the chat was too fast.
+    """
 
     id: str
     viewer: Author
     text: str
     sent_at_ms: int
     reply_to: str | None = None
+    shown: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -98,6 +124,14 @@ class Member(msgspec.Struct, frozen=True):
 
     role: Role
     standing: Standing
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A show as its chat sees it: when it was on air (Unix time), seconds between two messages of one viewer."""
+
+    started_at_ms: int | None
+    ended_at_ms: int | None
+    slow_s: int
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -114,7 +148,8 @@ class LogEntry(msgspec.Struct, frozen=True):
 
 
 _MESSAGE_COLUMNS = [
-    chat_message.c[name] for name in ("id", "viewer_id", "viewer_name", "viewer_role", "text", "sent_at_ms", "reply_to")
+    chat_message.c[name]
+    for name in ("id", "viewer_id", "viewer_name", "viewer_role", "text", "sent_at_ms", "reply_to", "shown")
 ]
 
 
@@ -125,6 +160,7 @@ def _message(row: Row[Any]) -> Message:
         text=row.text,
         sent_at_ms=row.sent_at_ms,
         reply_to=row.reply_to,
+        shown=msgspec.UNSET if row.shown else False,
     )
 
 
@@ -143,35 +179,48 @@ def _member(row: Row[Any]) -> Member:
 # --- messages -------------------------------------------------------------------------------------------------
 
 
-async def insert_message(
-    conn: AsyncConnection, show_id: str, message: Message, at_ms: int, post_key: str | None
-) -> None:
-    """Store a message whose author's row is locked."""
-    await conn.execute(
-        insert(chat_message).values(
-            id=message.id,
-            show_id=show_id,
-            viewer_id=message.viewer.id,
-            viewer_name=message.viewer.name,
-            viewer_role=message.viewer.role,
-            text=message.text,
-            sent_at_ms=message.sent_at_ms,
-            at_ms=at_ms,
-            reply_to=message.reply_to,
-            post_key=post_key,
-        )
-    )
+def insert_messages(conn: Connection, show_id: str, messages: Sequence[tuple[Message, str | None]], at_ms: int) -> None:
+    """Store messages, each with its idempotency key or None, whose authors' rows are locked."""
+    rows = [
+        {
+            "id": message.id,
+            "show_id": show_id,
+            "viewer_id": message.viewer.id,
+            "viewer_name": message.viewer.name,
+            "viewer_role": message.viewer.role,
+            "text": message.text,
+            "sent_at_ms": message.sent_at_ms,
+            "at_ms": at_ms,
+            "reply_to": message.reply_to,
+            "post_key": post_key,
+            "shown": message.shown is msgspec.UNSET,
+        }
+        for message, post_key in messages
+    ]
+    conn.execute(insert(chat_message), rows)
 
 
-async def posted_under(conn: AsyncConnection, show_id: str, viewer_id: str, post_key: str) -> Message | None:
-    """What a viewer posted under an idempotency key, deleted or not."""
-    statement = select(*_MESSAGE_COLUMNS).where(
+def posted_under(conn: Connection, show_id: str, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Message]:
+    """What was posted under pairs of a viewer id and an idempotency key, deleted or not."""
+    if not keys:
+        return {}
+    statement = select(chat_message.c.post_key, *_MESSAGE_COLUMNS).where(
         chat_message.c.show_id == show_id,
-        chat_message.c.viewer_id == viewer_id,
-        chat_message.c.post_key == post_key,
+        tuple_(chat_message.c.viewer_id, chat_message.c.post_key).in_(list(keys)),
     )
-    row = (await conn.execute(statement)).first()
-    return None if row is None else _message(row)
+    return {(row.viewer_id, row.post_key): _message(row) for row in conn.execute(statement)}
+
+
+def still_there(conn: Connection, show_id: str, message_ids: Collection[str]) -> set[str]:
+    """Which of these messages the show has, and has not deleted."""
+    if not message_ids:
+        return set()
+    statement = select(chat_message.c.id).where(
+        chat_message.c.show_id == show_id,
+        chat_message.c.id.in_(list(message_ids)),
+        chat_message.c.deleted_at_ms.is_(None),
+    )
+    return set(conn.scalars(statement))
 
 
 async def deletion_of(conn: AsyncConnection, show_id: str, message_id: str) -> tuple[str, bool] | None:
@@ -183,8 +232,19 @@ async def deletion_of(conn: AsyncConnection, show_id: str, message_id: str) -> t
     return None if row is None else (row.viewer_id, row.deleted_at_ms is not None)
 
 
-async def history(conn: AsyncConnection, show_id: str, before: str | None, limit: int) -> list[Message]:
-    """The newest `limit` messages that are not deleted, the oldest first; `before` None: up to now."""
+async def history(
+    conn: AsyncConnection,
+    show_id: str,
+    before: str | None,
+    limit: int,
+    *,
+    shown: bool | None = None,
+    viewer_id: str | None = None,
+) -> list[Message]:
+    """The newest `limit` messages that are not deleted, the oldest first; `before` None: up to now.
+
+    `shown` None: those on the screens and those left out; `viewer_id` None: of everybody.
+    """
     statement = (
         select(*_MESSAGE_COLUMNS)
         .where(chat_message.c.show_id == show_id, chat_message.c.deleted_at_ms.is_(None))
@@ -193,6 +253,10 @@ async def history(conn: AsyncConnection, show_id: str, before: str | None, limit
     )
     if before is not None:
         statement = statement.where(chat_message.c.id < before)
+    if shown is not None:
+        statement = statement.where(chat_message.c.shown.is_(shown))
+    if viewer_id is not None:
+        statement = statement.where(chat_message.c.viewer_id == viewer_id)
     return [_message(row) for row in await conn.execute(statement)][::-1]
 
 
@@ -219,17 +283,49 @@ async def delete_messages_of(conn: AsyncConnection, show_id: str, viewer_id: str
 # --- members --------------------------------------------------------------------------------------------------
 
 
-async def enter(conn: AsyncConnection, show_id: str, viewer: Author) -> Member:
-    """The member's row, made when it is missing, locked until the transaction ends."""
+def enter(conn: Connection, show_id: str, viewers: Collection[Author]) -> dict[str, Standing]:
+    """The standings by viewer id; rows that are missing are made, and all are locked until the transaction ends."""
     dialect = postgresql if conn.dialect.name == "postgresql" else sqlite
-    named = {"name": viewer.name, "role": viewer.role}
-    statement = (
-        dialect.insert(chat_member)
-        .values(show_id=show_id, viewer_id=viewer.id, mute=Mute.none.value, reason="", **named)
-        .on_conflict_do_update(index_elements=["show_id", "viewer_id"], set_=named)
-        .returning(*chat_member.c)
+    new = dialect.insert(chat_member)
+    statement = new.on_conflict_do_update(
+        index_elements=["show_id", "viewer_id"], set_={"name": new.excluded.name, "role": new.excluded.role}
+    ).returning(*chat_member.c)
+    rows = [
+        {
+            "show_id": show_id,
+            "viewer_id": viewer.id,
+            "mute": Mute.none.value,
+            "reason": "",
+            "name": viewer.name,
+            "role": viewer.role,
+        }
+        for viewer in sorted(viewers, key=lambda viewer: viewer.id)  # one order for all: nobody waits in a circle
+    ]
+    return {row.viewer_id: _member(row).standing for row in conn.execute(statement, rows)}
+
+
+def have_posted(conn: Connection, show_id: str, viewer_ids: Collection[str], now_ms: int) -> None:
+    """Note when these members, whose rows are locked, wrote last."""
+    conn.execute(
+        update(chat_member)
+        .where(chat_member.c.show_id == show_id, chat_member.c.viewer_id.in_(list(viewer_ids)))
+        .values(posted_at_ms=now_ms)
     )
-    return _member((await conn.execute(statement)).one())
+
+
+async def standings(
+    conn: AsyncConnection, show_id: str, viewer_ids: Collection[str]
+) -> tuple[int, dict[str, Standing]]:
+    """The seconds of slow mode, and the standings of those of these viewers who wrote before; nothing is locked."""
+    members = and_(chat_member.c.show_id == show.c.id, chat_member.c.viewer_id.in_(list(viewer_ids)))
+    statement = (
+        select(func.coalesce(chat_mode.c.slow_s, 0).label("slow_s"), *chat_member.c)
+        .select_from(show.outerjoin(chat_mode).outerjoin(chat_member, members))
+        .where(show.c.id == show_id)
+    )
+    rows = (await conn.execute(statement)).all()
+    slow_s = rows[0].slow_s if rows else 0
+    return slow_s, {row.viewer_id: _member(row).standing for row in rows if row.viewer_id is not None}
 
 
 async def find_member(conn: AsyncConnection, show_id: str, viewer_id: str, *, lock: bool = False) -> Member | None:
@@ -249,7 +345,18 @@ async def save_standing(conn: AsyncConnection, show_id: str, viewer_id: str, sta
     )
 
 
-# --- modes and log --------------------------------------------------------------------------------------------
+# --- rooms, modes and log --------------------------------------------------------------------------------------------
+
+
+def room(conn: Connection, show_id: str) -> Room | None:
+    """What a post needs to know of the show; None: there is no such show."""
+    statement = (
+        select(show.c.started_at_ms, show.c.ended_at_ms, func.coalesce(chat_mode.c.slow_s, 0).label("slow_s"))
+        .select_from(show.outerjoin(chat_mode))
+        .where(show.c.id == show_id)
+    )
+    row = (conn.execute(statement)).first()
+    return None if row is None else Room(**row._mapping)
 
 
 async def slow_mode(conn: AsyncConnection, show_id: str) -> int:

@@ -1,7 +1,7 @@
 """How features speak to viewers: events, states and notices, handed to the bus.
 
 The payloads on the bus are MessagePack: an event {at_ms, name, data, sent_ms}, a state {name, key, data, staff}, a
-list of notices {viewer, name, data}.
+list of notices {viewer, name, data, staff}.
 
 Speaking never fails, because what it tells has been committed already: SQL is the truth. An event that could not
 be published (the bus is away, the event is too large) makes everyone look at the truth again: the show's epoch is
@@ -11,7 +11,7 @@ rotated as soon as the bus takes it, and every viewer gets a fresh snapshot.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from live.core.bus import Bus, BusError
@@ -77,6 +77,21 @@ class Outlet:
             size += len(payload)
         if batch:
             await self._send(show, _list(batch), f"{len(batch)} notices", "direct")
+
+    async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
+        """As `notice`, to all sockets of moderators, hosts and ops."""
+        payload = encode([{"viewer": "", "name": name, "data": data, "staff": True}], "msgpack")
+        await self._send(show, payload, f"staff notice {name}", "direct")
+
+    async def count(self, show: str, name: str, member: str, counts: Mapping[str, int]) -> dict[str, int]:
+        """Add to what all workers count together; the sums, which are told as the state `name` when they have grown.
+
+        `counts` is what `member` has counted of each kind since it began, so a repetition is harmless. Raises
+        `BusError`.
+        """
+        # A state without its data, which is the sums and the last member of the map.
+        head = b"\x84" + b"".join(encode(item, "msgpack") for item in ("name", name, "key", "", "staff", False, "data"))
+        return await self._bus.count(show, name, member, counts, head)
 
     async def close(self) -> None:
         """Stop trying to reach the bus."""

@@ -1,5 +1,7 @@
 """The chat of the show `demo` over both stores, with an outlet that remembers and rates that obey."""
 
+from collections.abc import AsyncIterator, Sequence
+
 import pytest
 
 from chat import store
@@ -7,20 +9,29 @@ from chat.service import Chat
 from live.core.auth import Principal, Role
 from live.core.clock import ManualClock
 from live.core.database import Database
+from live.core.limits import CHAT_SHOWN_BURST, CHAT_SHOWN_PER_S
+from live.core.tallies import Grant, Pace
 from live.service import Shows
 from tests.live.recorder import Catalogue, Recorder
 
 
 class Rates:
-    """Answers what a test wants to hear: `wait_s` seconds to wait."""
+    """Answers what a test wants to hear: `wait_s` seconds to wait, and room for `room` messages on the screens."""
 
     def __init__(self) -> None:
         self.wait_s = 0.0
-        self.asked: list[tuple[str, float, float]] = []
+        self.room = 10**6
+        self.asked: list[tuple[str, str, str, Pace]] = []
 
-    async def take(self, bucket: str, rate_per_s: float, burst: float) -> float:
-        self.asked.append((bucket, rate_per_s, burst))
-        return self.wait_s
+    async def take_each(self, channel: str, name: str, askers: Sequence[str], own: Pace, shared: Pace) -> list[Grant]:
+        assert shared == Pace(CHAT_SHOWN_PER_S, CHAT_SHOWN_BURST)
+        grants = []
+        for asker in askers:
+            self.asked.append((channel, name, asker, own))
+            granted = self.wait_s == 0 and self.room > 0
+            self.room -= granted
+            grants.append(Grant(self.wait_s, granted))
+        return grants
 
 
 def person(name: str, role: Role = Role.viewer, show: str = "*") -> Principal:
@@ -65,5 +76,7 @@ async def shows(database: Database, outlet: Recorder, clock: ManualClock) -> Sho
 
 
 @pytest.fixture
-def chat(shows: Shows, database: Database, rates: Rates) -> Chat:
-    return Chat(shows, database, rates.take)
+async def chat(shows: Shows, database: Database, rates: Rates) -> AsyncIterator[Chat]:
+    chat = Chat(shows, database, rates.take_each)
+    yield chat
+    await chat.close()

@@ -165,7 +165,7 @@ async def test_the_commands(chat: Chat) -> None:
     message = (await done(ann, "chat.post", {"text": "Hello"}, "k"))["message"]
     assert (await chat.snapshot("demo"))["messages"] == [message]
     again = await run(ann, "chat.post", {"text": "Hello"}, "k")
-    assert again == Reply("1", {"message": message}, replayed=True)
+    assert again == Reply("1", {"message": message, "shown": True}, replayed=True)
     assert await done(mod, "chat.slow", {"seconds": 5}) == {}
     assert await done(mod, "chat.delete", {"id": message["id"]}) == {}
     assert await done(mod, "chat.timeout", {"viewer_id": "ann", "seconds": 5, "reason": "caps"}) == {}

@@ -12,6 +12,7 @@ from live.core.limits import (
     CHAT_RATE_PER_S,
     SLOW_MODE_S_MAX,
 )
+from live.core.tallies import Pace
 from tests.chat.conftest import ANN, BOB, HOST, MOD, Rates, texts
 from tests.live.recorder import Recorder
 from tests.refusals import refused
@@ -21,7 +22,7 @@ async def test_a_viewer_has_a_rate(chat: Chat, rates: Rates, outlet: Recorder) -
     rates.wait_s = 2.4
     with pytest.RaisesExc(Problem, check=lambda p: (p.kind, p.retry_after_s) == (Kind.rate_limited, 3)):
         await chat.post("demo", ANN, "Hello")
-    assert rates.asked == [("chat:demo:ann", CHAT_RATE_PER_S, CHAT_RATE_BURST)]
+    assert rates.asked == [("demo", "chat", "ann", Pace(CHAT_RATE_PER_S, CHAT_RATE_BURST))]
     await chat.post("demo", MOD, "Hello")
     assert [told.data["viewer"]["id"] for told in outlet.told] == ["mod"]
 

@@ -14,6 +14,7 @@ from live.core.database import Database
 from live.core.errors import Problem
 from live.service import Shows
 from live.shows import ShowState
+from tests.chat.conftest import Rates
 from tests.live.recorder import Catalogue, Recorder
 
 PRODUCTS = st.sampled_from(["a", "b", "c"])
@@ -30,6 +31,7 @@ STEPS = st.one_of(
     st.tuples(st.just("unpin"), st.none()),
     st.tuples(st.just("product"), PRODUCTS),
     st.tuples(st.just("post"), VIEWERS),
+    st.tuples(st.just("room"), st.integers(0, 3)),  # for messages on the screens; the rest is left out
     st.tuples(st.just("delete"), st.integers(0, 5)),
     st.tuples(st.just("timeout"), VIEWERS),
     st.tuples(st.just("unban"), VIEWERS),
@@ -47,10 +49,8 @@ class Stage:
         self.catalogue = Catalogue()
         self.clock = clock
         self.shows = Shows(database, self.outlet, clock, products=self.catalogue)
-        self.chat = Chat(self.shows, database, self._take)
-
-    async def _take(self, _bucket: str, _rate_per_s: float, _burst: float) -> float:
-        return 0.0
+        self.rates = Rates()
+        self.chat = Chat(self.shows, database, self.rates.take_each)
 
     async def snapshot(self) -> timeline.Snapshot:
         return await self.shows.snapshot(self.show_id) | {"chat": await self.chat.snapshot(self.show_id)}
@@ -87,6 +87,9 @@ class Stage:
 
     async def _post(self, viewer: str) -> None:
         await self.chat.post(self.show_id, Principal(viewer, Role.viewer, "*", viewer), f"at {self.clock.now_ms()}")
+
+    async def _room(self, messages: int) -> None:
+        self.rates.room = messages
 
     async def _delete(self, index: int) -> None:
         messages = await self.chat.history(self.show_id)

@@ -1,0 +1,202 @@
+"""Writing into a chat: the posts of one show gather in a lane, and a batch of them becomes one transaction.
+
+Before the transaction, posts are judged without a lock: what was posted under a key already is answered, who is muted
+or must wait is refused and uses up nothing, and one call of the bus asks for all others whether their author may
+write and whether viewers' screens have room for it. Inside of it the same questions are asked again where the answer
+may have changed, with the authors' rows locked.
+
+A chat that is faster than anybody can read is sampled: a show's viewers, on all workers, are shown CHAT_SHOWN_PER_S
+messages. The others are stored, acknowledged and moderated like any other, marked `shown` false; the staff are told of
+them at once, and their authors see them from the reply. What the staff write is always shown. While the bus is away
+everything is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from chat import moderation, store
+from chat.moderation import Standing
+from chat.store import Author, Message
+from live.core.codec import plain
+from live.core.database import Database
+from live.core.errors import Kind, Problem
+from live.core.ids import uuid7
+from live.core.lanes import Committed, Lane
+from live.core.limits import (
+    CHAT_LEFT_OUT_TOLD_MAX,
+    CHAT_RATE_BURST,
+    CHAT_RATE_PER_S,
+    CHAT_SHOWN_BURST,
+    CHAT_SHOWN_PER_S,
+)
+from live.core.tallies import Pace, TakeEach
+from live.service import Batch, Shows
+from live.timeline import show_clock
+
+Written = tuple[Message, bool]
+"""A message, and whether it had been written before under the same key."""
+
+
+@dataclass(slots=True, eq=False)
+class Post:
+    """What somebody wants to write, cleaned, and what has been decided about it.
+
+    `exempt`: no mute, mode, rate or cap applies. `shown` None: not decided yet.
+    """
+
+    viewer: Author
+    text: str
+    reply_to: str | None
+    key: str | None
+    exempt: bool
+    shown: bool | None = None
+    outcome: Written | Problem | None = None
+
+    @property
+    def identity(self) -> tuple[str, str] | None:
+        """What makes it the same post as another one; None: nothing does."""
+        return None if self.key is None else (self.viewer.id, self.key)
+
+    def repeats(self, message: Message) -> Written | Problem:
+        """What is answered when `message` was written under the same key."""
+        if (message.text, message.reply_to) != (self.text, self.reply_to):
+            return Problem(Kind.key_reused, field="key")
+        return message, True
+
+
+class Posting:
+    """See the module. `take_each` counts over all workers (the bus does)."""
+
+    def __init__(self, shows: Shows, database: Database, take_each: TakeEach) -> None:
+        self._shows = shows
+        self._database = database
+        self._take_each = take_each
+        self._lanes: dict[str, Lane[Post, Written]] = {}  # of shows that exist and were written in here
+
+    async def write(self, show_id: str, post: Post) -> Written:
+        """Acknowledged after COMMIT; raises `Problem` as `Chat.post` does, and overloaded when too many wait."""
+        if show_id not in self._lanes:
+            await self._shows.get(show_id)
+        if show_id not in self._lanes:  # nobody else was faster
+
+            async def commit(posts: Sequence[Post]) -> Committed[Written]:
+                return await self._commit(show_id, posts)
+
+            self._lanes[show_id] = Lane(f"chat {show_id}", commit, key=lambda post: post.viewer.id)
+        return await self._lanes[show_id].do(post)
+
+    async def close(self) -> None:
+        """Take no more posts, and wait until those that were taken are committed and told."""
+        for lane in list(self._lanes.values()):
+            await lane.close()
+
+    async def _commit(self, show_id: str, posts: Sequence[Post]) -> Committed[Written]:
+        undecided = [post for post in posts if post.shown is None and post.outcome is None]
+        await self._judge(show_id, undecided)
+        # Not kept in the posts: the batch may be rolled back and tried again in parts.
+        outcomes = {post: post.outcome for post in posts if post.outcome is not None}
+        writing = [post for post in posts if post.outcome is None]
+        told = None
+        if writing:
+            written, told = await self._shows.batch(lambda tx: _write(tx, show_id, writing))
+            outcomes |= written
+        return Committed([outcomes[post] for post in posts], told)
+
+    async def _judge(self, show_id: str, posts: Sequence[Post]) -> None:
+        """Answer or refuse what can be without writing; decide of the rest whether it is shown."""
+        asking = [post for post in posts if not post.exempt or post.key is not None]
+        if asking:
+            async with self._database.read() as conn:
+                now_ms = await self._database.now_ms(conn)
+                slow_s, standings = await store.standings(conn, show_id, {post.viewer.id for post in asking})
+                done = await conn.run_sync(store.posted_under, show_id, _identities(asking))
+            for post in asking:
+                earlier = done.get(post.identity) if post.identity else None
+                if earlier is not None:
+                    post.outcome = post.repeats(earlier)
+                elif not post.exempt:
+                    standing = standings.get(post.viewer.id, Standing())
+                    post.outcome = _problem(moderation.refusal(standing, slow_s, now_ms))
+        asking = [post for post in asking if not post.exempt and post.outcome is None]
+        for post in posts:
+            post.shown = post.exempt or None
+        if not asking:
+            return
+        own, shared = Pace(CHAT_RATE_PER_S, CHAT_RATE_BURST), Pace(CHAT_SHOWN_PER_S, CHAT_SHOWN_BURST)
+        grants = await self._take_each(show_id, "chat", [post.viewer.id for post in asking], own, shared)
+        for post, grant in zip(asking, grants, strict=True):
+            post.outcome = _problem(moderation.rate_refusal(grant.wait_s))
+            post.shown = grant.shared
+
+
+def _write(tx: Batch, show_id: str, posts: Sequence[Post]) -> dict[Post, Written | Problem]:
+    """Write `posts` in their order; what became of each."""
+    outcomes: dict[Post, Written | Problem] = {}
+    room = store.room(tx.conn, show_id)
+    if room is None:
+        raise Problem(Kind.unknown_show, field="show")
+    there = store.still_there(tx.conn, show_id, {post.reply_to for post in posts if post.reply_to})
+    for post in posts:
+        if post.reply_to is not None and post.reply_to not in there:
+            outcomes[post] = Problem(Kind.unknown_message, "The message to reply to is gone.", field="reply_to")
+    posts = [post for post in posts if post not in outcomes]
+    if not posts:
+        return outcomes
+    standings = store.enter(tx.conn, show_id, {post.viewer.id: post.viewer for post in posts}.values())
+    done = store.posted_under(tx.conn, show_id, _identities(posts))
+    ids = sorted(uuid7(tx.now_ms) for _ in posts)  # those of one moment are in the order of the batch, too
+    written: list[tuple[Message, str | None]] = []
+    for post, message_id in zip(posts, ids, strict=True):
+        outcome = _decided(post, standings[post.viewer.id], done, room.slow_s, tx.now_ms)
+        if outcome is None:
+            message = Message(
+                id=message_id,
+                viewer=post.viewer,
+                text=post.text,
+                sent_at_ms=tx.now_ms,
+                reply_to=post.reply_to,
+                shown=msgspec.UNSET if post.shown else False,
+            )
+            written.append((message, post.key))
+            standing = standings[post.viewer.id]
+            standings[post.viewer.id] = msgspec.structs.replace(standing, posted_at_ms=tx.now_ms)
+            if post.identity is not None:
+                done[post.identity] = message
+            outcome = message, False
+        outcomes[post] = outcome
+    if written:
+        at_ms = show_clock(room.started_at_ms, room.ended_at_ms, tx.now_ms)
+        store.have_posted(tx.conn, show_id, {message.viewer.id for message, _ in written}, tx.now_ms)
+        store.insert_messages(tx.conn, show_id, written, at_ms)
+        _tell(tx, show_id, at_ms, [message for message, _ in written])
+    return outcomes
+
+
+def _decided(
+    post: Post, standing: Standing, done: dict[tuple[str, str], Message], slow_s: int, now_ms: int
+) -> Written | Problem | None:
+    """What is known of a post with its author's row locked; None: it may be written."""
+    if post.identity is not None and post.identity in done:
+        return post.repeats(done[post.identity])
+    return None if post.exempt else _problem(moderation.refusal(standing, slow_s, now_ms))
+
+
+def _tell(tx: Batch, show_id: str, at_ms: int, messages: Sequence[Message]) -> None:
+    left_out = []
+    for message in messages:
+        if message.shown is False:
+            left_out.append(plain(message))
+        else:
+            tx.broadcast(show_id, at_ms, "chat.message", plain(message), key=message.id)
+    for start in range(0, len(left_out), CHAT_LEFT_OUT_TOLD_MAX):
+        tx.staff_notice(show_id, "chat.left_out", {"messages": left_out[start : start + CHAT_LEFT_OUT_TOLD_MAX]})
+
+
+def _identities(posts: Sequence[Post]) -> set[tuple[str, str]]:
+    return {post.identity for post in posts if post.identity is not None}
+
+
+def _problem(refusal: moderation.Refusal | None) -> Problem | None:
+    return None if refusal is None else refusal.problem()
