@@ -18,6 +18,9 @@ from live.core.bus import Bus
 from live.core.clock import ManualClock
 from live.core.database import Database, migrate
 from live.core.valkey import EmbeddedValkey
+from tests.cluster.valkeys import running_valkeys, valkeys
+
+__all__ = ["running_valkeys", "valkeys"]  # fixtures of everybody's, too
 
 # The same examples on every run, and no verdict by the clock: a machine is slow for reasons that are not ours.
 settings.register_profile("showcart", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from live.core.bus import Bus, Message
+from live.core.valkey import EmbeddedValkey
+
+Raw = Callable[[str], Redis]
 
 
 class Ear:
@@ -33,3 +38,20 @@ async def other(valkey_url: str) -> AsyncIterator[Bus]:
     opened = await Bus.open(valkey_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(params=["alone", pytest.param("cluster", marks=pytest.mark.xdist_group("valkeys"))])
+async def anywhere(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> Any:
+    """The URL of each kind of Valkey; a module that imports it as `valkey_url` runs all of its tests on both."""
+    if request.param == "cluster":
+        return request.getfixturevalue("valkeys").url
+    return await valkey.start()
+
+
+@pytest.fixture
+def raw(valkey_url: str, request: pytest.FixtureRequest) -> Raw:
+    """The client library's own client of the server that has a show."""
+    if "+cluster" not in valkey_url:
+        return lambda show: Redis.from_url(valkey_url)
+    valkeys = request.getfixturevalue("valkeys")
+    return lambda show: Redis(port=valkeys.owner(show).port)

@@ -1,21 +1,16 @@
-"""The bus against a real Valkey: numbering, history, hand-over, and what happens when the server goes away."""
+"""The bus against a real Valkey, alone and as a cluster: numbering, history, hand-over, limits and presence."""
 
 import asyncio
-import os
-import signal
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from live.core import bus as bus_module
-from live.core.bus import Bus, BusError, Message, Position
-from live.core.errors import Kind
+from live.core.bus import Bus, Message, Position
 from live.core.limits import HISTORY_EVENTS_MAX
-from live.core.valkey import EmbeddedValkey
-from tests.core.conftest import Ear
-from tests.valkey import crash
+from tests.core.conftest import Ear, Raw
+from tests.core.conftest import anywhere as valkey_url
+
+__all__ = ["valkey_url"]
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -75,7 +70,7 @@ async def test_states_and_notices_are_handed_over_but_not_kept(bus: Bus) -> None
     assert await bus.history("demo", before, 10) == []
 
 
-async def test_channels_do_not_mix_and_unsubscribing_ends_it(bus: Bus, valkey_url: str) -> None:
+async def test_channels_do_not_mix_and_unsubscribing_ends_it(bus: Bus, raw: Raw) -> None:
     one, two = Ear(), Ear()
     async with bus.subscribe("one", one):
         async with bus.subscribe("two", two):
@@ -87,12 +82,12 @@ async def test_channels_do_not_mix_and_unsubscribing_ends_it(bus: Bus, valkey_ur
         await bus.publish("one", b"4")
         await one.until(lambda heard: len(heard) == 2)
     assert [m.payload for m in two.heard] == [b"2"]
-    async with Redis.from_url(valkey_url) as raw:
+    async with raw("two") as server:
         for _ in range(100):
-            if not await raw.pubsub_shardchannels():
+            if not await server.pubsub_shardchannels():
                 break
             await asyncio.sleep(0.01)
-        assert await raw.pubsub_shardchannels() == []
+        assert await server.pubsub_shardchannels() == []
 
 
 async def test_two_handlers_of_one_channel_both_hear_and_one_failing_hurts_nobody(
@@ -129,11 +124,11 @@ async def test_many_subscribe_and_leave_at_once(bus: Bus) -> None:
     assert await asyncio.gather(*[visit(i) for i in range(60)]) == [b"%d" % i for i in range(60)]
 
 
-async def test_foreign_frames_are_ignored(bus: Bus, valkey_url: str) -> None:
+async def test_foreign_frames_are_ignored(bus: Bus, raw: Raw) -> None:
     ear = Ear()
-    async with bus.subscribe("demo", ear), Redis.from_url(valkey_url) as raw:
+    async with bus.subscribe("demo", ear), raw("demo") as server:
         for frame in (b"", b"?", b"e", b"enonsense\nx", b"e\xff:1\nx"):
-            await raw.spublish("showcart:{demo}:events", frame)
+            await server.spublish("showcart:{demo}:events", frame)
         await bus.publish("demo", b"ours")
         await ear.until(lambda heard: len(heard) == 1)
     assert ear.heard[0].payload == b"ours"
@@ -168,12 +163,12 @@ async def test_history_that_was_trimmed_is_a_gap(bus: Bus, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("lost", ["head", "history"])
-async def test_evicted_keys_are_a_gap_and_never_a_wrong_history(bus: Bus, valkey_url: str, lost: str) -> None:
+async def test_evicted_keys_are_a_gap_and_never_a_wrong_history(bus: Bus, raw: Raw, lost: str) -> None:
     start = await bus.position("demo")
     for _ in range(3):
         await bus.publish("demo", b"x")
-    async with Redis.from_url(valkey_url) as raw:
-        await raw.delete(f"showcart:{{demo}}:{lost}")
+    async with raw("demo") as server:
+        await server.delete(f"showcart:{{demo}}:{lost}")
     assert await bus.history("demo", start, 300) is None
     next_ = await bus.publish("demo", b"y")
     assert (next_.epoch == start.epoch) == (lost == "history")
@@ -193,11 +188,11 @@ async def test_rotate_voids_positions_and_tells_everyone(bus: Bus, other: Bus) -
     assert await bus.history("demo", before, 300) is None
 
 
-async def test_another_server_identity_rotates(bus: Bus, valkey_url: str) -> None:
+async def test_another_server_identity_rotates(bus: Bus, raw: Raw) -> None:
     """A failover or restart with an append-only file may lose the last events while the epoch survives."""
     before = await bus.publish("demo", b"a")
-    async with Redis.from_url(valkey_url) as raw:
-        await raw.hset("showcart:{demo}:head", "server", "f" * 40)
+    async with raw("demo") as server:
+        await server.hset("showcart:{demo}:head", "server", "f" * 40)
     assert (await bus.position("demo")).epoch != before.epoch
 
 
@@ -226,79 +221,3 @@ async def test_beat_sums_the_living(bus: Bus) -> None:
     await asyncio.sleep(0.08)
     assert await bus.beat("demo", "w1", 6, 30) == 6, "w2 has not been heard of"
     assert await bus.beat("demo", "w1", 0, 30) == 0
-
-
-# --- the server goes away -------------------------------------------------------------------------------------
-
-
-async def test_restart_of_the_server_is_told_and_begins_a_new_epoch(bus: Bus, valkey: EmbeddedValkey) -> None:
-    ears = [Ear() for _ in range(3)]
-    async with AsyncExitStack() as stack:
-        for i, ear in enumerate(ears):
-            await stack.enter_async_context(bus.subscribe(f"show{i}", ear))
-        before = await bus.publish("show0", b"a")
-        crash(valkey)
-        for ear in ears:
-            await ear.until(lambda heard: any(m.kind == "gone" for m in heard))
-        assert await bus.history("show0", before, 300) is None
-        after = await bus.publish("show0", b"b")
-        assert (after.offset, after.epoch == before.epoch) == (1, False)
-        await ears[0].until(lambda heard: heard[-1].payload == b"b")
-
-
-async def test_subscribing_while_the_server_is_away_waits_for_it(bus: Bus, valkey: EmbeddedValkey) -> None:
-    crash(valkey)
-    ear = Ear()
-    async with bus.subscribe("demo", ear):
-        await bus.publish("demo", b"a")
-        await ear.until(lambda heard: any(m.payload == b"a" for m in heard))
-
-
-async def test_without_a_server_calls_are_refused_as_unavailable_and_limits_grant(
-    bus: Bus, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("live.core.listeners.BUS_TIMEOUT_S", 0.2)
-    await valkey.stop()
-    for call in (
-        bus.publish("demo", b""),
-        bus.publish("demo", b"", key="k"),
-        bus.send("demo", b""),
-        bus.position("demo"),
-        bus.rotate("demo"),
-        bus.history("demo", Position("e", 0), 1),
-        bus.beat("demo", "w", 1, 1),
-        bus.check(),
-    ):
-        with pytest.raises(BusError) as caught:
-            await call
-        assert caught.value.kind is Kind.unavailable
-    with pytest.raises(BusError):
-        async with bus.subscribe("demo", Ear()):
-            pass
-    assert await bus.take("b", 1, 1) == 0.0
-
-
-async def test_open_refuses_when_nobody_answers(tmp_path: Path) -> None:
-    with pytest.raises(BusError):
-        await Bus.open(f"unix://{tmp_path}/nobody.sock")
-
-
-async def test_silent_server_is_noticed(bus: Bus, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path that swallows everything (here: a stopped process) says nothing; unanswered pings do."""
-    monkeypatch.setattr("live.core.listener.BUS_PULSE_S", 0.05)
-    (listener,) = bus._listener._listeners.values()
-    listener._tasks[1].cancel()
-    listener._tasks[1] = asyncio.create_task(listener._pulse())
-    ear = Ear()
-    pid = valkey.pid
-    assert pid is not None
-    async with bus.subscribe("demo", ear):
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            for _ in range(1000):
-                if listener._connection is None:
-                    break
-                await asyncio.sleep(0.01)
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        await ear.until(lambda heard: any(m.kind == "gone" for m in heard))

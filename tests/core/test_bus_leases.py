@@ -1,16 +1,12 @@
-"""Leases against a real Valkey: one holder, fences that only grow, and what survives the loss of everything."""
+"""Leases against a real Valkey, alone and as a cluster: one holder, and fences that only grow."""
 
 import asyncio
-import os
-import signal
 
-import pytest
-from redis.asyncio import Redis
-
-from live.core.bus import Bus, BusError
+from live.core.bus import Bus
 from live.core.leases import Lease
-from live.core.valkey import EmbeddedValkey
-from tests.core.conftest import Ear
+from tests.core.conftest import anywhere as valkey_url
+
+__all__ = ["valkey_url"]
 
 TTL_S = 30.0
 SHORT_S = 0.05
@@ -86,35 +82,6 @@ async def test_the_holder_may_take_it_again(bus: Bus) -> None:
     second, granted = await _take(bus, "a", rank=1)
     assert (granted, second.rank) == (True, 1)
     assert second.fence > first.fence
-
-
-async def test_fences_grow_when_the_server_has_lost_everything(
-    bus: Bus, valkey_url: str, valkey: EmbeddedValkey
-) -> None:
-    ear = Ear()
-    async with bus.subscribe("show", ear):
-        before, _ = await _take(bus, "a")
-        assert valkey.pid is not None
-        os.kill(valkey.pid, signal.SIGKILL)
-        await ear.until(lambda heard: any(message.kind == "gone" for message in heard))
-    assert not await bus.leases.renew("show", "a", before.fence, TTL_S)
-    after, _ = await _take(bus, "a")
-    assert after.fence > before.fence
-    async with Redis.from_url(valkey_url) as raw:
-        assert await raw.ttl("showcart:{show}:lease") > 3600, "what is not used any more goes away one day"
-
-
-async def test_without_a_server_nothing_is_known(bus: Bus, valkey: EmbeddedValkey) -> None:
-    mine, _ = await _take(bus, "a")
-    await valkey.stop()
-    for call in (
-        _take(bus, "b"),
-        bus.leases.renew("show", "a", mine.fence, TTL_S),
-        bus.leases.release("show", "a", mine.fence),
-        bus.leases.read("show"),
-    ):
-        with pytest.raises(BusError):
-            await call
 
 
 async def test_words_of_the_holder_are_opaque(bus: Bus) -> None:
