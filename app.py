@@ -36,6 +36,7 @@ from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
 from cart.importer import import_products
 from cart.service import Shop
+from chat.counting import Reactions
 from chat.service import NOT_MUTED, Chat
 from live.core import rest
 from live.core.addresses import ClientAddresses, Proxies
@@ -119,6 +120,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         shows = Shows(database, outlet, clock, tokens=tokens)
         stack.push_async_callback(shows.close)
         shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s)
+        stack.push_async_callback(shop.close)
         shows.products = shop.products
         yield Store(clock, tokens, bus, bus_url, database, outlet, shows, shop)
 
@@ -138,7 +140,9 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         stack.push_async_callback(hub.close)
         chat_room = Chat(store.shows, store.database, store.bus.tallies.take_each)
         stack.push_async_callback(chat_room.close)
-        connections = _connections(settings, store, chat_room, hub)
+        reactions = Reactions(store.outlet.count, store.clock)
+        stack.push_async_callback(reactions.close)
+        connections = _connections(settings, store, chat_room, reactions, hub)
         RealtimeCollector(connections, hub, store.outlet).register(metrics.registry)
         connections.start()
         stack.push_async_callback(connections.close)
@@ -175,10 +179,13 @@ def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics,
     return media
 
 
-def _connections(settings: Settings, store: Store, chat_room: Chat, hub: Hub) -> Connections:
+def _connections(
+    settings: Settings, store: Store, chat_room: Chat, reactions: Reactions, hub: Hub
+) -> Connections:
     async def snapshot(show: str) -> dict[str, Any]:
         found = dict(await store.shows.snapshot(show))
         found["chat"] = await chat_room.snapshot(show)
+        found["reactions"] = await reactions.totals(show)
         return found | {"viewers": hub.count(show), "now_ms": store.clock.now_ms()}
 
     async def personal(show: str, viewer: Principal) -> dict[str, Any]:
@@ -187,7 +194,7 @@ def _connections(settings: Settings, store: Store, chat_room: Chat, hub: Hub) ->
     newcomer = {"cart": plain(cart_of(())), "chat": NOT_MUTED}
     registry = Commands()
     live.api.commands(registry, store.shows)
-    chat.api.commands(registry, chat_room)
+    chat.api.commands(registry, chat_room, reactions)
     cart.api.commands(registry, store.shop)
     return Connections(
         hub, store.tokens, registry, store.clock,

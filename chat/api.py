@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from chat.counting import Reactions
+from chat.reactions import Reaction
 from chat.service import Chat
 from chat.store import LogEntry, Message
 from live.api import query_number
@@ -58,6 +60,12 @@ class Slow(msgspec.Struct, forbid_unknown_fields=True):
     """Seconds between two messages of one viewer; 0: no slow mode."""
 
     seconds: int
+
+
+class React(msgspec.Struct, forbid_unknown_fields=True):
+    """One reaction."""
+
+    kind: Reaction
 
 
 class MutePut(msgspec.Struct, forbid_unknown_fields=True):
@@ -165,7 +173,7 @@ def operations(chat: Chat) -> list[Operation]:
     ]  # fmt: skip
 
 
-def commands(registry: Commands, chat: Chat) -> None:
+def commands(registry: Commands, chat: Chat, reactions: Reactions) -> None:
     """Add the commands `chat.*` of viewers and moderators."""
 
     async def post(context: Context, body: Post) -> Posted | Replayed:
@@ -174,6 +182,10 @@ def commands(registry: Commands, chat: Chat) -> None:
         )
         posted = _posted(message)
         return Replayed(posted) if replayed else posted
+
+    async def react(context: Context, body: React) -> dict[str, Any]:
+        reactions.react(context.show, context.principal, body.kind)
+        return {}
 
     async def delete(context: Context, body: Delete) -> dict[str, Any]:
         await chat.delete(context.show, context.principal, body.id)
@@ -196,6 +208,7 @@ def commands(registry: Commands, chat: Chat) -> None:
         return {}
 
     registry.add("chat.post", Post, post)
+    registry.add("chat.react", React, react)
     registry.add("chat.delete", Delete, delete, role=Role.moderator)
     registry.add("chat.timeout", Timeout, timeout, role=Role.moderator)
     registry.add("chat.ban", Ban, ban, role=Role.moderator)

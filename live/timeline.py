@@ -72,9 +72,11 @@ def apply(snapshot: Snapshot, name: str, data: Mapping[str, Any]) -> Snapshot:
 
 
 def apply_state(snapshot: Snapshot, name: str, data: Mapping[str, Any]) -> Snapshot:
-    """`snapshot` after a state message: `viewers` and `stock`; others are not in the snapshot."""
+    """`snapshot` after a state message: `viewers`, `stock` and `reactions`; others are not in the snapshot."""
     if name == "viewers":
         return snapshot | {"viewers": data["count"]}
+    if name == "reactions":
+        return snapshot | {"reactions": dict(data)}
     if name == "stock":
         return _with_stock(snapshot, data["sku"], data["available"])
     return snapshot

@@ -1,6 +1,6 @@
 """The chat over HTTP and as commands: shapes, roles, and what bad input gets."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -8,6 +8,7 @@ import pytest
 from starlette.applications import Starlette
 
 from chat import api
+from chat.counting import Reactions
 from chat.service import Chat
 from live.core import rest
 from live.core.auth import Principal, Role, Tokens
@@ -148,9 +149,16 @@ def test_the_operations_are_documented(chat: Chat) -> None:
     assert document["paths"]["/api/shows/{show}/chat/mode"]["put"]["x-role"] == "moderator"
 
 
-async def test_the_commands(chat: Chat) -> None:
+async def test_the_commands(chat: Chat, clock: ManualClock) -> None:
     registry = Commands()
-    api.commands(registry, chat)
+    counted: list[dict[str, int]] = []
+
+    async def count(_show: str, _name: str, _member: str, counts: Mapping[str, int]) -> dict[str, int]:
+        counted.append(dict(counts))
+        return dict(counts)
+
+    reactions = Reactions(count, clock)
+    api.commands(registry, chat, reactions)
 
     async def run(who: Principal, name: str, data: dict[str, Any], key: str | None = None) -> Reply | Refused:
         context = Context("demo", who, key, Viewer(who.subject, who.name, who.role.value))
@@ -166,6 +174,9 @@ async def test_the_commands(chat: Chat) -> None:
     assert (await chat.snapshot("demo"))["messages"] == [message]
     again = await run(ann, "chat.post", {"text": "Hello"}, "k")
     assert again == Reply("1", {"message": message, "shown": True}, replayed=True)
+    assert await done(ann, "chat.react", {"kind": "clap"}) == {}
+    await reactions.close()
+    assert counted[-1] == {"heart": 0, "clap": 1, "fire": 0, "wow": 0}
     assert await done(mod, "chat.slow", {"seconds": 5}) == {}
     assert await done(mod, "chat.delete", {"id": message["id"]}) == {}
     assert await done(mod, "chat.timeout", {"viewer_id": "ann", "seconds": 5, "reason": "caps"}) == {}
@@ -178,6 +189,8 @@ async def test_the_commands(chat: Chat) -> None:
         (ann, "chat.ban", {"viewer_id": "mod"}, Kind.role_forbidden),
         (ann, "chat.post", {"text": "Hello"}, Kind.slow_mode),
         (ann, "chat.post", {"text": None}, Kind.invalid_field),
+        (ann, "chat.react", {"kind": "skull"}, Kind.invalid_field),
+        (ann, "chat.react", {}, Kind.invalid_field),
         (ann, "chat.post", {"text": "\ud800"}, Kind.chat_empty),
         (mod, "chat.slow", {"seconds": "5"}, Kind.invalid_field),
         (mod, "chat.timeout", {"viewer_id": "ann"}, Kind.invalid_field),

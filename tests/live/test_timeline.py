@@ -102,6 +102,7 @@ def test_stock_changes_wherever_the_sku_stands(snapshot: timeline.Snapshot) -> N
 
 def test_the_viewers_are_counted(snapshot: timeline.Snapshot) -> None:
     assert timeline.apply_state(snapshot, "viewers", {"count": 8})["viewers"] == 8
+    assert timeline.apply_state(snapshot, "reactions", {"heart": 2})["reactions"] == {"heart": 2}
 
 
 def test_messages_stand_in_the_order_of_their_ids_and_once(snapshot: timeline.Snapshot) -> None:
