@@ -5,7 +5,7 @@ meanwhile, so two requests with one key wait for each other. A refusal changes n
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,13 +13,15 @@ import msgspec
 from cart import store
 from cart.baskets import cart_id
 from cart.moves import Moves
+from cart.store import Kept
+from live import store as shows_store
 from live.core.auth import Principal
 from live.core.codec import encode
 from live.core.errors import Kind, Problem
 from live.core.limits import CLAIM_TTL_S, IDEMPOTENCY_KEY_CHARS_MAX
-from live.service import Shows
+from live.shows import is_show_id
 
-Effect = Callable[[Moves, str], Awaitable[dict[str, Any] | None]]
+Effect = Callable[[Moves, str], dict[str, Any] | None]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -30,44 +32,56 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def request_hash(request: tuple[Any, ...]) -> str:
-    """What tells two requests apart."""
-    return hashlib.sha256(encode(request, "msgpack")).hexdigest()
+    """What tells two requests apart; raises `Problem` invalid_field for what is no text."""
+    try:
+        return hashlib.sha256(encode(request, "msgpack")).hexdigest()
+    except UnicodeEncodeError:  # half a surrogate
+        raise Problem(Kind.invalid_field, "A text must be Unicode.") from None
 
 
-async def once(
-    shows: Shows, show: str, principal: Principal, request: tuple[Any, ...], key: str | None, effect: Effect
+def check_key(key: str | None) -> None:
+    """Raises `Problem` invalid_field for a key that no table should hold."""
+    if key is not None and not (0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX and key.isprintable()):
+        detail = f"1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable characters."
+        raise Problem(Kind.invalid_field, detail, field="Idempotency-Key")
+
+
+def once(
+    moves: Moves, show: str, principal: Principal, request: tuple[Any, ...], key: str | None, effect: Effect
 ) -> Answer:
     """Do `effect(moves, cart)` with the viewer's cart locked, or answer as before under `key` (None: no key).
 
     `effect` gives the answer; None: it comes later, and the key is in flight until then, CLAIM_TTL_S at most.
-    Raises `Problem` unknown_show, invalid_field, key_reused, key_in_flight, and what `effect` raises.
+    Raises `Problem` unknown_show, key_reused, key_in_flight, and what `effect` raises.
     """
-    if key is not None and not (0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX and key.isprintable()):
-        detail = f"1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable characters."
-        raise Problem(Kind.invalid_field, detail, field="Idempotency-Key")
+    tx = moves.tx
     cart = cart_id(show, principal.subject)
-    async with shows.transaction() as tx:
-        await shows.find(tx.conn, show)
-        await store.lock_cart(tx.conn, cart)
-        moves = Moves(tx, shows)
-        if key is not None and (kept := await _kept(moves, cart, key, request_hash(request))) is not None:
-            return Answer(body=kept, replayed=True)
-        body = await effect(moves, cart)
-        if key is not None:
-            await store.keep_answer(tx.conn, cart, key, request_hash(request), body, tx.now_ms)
-        await moves.announce()
+    # An id that cannot be one never reaches SQL, where a NUL or half a surrogate would be our error.
+    if not is_show_id(show) or not shows_store.on_screen(tx.conn, [show]):
+        raise Problem(Kind.unknown_show, field="show")
+    store.lock_carts(tx.conn, [cart])
+    hash_ = "" if key is None else request_hash(request)
+    if key is not None:
+        kept = store.kept_answers(tx.conn, [(cart, key)]).get((cart, key))
+        if (body := replay(kept, hash_, tx.now_ms)) is not None:
+            return Answer(body=body, replayed=True)
+        if kept is not None:
+            store.forget_answer(tx.conn, cart, key)
+    body = effect(moves, cart)
+    if key is not None:
+        store.keep_answers(tx.conn, {(cart, key): Kept(hash_, body, tx.now_ms)})
     return Answer(body=body or {})
 
 
-async def _kept(moves: Moves, cart: str, key: str, hash_: str) -> dict[str, Any] | None:
-    """The answer under a key; None: it is new, or whoever worked on it is dead."""
-    kept = await store.kept_answer(moves.tx.conn, cart, key)
+def replay(kept: Kept | None, hash_: str, now_ms: int) -> dict[str, Any] | None:
+    """The answer that was kept for this request; None: there is none, or whoever worked on it is dead.
+
+    Raises `Problem` key_reused, key_in_flight.
+    """
     if kept is None:
         return None
     if kept.request_hash != hash_:
         raise Problem(Kind.key_reused, field="Idempotency-Key")
-    if kept.response is None:
-        if moves.tx.now_ms < kept.created_at_ms + CLAIM_TTL_S * 1000:
-            raise Problem(Kind.key_in_flight, retry_after_s=2)
-        await store.forget_answer(moves.tx.conn, cart, key)
+    if kept.response is None and now_ms < kept.created_at_ms + CLAIM_TTL_S * 1000:
+        raise Problem(Kind.key_in_flight, retry_after_s=2)
     return kept.response

@@ -14,11 +14,12 @@ from cart import baskets, orders, store
 from cart.moves import Moves
 from cart.orders import Buyer, Order, OrderState, Payment, PaymentRefused
 from cart.stock import Hold, HoldState, Movement
+from cart.stockroom import Stockroom
+from cart.store import Kept
 from live.core.codec import plain
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.core.limits import CLAIM_TTL_S, PAYMENT_TIMEOUT_S
-from live.service import Shows
 
 _log = structlog.get_logger(__name__)
 
@@ -26,18 +27,18 @@ _log = structlog.get_logger(__name__)
 class Checkout:
     """Turns carts into orders; `payment` takes the money."""
 
-    def __init__(self, shows: Shows, payment: Payment) -> None:
-        self._shows = shows
+    def __init__(self, stockroom: Stockroom, payment: Payment) -> None:
+        self._stockroom = stockroom
         self._payment = payment
 
-    async def begin(self, moves: Moves, cart: str, buyer: Buyer, total_minor: int | None) -> Order:
+    def begin(self, moves: Moves, cart: str, buyer: Buyer, total_minor: int | None) -> Order:
         """The pending order for a locked cart, whose holds are claiming now; raises what `orders.check_out` raises."""
         tx = moves.tx
-        holds = (await store.cart_holds(tx.conn, [cart]))[cart]
+        holds = (store.cart_holds(tx.conn, [cart]))[cart]
         if holds:
-            await store.lock_levels(tx.conn, [hold.sku for hold in holds])
-            holds = (await store.cart_holds(tx.conn, [cart]))[cart]  # as they are now that nobody changes them
-        lost = await store.newest_state(tx.conn, cart) is HoldState.expired
+            store.lock_levels(tx.conn, [hold.sku for hold in holds])
+            holds = (store.cart_holds(tx.conn, [cart]))[cart]  # as they are now that nobody changes them
+        lost = store.newest_state(tx.conn, cart) is HoldState.expired
         order = orders.check_out(
             holds,
             now_ms=tx.now_ms,
@@ -47,9 +48,9 @@ class Checkout:
             total_minor=total_minor,
             lost=lost,
         )
-        await store.insert_order(tx.conn, order, cart)
+        store.insert_order(tx.conn, order, cart)
         until_ms = tx.now_ms + CLAIM_TTL_S * 1000
-        await store.set_state(tx.conn, holds, HoldState.claiming, order_id=order.id, claim_until_ms=until_ms)
+        store.set_state(tx.conn, holds, HoldState.claiming, order_id=order.id, claim_until_ms=until_ms)
         return order
 
     async def finish(self, order: Order, key: str | None, request_hash: str) -> Order:
@@ -59,40 +60,46 @@ class Checkout:
         """
         refusal = await self._ask(order)
         cart = baskets.cart_id(order.show, order.viewer_id)
-        async with self._shows.transaction() as tx:
-            await store.lock_cart(tx.conn, cart)
-            moves = Moves(tx, self._shows)
-            await store.lock_levels(tx.conn, [line.sku for line in order.lines])
-            stored = await store.find_order(tx.conn, order.id)
-            assert stored is not None, "it was committed before the payment was asked"
+
+        def settle(moves: Moves) -> Order | None:
+            """The order as it is now; None: it was ended before the payment answered."""
+            tx = moves.tx
+            stored = _locked(moves, order)
             if key is not None:
-                await store.forget_answer(tx.conn, cart, key)
-            late = stored.state is not OrderState.pending
-            if not late and refusal is None:
-                order = await self._place(moves, stored)
-                if key is not None:
-                    await store.keep_answer(tx.conn, cart, key, request_hash, {"order": plain(order)}, tx.now_ms)
-            elif not late:
-                await self._give_back(moves, stored, OrderState.refused)
-        if late:
+                store.forget_answer(tx.conn, cart, key)
+            if stored.state is not OrderState.pending:
+                return None
+            if refusal is not None:
+                _give_back(moves, stored, OrderState.refused)
+                return stored
+            placed = _place(moves, stored)
+            if key is not None:
+                store.keep_answers(tx.conn, {(cart, key): Kept(request_hash, {"order": plain(placed)}, tx.now_ms)})
+            return placed
+
+        settled = await self._stockroom.change(settle)
+        if settled is None:
             await self._payment.void(order)
             raise Problem(Kind.hold_expired, "The payment was answered too late; it is given back.", extra={"skus": []})
         if refusal is not None:
             raise Problem(Kind.payment_refused, refusal)
-        return order
+        return settled
 
     async def lapse(self, order_id: str) -> bool:
         """End a check-out whose payment did not answer in time; False: it was answered meanwhile."""
-        async with self._shows.transaction() as tx:
-            order = await store.find_order(tx.conn, order_id)
+
+        def end(moves: Moves) -> Order | None:
+            order = store.find_order(moves.tx.conn, order_id)
             assert order is not None, "a claim names its order"
-            await store.lock_cart(tx.conn, baskets.cart_id(order.show, order.viewer_id))
-            await store.lock_levels(tx.conn, [line.sku for line in order.lines])
-            order = await store.find_order(tx.conn, order_id)
-            assert order is not None, "orders are never deleted"
+            order = _locked(moves, order)
             if order.state is not OrderState.pending:
-                return False
-            await self._give_back(Moves(tx, self._shows), order, OrderState.lapsed)
+                return None
+            _give_back(moves, order, OrderState.lapsed)
+            return order
+
+        order = await self._stockroom.change(end)
+        if order is None:
+            return False
         _log.warning("payment_lapsed", order=order_id)
         await self._payment.void(order)
         return True
@@ -109,24 +116,35 @@ class Checkout:
             return "The payment did not answer in time."
         return None
 
-    async def _place(self, moves: Moves, order: Order) -> Order:
-        tx = moves.tx
-        holds = await store.claimed_holds(tx.conn, order.id)
-        assert len(holds) == len(order.lines), "claiming holds stay while the order is pending"
-        await moves.end_holds(holds, HoldState.claimed, Movement.claimed, order_id=order.id)
-        order = msgspec.structs.replace(order, state=order.to(OrderState.placed), placed_at_ms=tx.now_ms)
-        await store.save_order(tx.conn, order)
-        await moves.tell_owners(holds, "ordered")
-        return order
 
-    async def _give_back(self, moves: Moves, order: Order, to: OrderState) -> None:
-        """To the cart what still has time, to everybody what has not."""
-        tx = moves.tx
-        holds = await store.claimed_holds(tx.conn, order.id)
-        alive: list[Hold] = [hold for hold in holds if hold.unpaid(tx.now_ms) is HoldState.active]
-        await store.set_state(tx.conn, alive, HoldState.active)
-        expired = [hold for hold in holds if hold not in alive]
-        await moves.end_holds(expired, HoldState.expired, Movement.expired)
-        await store.save_order(tx.conn, msgspec.structs.replace(order, state=order.to(to)))
-        await moves.tell_owners(holds, "hold_expired" if expired else "changed")
-        await moves.announce()
+def _locked(moves: Moves, order: Order) -> Order:
+    """The order as it is, when nobody else changes its cart and its levels any more."""
+    conn = moves.tx.conn
+    store.lock_carts(conn, [baskets.cart_id(order.show, order.viewer_id)])
+    store.lock_levels(conn, [line.sku for line in order.lines])
+    stored = store.find_order(conn, order.id)
+    assert stored is not None, "orders are never deleted"
+    return stored
+
+
+def _place(moves: Moves, order: Order) -> Order:
+    tx = moves.tx
+    holds = store.claimed_holds(tx.conn, order.id)
+    assert len(holds) == len(order.lines), "claiming holds stay while the order is pending"
+    moves.end_holds(holds, HoldState.claimed, Movement.claimed, order_id=order.id)
+    order = msgspec.structs.replace(order, state=order.to(OrderState.placed), placed_at_ms=tx.now_ms)
+    store.save_order(tx.conn, order)
+    moves.tell_owners(holds, "ordered")
+    return order
+
+
+def _give_back(moves: Moves, order: Order, to: OrderState) -> None:
+    """To the cart what still has time, to everybody what has not."""
+    tx = moves.tx
+    holds = store.claimed_holds(tx.conn, order.id)
+    alive: list[Hold] = [hold for hold in holds if hold.unpaid(tx.now_ms) is HoldState.active]
+    store.set_state(tx.conn, alive, HoldState.active)
+    expired = [hold for hold in holds if hold not in alive]
+    moves.end_holds(expired, HoldState.expired, Movement.expired)
+    store.save_order(tx.conn, msgspec.structs.replace(order, state=order.to(to)))
+    moves.tell_owners(holds, "hold_expired" if expired else "changed")

@@ -7,6 +7,7 @@ that have the product in their lineup, stock as always.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -22,9 +23,10 @@ from cart.feeds import Entry, Format, LineError, read
 from cart.moves import Moves
 from cart.stock import Level, Movement
 from cart.store import Part
+from live import store as shows_store
 from live.core.codec import plain
 from live.core.limits import IMPORT_BATCH, IMPORT_ERRORS_SHOWN
-from live.service import Shows
+from live.service import Batch, Shows
 
 StockMeans = Literal["on_hand", "available"]
 Progress = Callable[[int, int], None]  # bytes read, bytes in the file
@@ -131,20 +133,21 @@ class _DryRun(Exception):
 async def _import_batch(
     shows: Shows, entries: list[Entry], report: ImportReport, made: dict[str, str], stock_means: StockMeans
 ) -> None:
-    try:
-        async with shows.transaction() as tx:
-            batch = _Batch(Moves(tx, shows), report, made, stock_means)
-            await batch.prepare(entries)
-            for entry in entries:
-                await batch.apply(entry)
-            if report.dry_run:
-                raise _DryRun
-            await batch.announce(shows)
-    except _DryRun:
-        pass
+    def work(tx: Batch) -> None:
+        batch = _Import(Moves(tx), report, made, stock_means)
+        batch.prepare(entries)
+        for entry in entries:
+            batch.apply(entry)
+        if report.dry_run:
+            raise _DryRun
+        batch.announce()
+
+    with contextlib.suppress(_DryRun):
+        _, told = await shows.batch(work)
+        await told
 
 
-class _Batch:
+class _Import:
     """Some entries in one transaction. What stands in the store is read once, for all of them."""
 
     def __init__(self, moves: Moves, report: ImportReport, made: dict[str, str], stock_means: StockMeans) -> None:
@@ -158,26 +161,26 @@ class _Batch:
         self._owners: dict[str, str] = {}
         self._levels: dict[str, Level] = {}
 
-    async def prepare(self, entries: list[Entry]) -> None:
+    def prepare(self, entries: list[Entry]) -> None:
         """Lock what the entries may change, in the order that everybody keeps."""
-        await shelf.lock_catalogue(self._conn)
+        shelf.lock_catalogue(self._conn)
         skus = [variant.sku for entry in entries for variant in entry.product.variants]
-        self._levels = await store.lock_levels(self._conn, skus)
-        self._owners = await shelf.owners(self._conn, skus)
+        self._levels = store.lock_levels(self._conn, skus)
+        self._owners = shelf.owners(self._conn, skus)
         ids = list(dict.fromkeys(entry.product.id for entry in entries))
-        self._products = {product.id: product for product in await shelf.products(self._conn, ids)}
+        self._products = {product.id: product for product in shelf.products(self._conn, ids)}
 
-    async def apply(self, entry: Entry) -> None:
+    def apply(self, entry: Entry) -> None:
         """Bring one entry in, or report why not."""
         if (error := self._refusal(entry)) is not None:
             self._report.refuse(error)
             return
         new = entry.product.id not in self._products
-        changed = await self._save_product(entry.product, new=new)
+        changed = self._save_product(entry.product, new=new)
         stocked = False
         for variant in entry.product.variants:
-            changed |= await self._save_variant(entry.product, variant)
-            stocked |= await self._save_stock(entry.product, variant)
+            changed |= self._save_variant(entry.product, variant)
+            stocked |= self._save_stock(entry.product, variant)
         if new and entry.product.id not in self._made:
             self._report.created += 1
         elif changed or stocked:
@@ -187,17 +190,17 @@ class _Batch:
         if new:
             self._made[entry.product.id] = entry.product.currency
         if changed:
-            [fresh] = await shelf.products(self._conn, [entry.product.id])
+            [fresh] = shelf.products(self._conn, [entry.product.id])
             self._products[entry.product.id] = fresh
             self._changed[entry.product.id] = None
 
-    async def announce(self, shows: Shows) -> None:
+    def announce(self) -> None:
         """Tell the screens of what they may be showing."""
         for product_id in self._changed:
-            [product] = await shelf.products(self._conn, [product_id])
-            for show in await shows.shows_with_product(self._conn, [product_id]):
+            [product] = shelf.products(self._conn, [product_id])
+            for show in shows_store.shows_with(self._conn, [product_id]):
                 self._moves.tx.event(show, "product.changed", {"product": plain(product)})
-        await self._moves.announce()
+        self._moves.finish()
 
     def _refusal(self, entry: Entry) -> LineError | None:
         """Why the store cannot take an entry that is right in itself."""
@@ -220,29 +223,29 @@ class _Batch:
                 return LineError(line=entry.line, detail=detail, field="stock")
         return None
 
-    async def _save_product(self, entry: ProductEntry, *, new: bool) -> bool:
+    def _save_product(self, entry: ProductEntry, *, new: bool) -> bool:
         members = ("title", "description", "picture", "currency")
         values: dict[str, Any] = {name: getattr(entry, name) for name in members}
         before = self._products.get(entry.id)
         if before is not None and all(getattr(before, name) == value for name, value in values.items()):
             return False
-        await shelf.save_product(self._conn, entry.id, values | {"updated_at_ms": self._moves.tx.now_ms}, new=new)
+        shelf.save_product(self._conn, entry.id, values | {"updated_at_ms": self._moves.tx.now_ms}, new=new)
         return True
 
-    async def _save_variant(self, entry: ProductEntry, variant: VariantEntry) -> bool:
+    def _save_variant(self, entry: ProductEntry, variant: VariantEntry) -> bool:
         members = ("title", "price_minor", "list_price_minor")
         values = {name: getattr(variant, name) for name in members}
         if variant.sku not in self._owners:
-            await shelf.add_variant(self._conn, entry.id, variant.sku, values)
+            shelf.add_variant(self._conn, entry.id, variant.sku, values)
             self._owners[variant.sku] = entry.id
             return True
         before = next(one for one in self._products[entry.id].variants if one.sku == variant.sku)
         if all(getattr(before, name) == value for name, value in values.items()):
             return False
-        await shelf.save_variant(self._conn, variant.sku, values)
+        shelf.save_variant(self._conn, variant.sku, values)
         return True
 
-    async def _save_stock(self, entry: ProductEntry, variant: VariantEntry) -> bool:
+    def _save_stock(self, entry: ProductEntry, variant: VariantEntry) -> bool:
         if variant.stock is UNSET:
             return False
         level = self._levels.get(variant.sku)
@@ -250,6 +253,6 @@ class _Batch:
         more = variant.stock - now
         if more == 0:
             return False
-        moved = await self._moves.move(entry.id, variant.sku, Movement.counted, [Part(quantity=more)])
+        moved = self._moves.move(entry.id, variant.sku, Movement.counted, [Part(quantity=more)])
         assert moved is not None, "what is promised was looked at before"
         return True

@@ -4,10 +4,13 @@ import asyncio
 
 import msgspec
 import structlog
+from sqlalchemy import Connection
 
 from cart import shelf, store
 from cart.checkout import Checkout
 from cart.moves import Moves
+from cart.stock import Hold
+from cart.stockroom import Stockroom
 from live.core.clock import Clock
 from live.core.codec import plain
 from live.core.database import Database
@@ -40,9 +43,12 @@ class Figures(msgspec.Struct, frozen=True):
 class Keeper:
     """Looks after the carts of all shows. Any number of workers may each run one: the levels' locks keep order."""
 
-    def __init__(self, database: Database, shows: Shows, clock: Clock, checkout: Checkout) -> None:
+    def __init__(
+        self, database: Database, shows: Shows, clock: Clock, stockroom: Stockroom, checkout: Checkout
+    ) -> None:
         self._database = database
         self._shows = shows
+        self._stockroom = stockroom
         self._clock = clock
         self._checkout = checkout
         self._sells_until: dict[str, float] = {}  # show → until when its figures may change, on the monotonic clock
@@ -70,8 +76,8 @@ class Keeper:
         while True:
             async with self._database.read() as conn:
                 now_ms = await self._database.now_ms(conn)
-                order_ids = await store.overdue_claims(conn, now_ms, SWEEP_BATCH)
-                skus = await store.overdue_skus(conn, now_ms, SWEEP_BATCH)
+                order_ids = await conn.run_sync(store.overdue_claims, now_ms, SWEEP_BATCH)
+                skus = await conn.run_sync(store.overdue_skus, now_ms, SWEEP_BATCH)
             for order_id in order_ids:
                 ended += await self._checkout.lapse(order_id)
             if skus:
@@ -80,11 +86,12 @@ class Keeper:
                 return ended
 
     async def _expire(self, skus: list[str]) -> int:
-        async with self._shows.transaction() as tx:
-            moves = Moves(tx, self._shows)
-            holds = await moves.expire(skus, SWEEP_BATCH)
-            await moves.tell_owners(holds, "hold_expired")
-            await moves.announce()
+        def expire(moves: Moves) -> list[Hold]:
+            holds = moves.expire(skus, SWEEP_BATCH)
+            moves.tell_owners(holds, "hold_expired")
+            return holds
+
+        holds = await self._stockroom.change(expire)
         for hold in holds:
             self.selling(hold.show)
         return len(holds)
@@ -100,15 +107,7 @@ class Keeper:
         async with self._database.read() as conn:
             await self._shows.find(conn, show)
             now_ms = await self._database.now_ms(conn)
-            sales = await store.sales(conn, show)
-            currency = sales[0][0] if sales else await shelf.currency(conn)
-            return Figures(
-                carts=await store.count_carts(conn, show),
-                orders=sum(count for _, count, _ in sales),
-                revenue_minor=sales[0][2] if sales else 0,
-                currency=currency or "EUR",
-                adds_per_minute=await store.count_adds(conn, show, now_ms - FIGURES_WINDOW_S * 1000),
-            )
+            return await conn.run_sync(_figures, show, now_ms)
 
     async def send_figures(self) -> None:
         """Tell the staff of every show that this worker sold something in lately how the show sells."""
@@ -124,12 +123,25 @@ class Keeper:
     async def reconcile(self) -> list[store.Drift]:
         """The levels whose `held` is not the sum of their holds: none, or an alarm is logged for each."""
         async with self._database.read() as conn:
-            found = await store.drift(conn)
+            found = await conn.run_sync(store.drift)
         for one in found:
             _log.error("stock_drift", sku=one.sku, location=one.location, held=one.held, holds=one.holds)
         return found
 
     async def prune(self) -> None:
         """Forget answers that were kept long enough."""
-        async with self._shows.transaction() as tx:
-            await store.prune_answers(tx.conn, tx.now_ms - IDEMPOTENCY_KEPT_S * 1000)
+        await self._stockroom.change(
+            lambda moves: store.prune_answers(moves.tx.conn, moves.tx.now_ms - IDEMPOTENCY_KEPT_S * 1000)
+        )
+
+
+def _figures(conn: Connection, show: str, now_ms: int) -> Figures:
+    sales = store.sales(conn, show)
+    currency = sales[0][0] if sales else shelf.currency(conn)
+    return Figures(
+        carts=store.count_carts(conn, show),
+        orders=sum(count for _, count, _ in sales),
+        revenue_minor=sales[0][2] if sales else 0,
+        currency=currency or "EUR",
+        adds_per_minute=store.count_adds(conn, show, now_ms - FIGURES_WINDOW_S * 1000),
+    )

@@ -1,41 +1,47 @@
-"""Moves stock within one transaction and tells the screens what is left afterwards."""
+"""Moves stock within one transaction, writes it down, and tells the screens what is left afterwards."""
 
 from collections.abc import Sequence
 
 from cart import baskets, store
+from cart.board import Board, tell_stock
 from cart.stock import EFFECTS, Hold, HoldState, Level, Movement
-from cart.store import Part
+from cart.store import Moved, Part
+from live import store as shows_store
 from live.core.codec import plain
-from live.service import Shows, Transaction
+from live.service import Batch
 
 
 class Moves:
-    """The stock movements of one transaction. `announce` once, when all is moved."""
+    """The stock movements of one transaction; `finish` them once, when all is moved.
 
-    def __init__(self, tx: Transaction, shows: Shows) -> None:
+    `board` says of which SKUs the screens hear by this transaction (None: of all).
+    """
+
+    def __init__(self, tx: Batch, board: Board | None = None) -> None:
         self.tx = tx
-        self._shows = shows
+        self._board = board
+        self._moved: list[Moved] = []
         self._before: dict[str, int] = {}  # SKU → what was available when the transaction began
         self._after: dict[str, tuple[str, int]] = {}  # SKU → product, what is available now
         self._sellers: dict[str, set[str]] = {}  # SKU → shows whose holds moved
 
-    async def move(self, product_id: str, sku: str, kind: Movement, parts: Sequence[Part]) -> Level | None:
+    def move(self, product_id: str, sku: str, kind: Movement, parts: Sequence[Part]) -> Level | None:
         """The level after the movement; None: there are not enough units, and nothing was moved."""
-        level = await store.move(self.tx.conn, sku, kind, parts, self.tx.now_ms)
+        quantity = sum(part.quantity for part in parts)
+        level = store.change_level(self.tx.conn, sku, kind, quantity)
         if level is None:
             return None
+        self._moved += [Moved(sku, kind, part) for part in parts]
         on_hand, allocated, held = EFFECTS[kind]
-        moved = (on_hand - allocated - held) * sum(part.quantity for part in parts)
+        moved = (on_hand - allocated - held) * quantity
         self._before.setdefault(sku, level.available - moved)
         self._after[sku] = product_id, level.available
         self._sellers.setdefault(sku, set()).update(part.show for part in parts if part.show is not None)
         return level
 
-    async def end_holds(
-        self, holds: Sequence[Hold], to: HoldState, kind: Movement, *, order_id: str | None = None
-    ) -> None:
+    def end_holds(self, holds: Sequence[Hold], to: HoldState, kind: Movement, *, order_id: str | None = None) -> None:
         """Take holds, all in one state and with their levels locked, to a state without held units."""
-        await store.set_state(self.tx.conn, holds, to, order_id=order_id)
+        store.set_state(self.tx.conn, holds, to, order_id=order_id)
         by_sku: dict[str, list[Hold]] = {}
         for hold in holds:
             by_sku.setdefault(hold.sku, []).append(hold)
@@ -43,35 +49,41 @@ class Moves:
             parts = [
                 Part(quantity=hold.quantity, hold_id=hold.id, order_id=order_id, show=hold.show) for hold in by_sku[sku]
             ]
-            level = await self.move(by_sku[sku][0].product_id, sku, kind, parts)
+            level = self.move(by_sku[sku][0].product_id, sku, kind, parts)
             assert level is not None, "a level holds the units of its holds"
 
-    async def expire(self, skus: Sequence[str], limit: int) -> list[Hold]:
+    def expire(self, skus: Sequence[str], limit: int) -> list[Hold]:
         """Give back the units of up to `limit` expired holds of `skus`; the holds, as they were."""
-        await store.lock_levels(self.tx.conn, skus)
-        overdue = await store.overdue_holds(self.tx.conn, skus, self.tx.now_ms, limit)
-        await self.end_holds(overdue, HoldState.expired, Movement.expired)
+        store.lock_levels(self.tx.conn, skus)
+        overdue = store.overdue_holds(self.tx.conn, skus, self.tx.now_ms, limit)
+        self.end_holds(overdue, HoldState.expired, Movement.expired)
         return overdue
 
-    async def tell_owners(self, holds: Sequence[Hold], reason: str) -> None:
+    def tell_owners(self, holds: Sequence[Hold], reason: str) -> None:
         """Show the owners of these holds their carts as they are now."""
         owners = {hold.cart: hold for hold in holds}
-        carts = await store.cart_holds(self.tx.conn, list(owners))
+        carts = store.cart_holds(self.tx.conn, list(owners))
         for cart, hold in owners.items():
             data = {"cart": plain(baskets.cart_of(carts[cart])), "reason": reason}
             self.tx.notice(hold.show, hold.viewer_id, "cart.changed", data)
 
-    async def announce(self) -> None:
-        """Tell every show that sells what changed how many are left, and the turns to and from sold out."""
+    def finish(self) -> None:
+        """Write the movements down, and tell every show that sells what changed how many are left.
+
+        The turns to and from sold out are events, and are told at once.
+        """
+        store.insert_movements(self.tx.conn, self._moved, self.tx.now_ms)
         for sku, (product_id, available) in sorted(self._after.items()):
             before = self._before[sku]
             if available == before:
                 continue
-            selling = await self._shows.shows_with_product(self.tx.conn, [product_id])
-            for show in sorted({*selling, *self._sellers[sku]}):
-                self.tx.state(show, "stock", {"sku": sku, "available": available}, key=sku)
-            for show in selling:
+            turned = available == 0 or before == 0
+            if self._board is None or self._board.take(sku, product_id, self._sellers[sku], anyway=turned):
+                tell_stock(self.tx, sku, product_id, available, self._sellers[sku])
+            if not turned:
+                continue
+            for show in shows_store.shows_with(self.tx.conn, [product_id]):
                 if available == 0:
                     self.tx.event(show, "product.sold_out", {"sku": sku})
-                elif before == 0:
+                else:
                     self.tx.event(show, "product.restocked", {"sku": sku, "available": available})

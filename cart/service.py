@@ -1,9 +1,16 @@
-"""What a shopper can do; every verb is one transaction that the database itself keeps from overselling."""
+"""What a shopper can do; every verb is one transaction that the database itself keeps from overselling.
 
+Adds of many shoppers share their transactions, because all of them come within seconds when a product is pinned.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from cart import baskets, catalogue, shelf, stock, store
-from cart.answers import Answer, Effect, once, request_hash
+from cart.adding import Add, add_all, check_same_price
+from cart.answers import Answer, Effect, check_key, once, request_hash
 from cart.baskets import Cart, cart_id
 from cart.catalogue import Product
 from cart.checkout import Checkout
@@ -11,18 +18,17 @@ from cart.keeper import Keeper
 from cart.moves import Moves
 from cart.orders import Order, Payment, PayOnPickup, buyer
 from cart.shelf import Offer
-from cart.stock import MAIN, Hold, HoldState, Movement
+from cart.stock import Hold, HoldState, Movement
+from cart.stockroom import Stockroom
 from cart.store import Part
-from live import store as shows_store
 from live.core.auth import Principal, Role
 from live.core.clock import Clock
 from live.core.codec import plain
 from live.core.database import Database
 from live.core.errors import Kind, Problem
-from live.core.ids import uuid7
-from live.core.limits import HOLD_TTL_S, PRODUCTS_PAGE, SWEEP_BATCH
+from live.core.lanes import Committed, Lane
+from live.core.limits import HOLD_TTL_S, PRODUCTS_PAGE, STATE_INTERVAL_S, SWEEP_BATCH
 from live.service import Shows
-from live.timeline import show_clock
 
 __all__ = ["Answer", "Shop"]
 
@@ -31,7 +37,7 @@ class Shop:
     """Carts, stock and orders of this installation.
 
     `hold_ttl_s`: how long a cart keeps its units; `payment` takes the money at check-out (None: on pick-up).
-    `keeper` ends the holds: somebody must run it.
+    `stock_interval_s`: screens hear no more often what is left of a SKU. `keeper` ends the holds: somebody must run it.
     """
 
     def __init__(
@@ -42,25 +48,33 @@ class Shop:
         *,
         hold_ttl_s: int = HOLD_TTL_S,
         payment: Payment | None = None,
+        stock_interval_s: float = STATE_INTERVAL_S,
     ) -> None:
         self._database = database
         self._shows = shows
         self._hold_ttl_ms = hold_ttl_s * 1000
-        self._checkout = Checkout(shows, payment or PayOnPickup())
-        self.keeper = Keeper(database, shows, clock, self._checkout)
+        self._stockroom = Stockroom(shows, clock, stock_interval_s=stock_interval_s)
+        self._checkout = Checkout(self._stockroom, payment or PayOnPickup())
+        self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku)
+        self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout)
+
+    async def close(self) -> None:
+        """Take no more adds; wait until those that were taken are committed and the screens know what is left."""
+        await self.adds.close()
+        await self._stockroom.board.close()
 
     # --- reading ----------------------------------------------------------------------------------------------
 
     async def products(self, ids: list[str]) -> list[dict[str, Any]]:
         """Products as screens see them, in the order of `ids`; unknown ones are left out."""
         async with self._database.read() as conn:
-            found = await shelf.products(conn, [id_ for id_ in ids if catalogue.is_id(id_)])
+            found = await conn.run_sync(shelf.products, [id_ for id_ in ids if catalogue.is_id(id_)])
         return [plain(product) for product in found]
 
     async def product(self, id_: str) -> Product:
         """One product; raises `Problem` unknown_product."""
         async with self._database.read() as conn:
-            found = await shelf.products(conn, [id_]) if catalogue.is_id(id_) else []
+            found = await conn.run_sync(shelf.products, [id_]) if catalogue.is_id(id_) else []
         if not found:
             raise Problem(Kind.unknown_product, field="product")
         return found[0]
@@ -70,19 +84,20 @@ class Shop:
         if after and not catalogue.is_id(after):
             raise Problem(Kind.invalid_field, "Not a product's id.", field="after")
         async with self._database.read() as conn:
-            return await shelf.products(conn, await shelf.product_ids(conn, after, PRODUCTS_PAGE))
+            ids = await conn.run_sync(shelf.product_ids, after, PRODUCTS_PAGE)
+            return await conn.run_sync(shelf.products, ids)
 
     async def cart(self, show: str, principal: Principal) -> Cart:
         """The viewer's cart in a show; raises `Problem` unknown_show."""
         cart = cart_id(show, principal.subject)
         async with self._database.read() as conn:
             await self._shows.find(conn, show)
-            return baskets.cart_of((await store.cart_holds(conn, [cart]))[cart])
+            return baskets.cart_of((await conn.run_sync(store.cart_holds, [cart]))[cart])
 
     async def order(self, order_id: str, principal: Principal) -> Order:
         """An order, for its buyer and for hosts of its show; raises `Problem` unknown_order for all others."""
         async with self._database.read() as conn:
-            order = await store.find_order(conn, order_id) if catalogue.is_id(order_id) else None
+            order = await conn.run_sync(store.find_order, order_id) if catalogue.is_id(order_id) else None
         if order is None or not (order.viewer_id == principal.subject or principal.may(Role.host, order.show)):
             raise Problem(Kind.unknown_order, field="order")
         return order
@@ -105,25 +120,16 @@ class Shop:
         `price_minor`: what the viewer saw (None: not said). Raises `Problem` unknown_show, unknown_sku,
         invalid_quantity, sold_out, price_changed, mixed_currency, cart_full, checkout_running, key_reused.
         """
+        check_key(key)
         stock.check_quantity(quantity)
+        hash_ = "" if key is None else request_hash(("add", sku, quantity, price_minor))
+        answer = await self.adds.do(Add(show, principal.subject, sku, quantity, price_minor, key, hash_))
+        self.keeper.selling(show)
+        return answer
 
-        async def effect(moves: Moves, cart: str) -> dict[str, Any]:
-            offer = await _offer(moves, sku)
-            if price_minor is not None and price_minor != offer.price_minor:
-                raise _price_changed(offer, "It costs another amount by now.")
-            hold = await _alive(moves, cart, offer)
-            if hold is None:
-                hold = await self._new_hold(moves, cart, show, principal, offer, quantity)
-                await _take(moves, offer, Part(quantity=quantity, hold_id=hold.id, show=show))
-                await store.insert_hold(moves.tx.conn, hold)
-            else:
-                expires_at_ms = hold.renewed(moves.tx.now_ms, self._hold_ttl_ms)
-                await _grow(moves, offer, hold, hold.quantity + quantity, expires_at_ms)
-            seen = await _tell(moves, hold)
-            line = next(line for line in seen.lines if line.sku == sku)
-            return {"cart": plain(seen), "hold": plain(line)}
-
-        return await self._once(show, principal, ("add", sku, quantity, price_minor), key, effect)
+    async def _add_all(self, adds: Sequence[Add]) -> Committed[Answer]:
+        answers, told = await self._stockroom.begin(lambda moves: add_all(moves, adds, self._hold_ttl_ms))
+        return Committed(answers, told)
 
     async def change(
         self, show: str, principal: Principal, sku: str, quantity: int, *, key: str | None = None
@@ -134,17 +140,17 @@ class Shop:
         """
         stock.check_quantity(quantity)
 
-        async def effect(moves: Moves, cart: str) -> dict[str, Any]:
-            offer = await _offer(moves, sku)
-            hold = await _held(moves, cart, offer)
+        def effect(moves: Moves, cart: str) -> dict[str, Any]:
+            offer = _offer(moves, sku)
+            hold = _held(moves, cart, offer)
             if quantity > hold.quantity:
-                await _grow(moves, offer, hold, quantity, hold.expires_at_ms)
+                _grow(moves, offer, hold, quantity)
             elif quantity < hold.quantity:
                 part = Part(quantity=hold.quantity - quantity, hold_id=hold.id, show=show)
-                level = await moves.move(offer.product_id, sku, Movement.released, [part])
+                level = moves.move(offer.product_id, sku, Movement.released, [part])
                 assert level is not None, "a level holds the units of its holds"
-                await store.resize_hold(moves.tx.conn, hold.id, quantity, hold.expires_at_ms)
-            return {"cart": plain(await _tell(moves, hold))}
+                store.resize_holds(moves.tx.conn, [replace(hold, quantity=quantity)])
+            return {"cart": plain(_tell(moves, hold))}
 
         return await self._once(show, principal, ("change", sku, quantity), key, effect)
 
@@ -154,23 +160,23 @@ class Shop:
         Raises `Problem` unknown_show, unknown_sku, hold_expired, hold_final, not_in_cart, checkout_running, key_reused.
         """
 
-        async def effect(moves: Moves, cart: str) -> dict[str, Any]:
-            hold = await _held(moves, cart, await _offer(moves, sku))
+        def effect(moves: Moves, cart: str) -> dict[str, Any]:
+            hold = _held(moves, cart, _offer(moves, sku))
             expires_at_ms = hold.extended(moves.tx.now_ms, self._hold_ttl_ms)
-            await store.resize_hold(moves.tx.conn, hold.id, hold.quantity, expires_at_ms)
-            return {"cart": plain(await _tell(moves, hold))}
+            store.resize_holds(moves.tx.conn, [replace(hold, expires_at_ms=expires_at_ms)])
+            return {"cart": plain(_tell(moves, hold))}
 
         return await self._once(show, principal, ("extend", sku), key, effect)
 
     async def remove(self, show: str, principal: Principal, sku: str, *, key: str | None = None) -> Answer:
         """Take a SKU out of the cart, if it is there: {cart}. Raises `Problem` unknown_sku, checkout_running."""
 
-        async def effect(moves: Moves, cart: str) -> dict[str, Any]:
-            hold = await _alive(moves, cart, await _offer(moves, sku))
+        def effect(moves: Moves, cart: str) -> dict[str, Any]:
+            hold = _alive(moves, cart, _offer(moves, sku))
             if hold is None:
-                return {"cart": plain(baskets.cart_of((await store.cart_holds(moves.tx.conn, [cart]))[cart]))}
-            await moves.end_holds([hold], HoldState.released, Movement.released)
-            return {"cart": plain(await _tell(moves, hold))}
+                return {"cart": plain(baskets.cart_of((store.cart_holds(moves.tx.conn, [cart]))[cart]))}
+            moves.end_holds([hold], HoldState.released, Movement.released)
+            return {"cart": plain(_tell(moves, hold))}
 
         return await self._once(show, principal, ("remove", sku), key, effect)
 
@@ -194,8 +200,8 @@ class Shop:
         request = ("checkout", name, email, note, total_minor)
         begun: list[Order] = []
 
-        async def effect(moves: Moves, cart: str) -> None:
-            begun.append(await self._checkout.begin(moves, cart, who, total_minor))
+        def effect(moves: Moves, cart: str) -> None:
+            begun.append(self._checkout.begin(moves, cart, who, total_minor))
 
         answer = await self._once(show, principal, request, key, effect)
         if not begun:
@@ -207,99 +213,64 @@ class Shop:
     async def _once(
         self, show: str, principal: Principal, request: tuple[Any, ...], key: str | None, effect: Effect
     ) -> Answer:
-        answer = await once(self._shows, show, principal, request, key, effect)
+        check_key(key)
+        answer = await self._stockroom.change(lambda moves: once(moves, show, principal, request, key, effect))
         self.keeper.selling(show)
         return answer
 
-    async def _new_hold(
-        self, moves: Moves, cart: str, show_id: str, principal: Principal, offer: Offer, quantity: int
-    ) -> Hold:
-        """A hold with the stamp of what is on screen; its units are not taken yet."""
-        tx = moves.tx
-        show = await self._shows.find(tx.conn, show_id)
-        pin = await shows_store.current_pin(tx.conn, show_id)
-        return Hold(
-            id=uuid7(tx.now_ms),
-            cart=cart,
-            show=show_id,
-            viewer_id=principal.subject,
-            sku=offer.sku,
-            location=MAIN,
-            quantity=quantity,
-            price_minor=offer.price_minor,
-            currency=offer.currency,
-            state=HoldState.active,
-            expires_at_ms=tx.now_ms + self._hold_ttl_ms,
-            claim_until_ms=None,
-            order_id=None,
-            pin_id=pin.id if pin is not None and pin.product_id == offer.product_id else None,
-            at_ms=show_clock(show.started_at_ms, show.ended_at_ms, tx.now_ms),
-            product_id=offer.product_id,
-            title=offer.title,
-            variant=offer.variant,
-            picture=offer.picture,
-        )
 
-
-async def _offer(moves: Moves, sku: str) -> Offer:
+def _offer(moves: Moves, sku: str) -> Offer:
     """What a SKU is, with its level locked; raises `Problem` unknown_sku."""
-    offer = await shelf.offer(moves.tx.conn, sku) if catalogue.is_id(sku) else None
-    if offer is None:
+    found = shelf.lock_offers(moves.tx.conn, [sku]) if catalogue.is_id(sku) else {}
+    if sku not in found:
         raise Problem(Kind.unknown_sku, field="sku")
-    await store.lock_levels(moves.tx.conn, [sku])
-    return offer
+    return found[sku][0]
 
 
-async def _alive(moves: Moves, cart: str, offer: Offer) -> Hold | None:
+def _alive(moves: Moves, cart: str, offer: Offer) -> Hold | None:
     """The cart's active hold; one whose time is over is ended. Raises `Problem` checkout_running."""
-    hold = await store.live_hold(moves.tx.conn, cart, offer.sku)
+    hold = store.live_hold(moves.tx.conn, cart, offer.sku)
     if hold is None:
         return None
     if hold.state is HoldState.claiming:
         raise Problem(Kind.checkout_running, retry_after_s=2)
     if hold.overdue(moves.tx.now_ms):
-        await moves.end_holds([hold], HoldState.expired, Movement.expired)
+        moves.end_holds([hold], HoldState.expired, Movement.expired)
         return None
     return hold
 
 
-async def _held(moves: Moves, cart: str, offer: Offer) -> Hold:
+def _held(moves: Moves, cart: str, offer: Offer) -> Hold:
     """The cart's active hold; raises `Problem` hold_expired, not_in_cart, checkout_running."""
-    hold = await _alive(moves, cart, offer)
+    hold = _alive(moves, cart, offer)
     if hold is None:
-        expired = await store.newest_state(moves.tx.conn, cart, offer.sku) is HoldState.expired
+        expired = store.newest_state(moves.tx.conn, cart, offer.sku) is HoldState.expired
         raise Problem(Kind.hold_expired if expired else Kind.not_in_cart, field="sku")
     return hold
 
 
-async def _take(moves: Moves, offer: Offer, part: Part) -> None:
+def _take(moves: Moves, offer: Offer, part: Part) -> None:
     """Hold units of a locked level, expired ones of other carts if need be; raises `Problem` sold_out."""
-    while await moves.move(offer.product_id, offer.sku, Movement.held, [part]) is None:
-        expired = await moves.expire([offer.sku], SWEEP_BATCH)
+    while moves.move(offer.product_id, offer.sku, Movement.held, [part]) is None:
+        expired = moves.expire([offer.sku], SWEEP_BATCH)
         if not expired:
             break
-        await moves.tell_owners(expired, "hold_expired")
+        moves.tell_owners(expired, "hold_expired")
     else:
         return
-    raise stock.sold_out((await store.lock_levels(moves.tx.conn, [offer.sku]))[offer.sku])
+    raise stock.sold_out((store.lock_levels(moves.tx.conn, [offer.sku]))[offer.sku])
 
 
-async def _grow(moves: Moves, offer: Offer, hold: Hold, quantity: int, expires_at_ms: int) -> None:
+def _grow(moves: Moves, offer: Offer, hold: Hold, quantity: int) -> None:
     """Take more units into a hold; raises `Problem` invalid_quantity, price_changed, sold_out."""
     stock.check_quantity(quantity)
-    if (hold.price_minor, hold.currency) != (offer.price_minor, offer.currency):
-        raise _price_changed(offer, "The cart holds it at another price; take it out first to buy at the new one.")
-    await _take(moves, offer, Part(quantity=quantity - hold.quantity, hold_id=hold.id, show=hold.show))
-    await store.resize_hold(moves.tx.conn, hold.id, quantity, expires_at_ms)
+    check_same_price(hold, offer)
+    _take(moves, offer, Part(quantity=quantity - hold.quantity, hold_id=hold.id, show=hold.show))
+    store.resize_holds(moves.tx.conn, [replace(hold, quantity=quantity)])
 
 
-async def _tell(moves: Moves, hold: Hold) -> Cart:
+def _tell(moves: Moves, hold: Hold) -> Cart:
     """The cart of a hold as it is now; all screens of its owner see it."""
-    cart = baskets.cart_of((await store.cart_holds(moves.tx.conn, [hold.cart]))[hold.cart])
+    cart = baskets.cart_of((store.cart_holds(moves.tx.conn, [hold.cart]))[hold.cart])
     moves.tx.notice(hold.show, hold.viewer_id, "cart.changed", {"cart": plain(cart), "reason": "changed"})
     return cart
-
-
-def _price_changed(offer: Offer, detail: str) -> Problem:
-    extra = {"sku": offer.sku, "price_minor": offer.price_minor, "currency": offer.currency}
-    return Problem(Kind.price_changed, detail, field="price_minor", extra=extra)

@@ -1,17 +1,38 @@
 """SQL of the catalogue: products and variants, with what is left of each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
 from cart.catalogue import Product, Variant
-from cart.stock import MAIN
+from cart.stock import MAIN, Level
 from cart.tables import product, stock_level, variant
 
 _IMPORT_LOCK = 0x53484C46  # one batch of an import at a time
+
+
+_LOCK_OFFERS = (
+    select(
+        variant.c.sku,
+        variant.c.product_id,
+        product.c.title,
+        variant.c.title.label("variant"),
+        product.c.picture,
+        product.c.currency,
+        variant.c.price_minor,
+        stock_level.c.location,
+        stock_level.c.on_hand,
+        stock_level.c.allocated,
+        stock_level.c.held,
+    )
+    .join(product, product.c.id == variant.c.product_id)
+    .join(stock_level, (stock_level.c.sku == variant.c.sku) & (stock_level.c.location == MAIN))
+    .where(variant.c.sku.in_(bindparam("skus", expanding=True)))
+    .order_by(stock_level.c.sku, stock_level.c.location)  # everybody's order
+    .with_for_update(of=stock_level)
+)
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -26,26 +47,17 @@ class Offer(msgspec.Struct, frozen=True):
     price_minor: int
 
 
-async def offer(conn: AsyncConnection, sku: str) -> Offer | None:
-    """What a SKU is and costs."""
-    statement = (
-        select(
-            variant.c.sku,
-            variant.c.product_id,
-            product.c.title,
-            variant.c.title.label("variant"),
-            product.c.picture,
-            product.c.currency,
-            variant.c.price_minor,
-        )
-        .join(product, product.c.id == variant.c.product_id)
-        .where(variant.c.sku == sku)
-    )
-    row = (await conn.execute(statement)).first()
-    return None if row is None else Offer(**row._mapping)
+def lock_offers(conn: Connection, skus: Iterable[str]) -> dict[str, tuple[Offer, Level]]:
+    """What these SKUs are and cost, with their levels, which nobody else changes before this transaction ends."""
+    found: dict[str, tuple[Offer, Level]] = {}
+    for row in conn.execute(_LOCK_OFFERS, {"skus": sorted(set(skus))}):
+        members = dict(row._mapping)
+        level = Level(row.sku, *(members.pop(name) for name in ("location", "on_hand", "allocated", "held")))
+        found[row.sku] = Offer(**members), level
+    return found
 
 
-async def products(conn: AsyncConnection, ids: Sequence[str]) -> list[Product]:
+def products(conn: Connection, ids: Sequence[str]) -> list[Product]:
     """These products with their variants, in the order of `ids`; unknown ones are left out."""
     variants: dict[str, list[Variant]] = {}
     available = stock_level.c.on_hand - stock_level.c.allocated - stock_level.c.held
@@ -55,57 +67,55 @@ async def products(conn: AsyncConnection, ids: Sequence[str]) -> list[Product]:
         .where(variant.c.product_id.in_(ids))
         .order_by(variant.c.product_id, variant.c.position, variant.c.sku)
     )
-    for row in await conn.execute(statement):
+    for row in conn.execute(statement):
         members = {name: row._mapping[name] for name in Variant.__struct_fields__}
         variants.setdefault(row.product_id, []).append(Variant(**members))
     found: dict[str, Product] = {}
-    for row in await conn.execute(select(product).where(product.c.id.in_(ids))):
+    for row in conn.execute(select(product).where(product.c.id.in_(ids))):
         members = {name: row._mapping[name] for name in Product.__struct_fields__ if name != "variants"}
         found[row.id] = Product(**members, variants=variants.get(row.id, []))
     return [found[id_] for id_ in ids if id_ in found]
 
 
-async def product_ids(conn: AsyncConnection, after: str, limit: int) -> list[str]:
+def product_ids(conn: Connection, after: str, limit: int) -> list[str]:
     """A page of product ids in their order; `after` "": from the first on."""
-    return list(
-        await conn.scalars(select(product.c.id).where(product.c.id > after).order_by(product.c.id).limit(limit))
-    )
+    return list(conn.scalars(select(product.c.id).where(product.c.id > after).order_by(product.c.id).limit(limit)))
 
 
-async def currency(conn: AsyncConnection) -> str | None:
+def currency(conn: Connection) -> str | None:
     """The currency of the catalogue's first product; None: it is empty."""
-    found: str | None = await conn.scalar(select(product.c.currency).order_by(product.c.id).limit(1))
+    found: str | None = conn.scalar(select(product.c.currency).order_by(product.c.id).limit(1))
     return found
 
 
-async def lock_catalogue(conn: AsyncConnection) -> None:
+def lock_catalogue(conn: Connection) -> None:
     """Another import waits until this transaction ends."""
     if conn.dialect.name == "postgresql":
-        await conn.execute(text(f"SELECT pg_advisory_xact_lock({_IMPORT_LOCK})"))
+        conn.execute(text(f"SELECT pg_advisory_xact_lock({_IMPORT_LOCK})"))
 
 
-async def owners(conn: AsyncConnection, skus: Sequence[str]) -> dict[str, str]:
+def owners(conn: Connection, skus: Sequence[str]) -> dict[str, str]:
     """SKU → product, of those that exist."""
-    rows = await conn.execute(select(variant.c.sku, variant.c.product_id).where(variant.c.sku.in_(skus)))
+    rows = conn.execute(select(variant.c.sku, variant.c.product_id).where(variant.c.sku.in_(skus)))
     return {row.sku: row.product_id for row in rows}
 
 
-async def save_product(conn: AsyncConnection, id_: str, values: dict[str, Any], *, new: bool) -> None:
+def save_product(conn: Connection, id_: str, values: dict[str, Any], *, new: bool) -> None:
     """Write a product's own members."""
     if new:
-        await conn.execute(insert(product).values(values | {"id": id_}))
+        conn.execute(insert(product).values(values | {"id": id_}))
     else:
-        await conn.execute(update(product).where(product.c.id == id_).values(values))
+        conn.execute(update(product).where(product.c.id == id_).values(values))
 
 
-async def save_variant(conn: AsyncConnection, sku: str, values: dict[str, Any]) -> None:
+def save_variant(conn: Connection, sku: str, values: dict[str, Any]) -> None:
     """Write the members of a variant that exists."""
-    await conn.execute(update(variant).where(variant.c.sku == sku).values(values))
+    conn.execute(update(variant).where(variant.c.sku == sku).values(values))
 
 
-async def add_variant(conn: AsyncConnection, product_id: str, sku: str, values: dict[str, Any]) -> None:
+def add_variant(conn: Connection, product_id: str, sku: str, values: dict[str, Any]) -> None:
     """A new variant, behind the product's others, of which there is nothing in stock."""
-    last = await conn.scalar(select(func.max(variant.c.position)).where(variant.c.product_id == product_id))
+    last = conn.scalar(select(func.max(variant.c.position)).where(variant.c.product_id == product_id))
     position = 0 if last is None else last + 1
-    await conn.execute(insert(variant).values(values | {"product_id": product_id, "sku": sku, "position": position}))
-    await conn.execute(insert(stock_level).values(sku=sku, location=MAIN, on_hand=0, allocated=0, held=0))
+    conn.execute(insert(variant).values(values | {"product_id": product_id, "sku": sku, "position": position}))
+    conn.execute(insert(stock_level).values(sku=sku, location=MAIN, on_hand=0, allocated=0, held=0))

@@ -5,18 +5,58 @@ levels by (sku, location), then rows that those two guard. A SKU's holds change 
 SQLite there is one writer, and the locks are nothing.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Row, Select, delete, func, insert, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from cart.orders import Order, OrderLine, OrderState
 from cart.stock import EFFECTS, LIVE, MAIN, Hold, HoldState, Level, Movement
 from cart.tables import hold, idempotency, order_line, orders, product, stock_level, stock_movement, variant
 from live.core.ids import uuid7
 
+# Statements of every click are made once: putting one together costs as much as SQLite takes to do it.
+_level = stock_level.c
+_LOCK_CARTS = text(
+    "SELECT pg_advisory_xact_lock(number) FROM (SELECT DISTINCT hashtextextended(cart, 0) AS number"
+    " FROM unnest(CAST(:carts AS text[])) AS cart ORDER BY number) AS numbers"
+)
+_LEVELS = select(stock_level).where(_level.sku.in_(bindparam("skus", expanding=True)), _level.location == MAIN)
+_LOCK_LEVELS = _LEVELS.order_by(_level.sku, _level.location).with_for_update()
+_to_hand, _to_allocated, _to_held = (
+    bindparam(f"to_{name}", type_=BigInteger) for name in ("hand", "allocated", "held")
+)
+_CHANGE_LEVEL = (
+    update(stock_level)
+    .where(
+        _level.sku == bindparam("the_sku"),
+        _level.location == bindparam("place"),
+        _level.held + _to_held >= 0,
+        _level.allocated + _to_allocated >= 0,
+        _level.on_hand - _level.allocated - _level.held + (_to_hand - _to_allocated - _to_held) >= 0,
+    )
+    .values(
+        on_hand=_level.on_hand + _to_hand,
+        allocated=_level.allocated + _to_allocated,
+        held=_level.held + _to_held,
+    )
+    .returning(*_level)
+)
+_INSERT_MOVEMENTS = insert(stock_movement)
 _LIVE_STATES = [state.value for state in HoldState if state in LIVE]
 _LIVE = hold.c.state.in_(_LIVE_STATES)
 _HOLDS: Select[Any] = select(
@@ -28,6 +68,22 @@ _HOLDS: Select[Any] = select(
 ).select_from(hold.join(variant, hold.c.sku == variant.c.sku).join(product, variant.c.product_id == product.c.id))
 
 
+_CART_HOLDS = _HOLDS.where(hold.c.cart.in_(bindparam("carts", expanding=True)), _LIVE).order_by(hold.c.id)
+_INSERT_HOLDS = insert(hold)
+_RESIZE_HOLD = (
+    update(hold)
+    .where(hold.c.id == bindparam("hold_id"))
+    .values(quantity=bindparam("to_quantity"), expires_at_ms=bindparam("to_ms"))
+)
+_KEPT_ANSWERS = select(idempotency).where(
+    tuple_(idempotency.c.scope, idempotency.c.key).in_(bindparam("pairs", expanding=True))
+)
+_KEEP_ANSWERS = insert(idempotency)
+
+
+Key = tuple[str, str]  # scope (a cart), key
+
+
 class Part(msgspec.Struct, frozen=True):
     """One hold's share in a movement. None: it belongs to no hold, no order, no show."""
 
@@ -35,6 +91,14 @@ class Part(msgspec.Struct, frozen=True):
     hold_id: str | None = None
     order_id: str | None = None
     show: str | None = None
+
+
+class Moved(NamedTuple):
+    """One row of the movements."""
+
+    sku: str
+    kind: Movement
+    part: Part
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -57,52 +121,52 @@ class Drift(msgspec.Struct, frozen=True):
 # --- locks and stock ------------------------------------------------------------------------------------------
 
 
-async def lock_cart(conn: AsyncConnection, cart: str) -> None:
-    """Whoever changes this cart waits until this transaction ends. A transaction locks one cart at most."""
+def lock_carts(conn: Connection, carts: Iterable[str]) -> None:
+    """Whoever changes one of these carts waits until this transaction ends. Once a transaction, and first of all."""
     if conn.dialect.name == "postgresql":
-        await conn.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:cart, 0))"), {"cart": cart})
+        conn.execute(_LOCK_CARTS, {"carts": list(carts)})
 
 
-async def lock_levels(conn: AsyncConnection, skus: Iterable[str]) -> dict[str, Level]:
+def lock_levels(conn: Connection, skus: Iterable[str]) -> dict[str, Level]:
     """The levels of these SKUs, which nobody else changes before this transaction ends."""
-    statement = (
-        select(stock_level)
-        .where(stock_level.c.sku.in_(sorted(set(skus))), stock_level.c.location == MAIN)
-        .order_by(stock_level.c.sku, stock_level.c.location)
-        .with_for_update()
-    )
-    return {row.sku: Level(**row._mapping) for row in await conn.execute(statement)}
+    rows = conn.execute(_LOCK_LEVELS, {"skus": sorted(set(skus))})
+    return {row.sku: Level(**row._mapping) for row in rows}
 
 
-async def move(
-    conn: AsyncConnection, sku: str, kind: Movement, parts: Sequence[Part], now_ms: int, location: str = MAIN
-) -> Level | None:
-    """Move the units of all `parts` and write it down; the level afterwards, locked. None: not enough units."""
-    quantity = sum(part.quantity for part in parts)
+def levels(conn: Connection, skus: Iterable[str]) -> dict[str, Level]:
+    """The levels of these SKUs as they are now; others may change them."""
+    return {row.sku: Level(**row._mapping) for row in conn.execute(_LEVELS, {"skus": list(skus)})}
+
+
+def change_level(conn: Connection, sku: str, kind: Movement, quantity: int, location: str = MAIN) -> Level | None:
+    """Move units; the level afterwards, locked. None: not enough units."""
     on_hand, allocated, held = (sign * quantity for sign in EFFECTS[kind])
-    level = stock_level.c
-    statement = (
-        update(stock_level)
-        .where(
-            level.sku == sku,
-            level.location == location,
-            level.held + held >= 0,
-            level.allocated + allocated >= 0,
-            level.on_hand - level.allocated - level.held + (on_hand - allocated - held) >= 0,
-        )
-        .values(on_hand=level.on_hand + on_hand, allocated=level.allocated + allocated, held=level.held + held)
-        .returning(*level)
-    )
-    row = (await conn.execute(statement)).first()
-    if row is None:
-        return None
-    common = {"sku": sku, "location": location, "kind": kind.value, "created_at_ms": now_ms}
-    rows = [common | {"id": uuid7(now_ms)} | msgspec.structs.asdict(part) for part in parts]
-    await conn.execute(insert(stock_movement), rows)
-    return Level(**row._mapping)
+    change = {"the_sku": sku, "place": location, "to_hand": on_hand, "to_allocated": allocated, "to_held": held}
+    row = conn.execute(_CHANGE_LEVEL, change).first()
+    return None if row is None else Level(**row._mapping)
 
 
-async def drift(conn: AsyncConnection) -> list[Drift]:
+def insert_movements(conn: Connection, moved: Sequence[Moved], now_ms: int) -> None:
+    """Write down what was moved."""
+    rows = [
+        {
+            "id": uuid7(now_ms),
+            "sku": sku,
+            "location": MAIN,
+            "kind": kind.value,
+            "quantity": part.quantity,
+            "hold_id": part.hold_id,
+            "order_id": part.order_id,
+            "show": part.show,
+            "created_at_ms": now_ms,
+        }
+        for sku, kind, part in moved
+    ]
+    if rows:
+        conn.execute(_INSERT_MOVEMENTS, rows)
+
+
+def drift(conn: Connection) -> list[Drift]:
     """The levels whose `held` is not what their living holds say, in one snapshot."""
     sums = (
         select(hold.c.sku, hold.c.location, func.sum(hold.c.quantity).label("holds"))
@@ -119,7 +183,7 @@ async def drift(conn: AsyncConnection) -> list[Drift]:
     )
     return [
         Drift(sku=row.sku, location=row.location, held=row.held, holds=int(row.holds))
-        for row in await conn.execute(statement)
+        for row in conn.execute(statement)
     ]
 
 
@@ -130,42 +194,50 @@ def _hold(row: Row[Any]) -> Hold:
     return Hold(**{**row._mapping, "state": HoldState(row.state)})
 
 
-async def cart_holds(conn: AsyncConnection, carts: Sequence[str]) -> dict[str, list[Hold]]:
+def cart_holds(conn: Connection, carts: Sequence[str]) -> dict[str, list[Hold]]:
     """The living holds of each of `carts`, the oldest first."""
     found: dict[str, list[Hold]] = {cart: [] for cart in carts}
-    for row in await conn.execute(_HOLDS.where(hold.c.cart.in_(carts), _LIVE).order_by(hold.c.id)):
+    for row in conn.execute(_CART_HOLDS, {"carts": list(carts)}):
         found[row.cart].append(_hold(row))
     return found
 
 
-async def live_hold(conn: AsyncConnection, cart: str, sku: str) -> Hold | None:
+def live_hold(conn: Connection, cart: str, sku: str) -> Hold | None:
     """The cart's living hold of a SKU."""
-    row = (await conn.execute(_HOLDS.where(hold.c.cart == cart, hold.c.sku == sku, _LIVE))).first()
+    row = conn.execute(_HOLDS.where(hold.c.cart == cart, hold.c.sku == sku, _LIVE)).first()
     return None if row is None else _hold(row)
 
 
-async def newest_state(conn: AsyncConnection, cart: str, sku: str | None = None) -> HoldState | None:
+def newest_state(conn: Connection, cart: str, sku: str | None = None) -> HoldState | None:
     """The state of the cart's newest hold (`sku` None: of any SKU); None: there never was one."""
     statement = select(hold.c.state).where(hold.c.cart == cart).order_by(hold.c.id.desc()).limit(1)
     if sku is not None:
         statement = statement.where(hold.c.sku == sku)
-    state = await conn.scalar(statement)
+    state = conn.scalar(statement)
     return None if state is None else HoldState(state)
 
 
-async def insert_hold(conn: AsyncConnection, value: Hold) -> None:
-    """Store a new hold whose units were moved."""
-    values = {name: getattr(value, name) for name in hold.c.keys()}
-    await conn.execute(insert(hold).values(values | {"state": value.state.value}))
+def insert_holds(conn: Connection, holds: Sequence[Hold]) -> None:
+    """Store new holds whose units were moved."""
+    columns = hold.c.keys()
+    if holds:
+        conn.execute(
+            _INSERT_HOLDS,
+            [{name: getattr(one, name) for name in columns} | {"state": one.state.value} for one in holds],
+        )
 
 
-async def resize_hold(conn: AsyncConnection, hold_id: str, quantity: int, expires_at_ms: int) -> None:
-    """Give a living hold another quantity and expiry."""
-    await conn.execute(update(hold).where(hold.c.id == hold_id).values(quantity=quantity, expires_at_ms=expires_at_ms))
+def resize_holds(conn: Connection, holds: Sequence[Hold]) -> None:
+    """Write the quantity and the expiry of living holds."""
+    if holds:
+        conn.execute(
+            _RESIZE_HOLD,
+            [{"hold_id": one.id, "to_quantity": one.quantity, "to_ms": one.expires_at_ms} for one in holds],
+        )
 
 
-async def set_state(
-    conn: AsyncConnection,
+def set_state(
+    conn: Connection,
     holds: Sequence[Hold],
     to: HoldState,
     *,
@@ -179,7 +251,7 @@ async def set_state(
     assert len(before) == 1, "one transition at a time"
     for one in holds:
         one.to(to)
-    result = await conn.execute(
+    result = conn.execute(
         update(hold)
         .where(hold.c.id.in_([one.id for one in holds]), hold.c.state == before.pop().value)
         .values(state=to.value, order_id=order_id, claim_until_ms=claim_until_ms)
@@ -187,7 +259,7 @@ async def set_state(
     assert result.rowcount == len(holds), "their levels are locked"
 
 
-async def overdue_skus(conn: AsyncConnection, now_ms: int, limit: int) -> list[str]:
+def overdue_skus(conn: Connection, now_ms: int, limit: int) -> list[str]:
     """Some SKUs that have expired holds which nobody is paying for."""
     statement = (
         select(hold.c.sku)
@@ -195,10 +267,10 @@ async def overdue_skus(conn: AsyncConnection, now_ms: int, limit: int) -> list[s
         .distinct()
         .limit(limit)
     )
-    return list(await conn.scalars(statement))
+    return list(conn.scalars(statement))
 
 
-async def overdue_holds(conn: AsyncConnection, skus: Sequence[str], now_ms: int, limit: int) -> list[Hold]:
+def overdue_holds(conn: Connection, skus: Sequence[str], now_ms: int, limit: int) -> list[Hold]:
     """Expired holds of `skus`, whose levels are locked."""
     statement = (
         _HOLDS.where(
@@ -207,16 +279,16 @@ async def overdue_holds(conn: AsyncConnection, skus: Sequence[str], now_ms: int,
         .order_by(hold.c.sku, hold.c.id)
         .limit(limit)
     )
-    return [_hold(row) for row in await conn.execute(statement)]
+    return [_hold(row) for row in conn.execute(statement)]
 
 
-async def claimed_holds(conn: AsyncConnection, order_id: str) -> list[Hold]:
+def claimed_holds(conn: Connection, order_id: str) -> list[Hold]:
     """The holds that a check-out is paying for."""
     statement = _HOLDS.where(hold.c.order_id == order_id, hold.c.state == HoldState.claiming.value).order_by(hold.c.id)
-    return [_hold(row) for row in await conn.execute(statement)]
+    return [_hold(row) for row in conn.execute(statement)]
 
 
-async def overdue_claims(conn: AsyncConnection, now_ms: int, limit: int) -> list[str]:
+def overdue_claims(conn: Connection, now_ms: int, limit: int) -> list[str]:
     """Ids of orders whose payment did not answer in time."""
     statement = (
         select(hold.c.order_id)
@@ -224,39 +296,39 @@ async def overdue_claims(conn: AsyncConnection, now_ms: int, limit: int) -> list
         .distinct()
         .limit(limit)
     )
-    return [str(order_id) for order_id in await conn.scalars(statement)]
+    return [str(order_id) for order_id in conn.scalars(statement)]
 
 
 # --- orders ---------------------------------------------------------------------------------------------------
 
 
-async def insert_order(conn: AsyncConnection, order: Order, cart: str) -> None:
+def insert_order(conn: Connection, order: Order, cart: str) -> None:
     """Store a new order with its lines."""
     values = msgspec.structs.asdict(order) | {"state": order.state.value, "cart": cart}
     del values["lines"]
-    await conn.execute(insert(orders).values(values))
+    conn.execute(insert(orders).values(values))
     rows = [
         msgspec.structs.asdict(line) | {"order_id": order.id, "position": position}
         for position, line in enumerate(order.lines)
     ]
-    await conn.execute(insert(order_line), rows)
+    conn.execute(insert(order_line), rows)
 
 
-async def find_order(conn: AsyncConnection, order_id: str) -> Order | None:
+def find_order(conn: Connection, order_id: str) -> Order | None:
     """One order with its lines."""
-    row = (await conn.execute(select(orders).where(orders.c.id == order_id))).first()
+    row = (conn.execute(select(orders).where(orders.c.id == order_id))).first()
     if row is None:
         return None
     columns = [order_line.c[name] for name in OrderLine.__struct_fields__]
     statement = select(*columns).where(order_line.c.order_id == order_id).order_by(order_line.c.position)
-    lines = [OrderLine(**line._mapping) for line in await conn.execute(statement)]
+    lines = [OrderLine(**line._mapping) for line in conn.execute(statement)]
     members = {name: row._mapping[name] for name in Order.__struct_fields__ if name != "lines"}
     return Order(**{**members, "state": OrderState(row.state), "lines": lines})
 
 
-async def save_order(conn: AsyncConnection, order: Order) -> None:
+def save_order(conn: Connection, order: Order) -> None:
     """Write the state of an order whose cart is locked."""
-    await conn.execute(
+    conn.execute(
         update(orders).where(orders.c.id == order.id).values(state=order.state.value, placed_at_ms=order.placed_at_ms)
     )
 
@@ -264,50 +336,49 @@ async def save_order(conn: AsyncConnection, order: Order) -> None:
 # --- kept answers ---------------------------------------------------------------------------------------------
 
 
-async def kept_answer(conn: AsyncConnection, scope: str, key: str) -> Kept | None:
-    """What was answered under a key; the cart that is its scope is locked."""
-    columns = [idempotency.c[name] for name in Kept.__struct_fields__]
-    statement = select(*columns).where(idempotency.c.scope == scope, idempotency.c.key == key)
-    row = (await conn.execute(statement)).first()
-    return None if row is None else Kept(**row._mapping)
+def kept_answers(conn: Connection, keys: Sequence[Key]) -> dict[Key, Kept]:
+    """What was answered under (scope, key); the carts that are their scopes are locked."""
+    found = conn.execute(_KEPT_ANSWERS, {"pairs": list(keys)})
+    return {(row.scope, row.key): Kept(row.request_hash, row.response, row.created_at_ms) for row in found}
 
 
-async def keep_answer(
-    conn: AsyncConnection, scope: str, key: str, request_hash: str, response: dict[str, Any] | None, now_ms: int
-) -> None:
-    """Store a key with its answer; None: the answer comes later."""
-    values = {"request_hash": request_hash, "response": response, "created_at_ms": now_ms}
-    await conn.execute(insert(idempotency).values(values | {"scope": scope, "key": key}))
+def keep_answers(conn: Connection, kept: Mapping[Key, Kept]) -> None:
+    """Store (scope, key) with its answer; None: the answer comes later."""
+    if kept:
+        conn.execute(
+            _KEEP_ANSWERS,
+            [{"scope": scope, "key": key} | msgspec.structs.asdict(one) for (scope, key), one in kept.items()],
+        )
 
 
-async def forget_answer(conn: AsyncConnection, scope: str, key: str) -> None:
+def forget_answer(conn: Connection, scope: str, key: str) -> None:
     """Let a key be used again, because nothing came of it."""
-    await conn.execute(delete(idempotency).where(idempotency.c.scope == scope, idempotency.c.key == key))
+    conn.execute(delete(idempotency).where(idempotency.c.scope == scope, idempotency.c.key == key))
 
 
-async def prune_answers(conn: AsyncConnection, before_ms: int) -> None:
+def prune_answers(conn: Connection, before_ms: int) -> None:
     """Forget answers that are older than that."""
-    await conn.execute(delete(idempotency).where(idempotency.c.created_at_ms < before_ms))
+    conn.execute(delete(idempotency).where(idempotency.c.created_at_ms < before_ms))
 
 
 # --- figures --------------------------------------------------------------------------------------------------
 
 
-async def count_carts(conn: AsyncConnection, show: str) -> int:
+def count_carts(conn: Connection, show: str) -> int:
     """How many carts of a show hold something."""
-    return int(await conn.scalar(select(func.count(hold.c.cart.distinct())).where(hold.c.show == show, _LIVE)) or 0)
+    return int(conn.scalar(select(func.count(hold.c.cart.distinct())).where(hold.c.show == show, _LIVE)) or 0)
 
 
-async def count_adds(conn: AsyncConnection, show: str, since_ms: int) -> int:
+def count_adds(conn: Connection, show: str, since_ms: int) -> int:
     """How often something was put into a cart of a show since then."""
     moved = stock_movement.c
     statement = select(func.count()).where(
         moved.show == show, moved.kind == Movement.held.value, moved.created_at_ms > since_ms
     )
-    return int(await conn.scalar(statement) or 0)
+    return int(conn.scalar(statement) or 0)
 
 
-async def sales(conn: AsyncConnection, show: str) -> list[tuple[str, int, int]]:
+def sales(conn: Connection, show: str) -> list[tuple[str, int, int]]:
     """Currency, number of placed orders and their sum in minor units; the currency with most orders first."""
     statement = (
         select(orders.c.currency, func.count().label("orders"), func.sum(orders.c.total_minor).label("total"))
@@ -315,4 +386,4 @@ async def sales(conn: AsyncConnection, show: str) -> list[tuple[str, int, int]]:
         .group_by(orders.c.currency)
         .order_by(func.count().desc(), orders.c.currency)
     )
-    return [(row.currency, int(row.orders), int(row.total)) for row in await conn.execute(statement)]
+    return [(row.currency, int(row.orders), int(row.total)) for row in conn.execute(statement)]

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,9 +27,11 @@ from live.core.limits import (
 from live.shows import OVER, Show, ShowState
 from live.store import StreamKey
 from live.timeline import Entry, Pin, Product
-from live.transaction import Outlet, Transaction, Transactions
+from live.transaction import Batch, Outlet, Transaction, Transactions
 
-__all__ = ["Outlet", "Products", "Shows", "Transaction"]
+__all__ = ["Batch", "Outlet", "Products", "Shows", "Transaction"]
+
+T = TypeVar("T")
 
 Products = Callable[[list[str]], Awaitable[list[Product]]]
 
@@ -73,6 +75,13 @@ class Shows:
         overloaded or unavailable, and unknown_show for an event in a show that does not exist.
         """
         return self._transactions.open()
+
+    async def batch(self, work: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
+        """A write transaction that is a plain function, for what is hot: its result after COMMIT, and when it is told.
+
+        As `transaction`, but it goes through once it has begun. The function must not touch the loop.
+        """
+        return await self._transactions.batch(work)
 
     async def close(self) -> None:
         """Wait until all that was committed is published."""
@@ -133,9 +142,9 @@ class Shows:
         if not product_ids:
             return []
         if conn is not None:
-            return await store.shows_with(conn, product_ids)
+            return await conn.run_sync(store.shows_with, product_ids)
         async with self._database.read() as own:
-            return await store.shows_with(own, product_ids)
+            return await own.run_sync(store.shows_with, product_ids)
 
     # --- the show ---------------------------------------------------------------------------------------------
 

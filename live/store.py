@@ -20,6 +20,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    bindparam,
     delete,
     func,
     insert,
@@ -104,6 +105,28 @@ timeline_event = Table(
 )
 
 _SHOW_COLUMNS = [show.c[name] for name in Show.__struct_fields__]
+
+# Made once: putting a statement together costs as much as SQLite takes to do it, and these are asked with every click.
+_SHOWS_WITH = (
+    select(lineup_item.c.show_id)
+    .join(show, show.c.id == lineup_item.c.show_id)
+    .where(
+        lineup_item.c.product_id.in_(bindparam("product_ids", expanding=True)),
+        show.c.state.not_in([state.value for state in OVER]),
+    )
+    .distinct()
+    .order_by(lineup_item.c.show_id)
+)
+_ON_SCREEN = (
+    select(
+        *_SHOW_COLUMNS,
+        pin.c.id.label("pin_id"),
+        pin.c.product_id.label("pin_product_id"),
+        pin.c.pinned_at_ms,
+    )
+    .outerjoin(pin, (pin.c.show_id == show.c.id) & pin.c.unpinned_at_ms.is_(None))
+    .where(show.c.id.in_(bindparam("show_ids", expanding=True)))
+)
 
 
 class StreamKey(msgspec.Struct, frozen=True):
@@ -225,16 +248,20 @@ async def replace_lineup(conn: AsyncConnection, show_id: str, product_ids: Seque
         await conn.execute(insert(lineup_item), rows)
 
 
-async def shows_with(conn: AsyncConnection, product_ids: Sequence[str]) -> list[str]:
+def shows_with(conn: Connection, product_ids: Sequence[str]) -> list[str]:
     """Ids of the shows that are not over and whose lineup holds one of `product_ids`."""
-    statement = (
-        select(lineup_item.c.show_id)
-        .join(show, show.c.id == lineup_item.c.show_id)
-        .where(lineup_item.c.product_id.in_(product_ids), show.c.state.not_in([state.value for state in OVER]))
-        .distinct()
-        .order_by(lineup_item.c.show_id)
-    )
-    return list(await conn.scalars(statement))
+    return list(conn.scalars(_SHOWS_WITH, {"product_ids": list(product_ids)}))
+
+
+def on_screen(conn: Connection, show_ids: Sequence[str]) -> dict[str, tuple[Show, Pin | None]]:
+    """Those of the shows that exist, each with what is pinned in it."""
+    found: dict[str, tuple[Show, Pin | None]] = {}
+    for row in conn.execute(_ON_SCREEN, {"show_ids": list(show_ids)}):
+        members = dict(row._mapping)
+        pin_id, product_id, at_ms = (members.pop(name) for name in ("pin_id", "pin_product_id", "pinned_at_ms"))
+        pinned = None if pin_id is None else Pin(id=pin_id, product_id=product_id, pinned_at_ms=at_ms)
+        found[row.id] = Show(**{**members, "state": ShowState(row.state)}), pinned
+    return found
 
 
 async def current_pin(conn: AsyncConnection, show_id: str) -> Pin | None:

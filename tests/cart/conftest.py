@@ -87,7 +87,7 @@ async def stock(shows: Shows, *products: ProductEntry) -> None:
 async def level(database: Database, sku: str) -> tuple[int, int, int]:
     """(on_hand, allocated, held) of a SKU."""
     async with database.write() as conn:
-        found = (await store.lock_levels(conn, [sku]))[sku]
+        found = (await conn.run_sync(store.levels, [sku]))[sku]
     return found.on_hand, found.allocated, found.held
 
 
@@ -121,4 +121,5 @@ async def shows(database: Database, screens: Screens, clock: ManualClock) -> Sho
 
 @pytest.fixture
 def shop(database: Database, shows: Shows, clock: ManualClock) -> Shop:
-    return Shop(database, shows, clock)
+    """Every change of the stock is told by itself; `test_board` tries the shop's own pace."""
+    return Shop(database, shows, clock, stock_interval_s=0)

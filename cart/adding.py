@@ -1,0 +1,210 @@
+"""Clicks: many adds to carts, decided one after the other in memory, and written down together.
+
+A batch reads what its adds may touch in five statements (shows with their pins, kept answers, SKUs with their levels,
+living holds; on PostgreSQL the carts' locks), however many there are. Locks are taken in the order that everybody
+keeps: carts, then levels. Each add is then granted or refused by the pure model (`stock`, `baskets`), first come first
+served, on what the adds before it have left; a refusal changes nothing. At last the batch is written: one guarded
+UPDATE a SKU, and one statement each for movements, new holds, grown holds and kept answers.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cart import baskets, catalogue, shelf, stock, store
+from cart.answers import Answer, replay
+from cart.baskets import Cart, cart_id
+from cart.moves import Moves
+from cart.shelf import Offer
+from cart.stock import MAIN, Hold, HoldState, Level, Movement
+from cart.store import Kept, Key, Part
+from live import store as shows_store
+from live.core.codec import plain
+from live.core.errors import Kind, Problem
+from live.core.ids import uuid7
+from live.core.limits import SWEEP_BATCH
+from live.shows import Show, is_show_id
+from live.timeline import Pin, show_clock
+
+
+class Add(NamedTuple):
+    """One click, with a quantity and a key that are checked. `hash_` tells its request from others under its key."""
+
+    show: str
+    viewer_id: str
+    sku: str
+    quantity: int
+    price_minor: int | None
+    key: str | None
+    hash_: str
+
+    @property
+    def cart(self) -> str:
+        return cart_id(self.show, self.viewer_id)
+
+
+def add_all(moves: Moves, adds: Sequence[Add], hold_ttl_ms: int) -> list[Answer | Problem]:
+    """An answer or a refusal for each add, in their order; the refusals are those of `Shop.add`."""
+    batch = _Batch(moves, adds, hold_ttl_ms)
+    answers: list[Answer | Problem] = []
+    for add in adds:
+        try:
+            answers.append(batch.add(add))
+        except Problem as problem:
+            answers.append(problem)
+    batch.write()
+    return answers
+
+
+class _Batch:
+    """What the adds of one transaction see, and what they leave."""
+
+    def __init__(self, moves: Moves, adds: Sequence[Add], hold_ttl_ms: int) -> None:
+        self._moves = moves
+        self._tx = moves.tx
+        self._hold_ttl_ms = hold_ttl_ms
+        conn = moves.tx.conn
+        # Ids that cannot be one never reach SQL, where a NUL or half a surrogate would be our error.
+        shows = {add.show for add in adds if is_show_id(add.show)}
+        skus = {add.sku for add in adds if catalogue.is_id(add.sku)}
+        self._shows: dict[str, tuple[Show, Pin | None]] = shows_store.on_screen(conn, sorted(shows))
+        known = [add for add in adds if add.show in self._shows]
+        carts = list(dict.fromkeys(add.cart for add in known))
+        store.lock_carts(conn, carts)
+        keys = {(add.cart, add.key) for add in known if add.key is not None}
+        self._kept: dict[Key, Kept] = store.kept_answers(conn, sorted(keys)) if keys else {}
+        found = shelf.lock_offers(conn, skus)
+        self._offers: dict[str, Offer] = {sku: offer for sku, (offer, _) in found.items()}
+        self._levels: dict[str, Level] = {sku: level for sku, (_, level) in found.items()}
+        self._carts = self._read_carts(carts)
+        self._end_overdue(known)
+        self._new: dict[str, Hold] = {}  # by id, as they are at last
+        self._grown: dict[str, Hold] = {}
+        self._parts: dict[str, list[Part]] = {}  # by SKU
+        self._answered: dict[Key, Kept] = {}
+        self._seen: dict[str, tuple[Add, dict[str, Any]]] = {}  # cart → whose, and as it is at last
+
+    def add(self, add: Add) -> Answer:
+        """Grant one add, or raise why not."""
+        if add.show not in self._shows:
+            raise Problem(Kind.unknown_show, field="show")
+        key = None if add.key is None else (add.cart, add.key)
+        if key is not None:
+            body = replay(self._answered.get(key) or self._kept.get(key), add.hash_, self._tx.now_ms)
+            if body is not None:
+                return Answer(body=body, replayed=True)
+        offer = self._offers.get(add.sku)
+        if offer is None:
+            raise Problem(Kind.unknown_sku, field="sku")
+        if add.price_minor is not None and add.price_minor != offer.price_minor:
+            raise price_changed(offer, "It costs another amount by now.")
+        cart = self._carts[add.cart]
+        before = cart.get(add.sku)
+        hold = self._fresh(add, offer) if before is None else self._larger(before, add, offer)
+        level = self._levels[add.sku].after(Movement.held, add.quantity)
+        if level is None:
+            raise stock.sold_out(self._levels[add.sku])
+        seen = baskets.cart_of((cart | {add.sku: hold}).values())  # may refuse it as well
+        self._levels[add.sku] = level
+        cart[add.sku] = hold
+        (self._new if before is None or before.id in self._new else self._grown)[hold.id] = hold
+        self._parts.setdefault(add.sku, []).append(Part(quantity=add.quantity, hold_id=hold.id, show=add.show))
+        return self._answer(add, key, seen)
+
+    def write(self) -> None:
+        """Write down what was granted; whoever holds a new cart sees it."""
+        conn = self._tx.conn
+        for sku in sorted(self._parts):
+            level = self._moves.move(self._offers[sku].product_id, sku, Movement.held, self._parts[sku])
+            assert level == self._levels[sku], "the level is locked, and the model says the same as the UPDATE"
+        store.insert_holds(conn, list(self._new.values()))
+        store.resize_holds(conn, list(self._grown.values()))
+        for scope, key in self._answered.keys() & self._kept.keys():  # of commands whose worker died
+            store.forget_answer(conn, scope, key)
+        store.keep_answers(conn, self._answered)
+        for add, body in self._seen.values():
+            self._tx.notice(add.show, add.viewer_id, "cart.changed", {"cart": body, "reason": "changed"})
+
+    # --- what the batch sees
+
+    def _read_carts(self, carts: Sequence[str]) -> dict[str, dict[str, Hold]]:
+        found = store.cart_holds(self._tx.conn, carts) if carts else {}
+        return {cart: {hold.sku: hold for hold in holds} for cart, holds in found.items()}
+
+    def _end_overdue(self, adds: Sequence[Add]) -> None:
+        """End expired holds where they are in the way: those that would grow, and others' of SKUs that run short."""
+        now_ms, moves = self._tx.now_ms, self._moves
+        touched = {(add.cart, add.sku): None for add in adds}
+        own = [self._carts[cart].get(sku) for cart, sku in touched]
+        over = [one for one in own if one is not None and one.state is HoldState.active and one.overdue(now_ms)]
+        moves.end_holds(over, HoldState.expired, Movement.expired)
+        if over:
+            self._levels |= store.levels(self._tx.conn, self._levels)
+        wanted: dict[str, int] = {}
+        for add in adds:
+            wanted[add.sku] = wanted.get(add.sku, 0) + add.quantity
+        for sku in sorted(wanted.keys() & self._levels.keys()):
+            while wanted[sku] > self._levels[sku].available and (ended := moves.expire([sku], SWEEP_BATCH)):
+                over += ended
+                self._levels |= store.levels(self._tx.conn, [sku])
+        if over:
+            moves.tell_owners(over, "hold_expired")
+            self._carts = self._read_carts(list(self._carts))
+
+    # --- one add
+
+    def _answer(self, add: Add, key: Key | None, seen: Cart) -> Answer:
+        cart = plain(seen)
+        body = {"cart": cart, "hold": next(line for line in cart["lines"] if line["sku"] == add.sku)}
+        self._seen[add.cart] = add, cart
+        if key is not None:
+            self._answered[key] = Kept(add.hash_, body, self._tx.now_ms)
+        return Answer(body=body)
+
+    def _larger(self, hold: Hold, add: Add, offer: Offer) -> Hold:
+        """The cart's hold with more units; its time starts again as long as it could be extended."""
+        if hold.state is HoldState.claiming:
+            raise Problem(Kind.checkout_running, retry_after_s=2)
+        stock.check_quantity(hold.quantity + add.quantity)
+        check_same_price(hold, offer)
+        expires_at_ms = hold.renewed(self._tx.now_ms, self._hold_ttl_ms)
+        return msgspec.structs.replace(hold, quantity=hold.quantity + add.quantity, expires_at_ms=expires_at_ms)
+
+    def _fresh(self, add: Add, offer: Offer) -> Hold:
+        """A hold with the stamp of what is on screen."""
+        now_ms = self._tx.now_ms
+        show, pin = self._shows[add.show]
+        return Hold(
+            id=uuid7(now_ms),
+            cart=add.cart,
+            show=add.show,
+            viewer_id=add.viewer_id,
+            sku=offer.sku,
+            location=MAIN,
+            quantity=add.quantity,
+            price_minor=offer.price_minor,
+            currency=offer.currency,
+            state=HoldState.active,
+            expires_at_ms=now_ms + self._hold_ttl_ms,
+            claim_until_ms=None,
+            order_id=None,
+            pin_id=pin.id if pin is not None and pin.product_id == offer.product_id else None,
+            at_ms=show_clock(show.started_at_ms, show.ended_at_ms, now_ms),
+            product_id=offer.product_id,
+            title=offer.title,
+            variant=offer.variant,
+            picture=offer.picture,
+        )
+
+
+def check_same_price(hold: Hold, offer: Offer) -> None:
+    """Raises `Problem` price_changed when a hold cannot grow because what it holds costs another amount by now."""
+    if (hold.price_minor, hold.currency) != (offer.price_minor, offer.currency):
+        raise price_changed(offer, "The cart holds it at another price; take it out first to buy at the new one.")
+
+
+def price_changed(offer: Offer, detail: str) -> Problem:
+    """The refusal of a buyer who saw another price, with the one of now."""
+    extra = {"sku": offer.sku, "price_minor": offer.price_minor, "currency": offer.currency}
+    return Problem(Kind.price_changed, detail, field="price_minor", extra=extra)
