@@ -15,10 +15,12 @@ Each of them ends its own connection only. `ended` counts them by reason.
 """
 
 from asyncio import TimerHandle
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.http11 import Request
 from websockets.protocol import State as WireState
 
 from live.core.errors import FLOOD, MALFORMED_FRAME, SILENT, Close
@@ -88,12 +90,22 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
         """The request, which the HTTP protocol hands over. What it let pass the WebSocket's own parser may not: not a
         GET, lines that are too long. uvicorn would leave such a peer connected for ever, and without an answer."""
         super().data_received(request)
-        if not self.handshake_initiated:
+        if not self.handshake_initiated and not self.transport.is_closing():
             self._count("handshake")
             self.handshake_complete = self.close_sent = True
             answer = b"".join(self.conn.data_to_send())
             self.transport.write(answer or _BAD_REQUEST)
             self.transport.close()
+
+    def handle_connect(self, event: Request) -> None:
+        """Who speaks another version is told ours (RFC 6455, section 4.4)."""
+        if event.headers.get_all("Sec-WebSocket-Version") == ["13"]:
+            super().handle_connect(event)
+            return
+        self.close_sent = True
+        response = self.conn.reject(HTTPStatus.UPGRADE_REQUIRED, "This server speaks version 13 (RFC 6455).\n")
+        response.headers["Sec-WebSocket-Version"] = "13"
+        self.conn.send_response(response)
 
     def _feed(self, data: bytes) -> None:
         for start in range(0, len(data), WS_FEED_BYTES):

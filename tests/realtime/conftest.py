@@ -1,8 +1,9 @@
 """A whole realtime server in this process, with real WebSocket clients; and a channel alone, without any socket."""
 
 import asyncio
+import functools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import msgpack
 import pytest
 import uvicorn
+import uvloop
 from msgspec import Struct
 from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,6 +23,7 @@ from live.core.bus import Bus
 from live.core.clock import SystemClock
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
+from live.core.valkey import EmbeddedValkey
 from live.realtime.channel import Channel
 from live.realtime.commands import Commands, Context, Replayed
 from live.realtime.connections import Connections
@@ -245,6 +248,41 @@ def settings(tmp_path: Path) -> Settings:
 async def stage(bus: Bus, settings: Settings) -> AsyncIterator[Stage]:
     async with Stage(bus, settings).running() as running:
         yield running
+
+
+class House:
+    """A server for a whole module, on the loop that it runs on in production: tests `run` their coroutines there."""
+
+    def __init__(self, runner: asyncio.Runner, stage: Stage) -> None:
+        self.run = runner.run
+        self.stage = stage
+
+
+def housed(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a test of a coroutine function that takes `house`, and run it there."""
+
+    @functools.wraps(test)
+    def run(house: House, **fixtures: Any) -> None:
+        house.run(test(house, **fixtures))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    valkey = EmbeddedValkey(folder)
+    stack = AsyncExitStack()
+
+    async def opened() -> Stage:
+        stack.push_async_callback(valkey.stop)
+        bus = await Bus.open(await valkey.start())
+        stack.push_async_callback(bus.close)
+        return await stack.enter_async_context(Stage(bus, Settings(data_dir=folder, secret=SECRET)).running())
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        yield House(runner, runner.run(opened()))
+        runner.run(stack.aclose())
 
 
 @pytest.fixture
