@@ -6,6 +6,7 @@ What a command meets, and what is done about it:
 - MOVED: the slot is elsewhere now. Followed, remembered, and the view is refreshed.
 - ASK: the slot is moving and this key has left. Followed once, with ASKING on the same connection.
 - TRYAGAIN, CLUSTERDOWN, a slot that nobody owns: nothing was done, so it is tried again for up to `BUS_TIMEOUT_S`.
+- No connection: nothing was done either. Raised at once, unless a fresh view says that another server has the slot.
 - No answer: whether it was done is not known; raised at once, and the view is refreshed.
 
 A view is taken from any server, but only when its epoch is not older than ours: a server that was cut off from the
@@ -20,12 +21,13 @@ from typing import Any
 from live.core.limits import (
     BUS_TIMEOUT_S,
     CLUSTER_ASK_TIMEOUT_S,
+    CLUSTER_LOOK_S_MIN,
     CLUSTER_REDIRECTS_MAX,
     CLUSTER_RETRY_S_MAX,
     CLUSTER_RETRY_S_MIN,
     CLUSTER_VIEW_S_MAX,
 )
-from live.core.servers import FAILURES, Connection, NotNow, Redirected, Server, redirect
+from live.core.servers import FAILURES, Connection, NotNow, NotReached, Redirected, Server, redirect
 from live.core.slots import Address, View, seeds, slot_of, view
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class Cluster:
         self._owners: dict[int, Address] = {}
         self._view = View(0, {}, frozenset())
         self._seen_at = float("-inf")
+        self._looked_at = float("-inf")
+        self._leaving: set[Address] = set()  # servers without a slot, as of the last view
         self._refreshing = asyncio.Lock()
         self.doubted = asyncio.Event()
 
@@ -73,6 +77,9 @@ class Cluster:
             except NotNow:
                 if loop.time() + wait_s > until:
                     raise
+            except NotReached:
+                if not await self._moved_from(address, slot):
+                    raise
             except FAILURES:
                 self.doubted.set()
                 raise
@@ -102,6 +109,7 @@ class Cluster:
         """Take the view of the first server that has one and is not behind; raises one of `FAILURES`."""
         async with self._refreshing:
             self.doubted.clear()
+            self._looked_at = asyncio.get_running_loop().time()
             last: Exception = NotNow("no server of the cluster has a newer view")
             for address in self._candidates():
                 try:
@@ -128,6 +136,15 @@ class Cluster:
             await server.close()
         self._servers.clear()
 
+    async def _moved_from(self, address: Address | None, slot: int) -> bool:
+        """Whether another server than that at `address`, which is out of reach, owns the slot by now."""
+        if asyncio.get_running_loop().time() - self._looked_at > CLUSTER_LOOK_S_MIN:
+            try:
+                await self.refresh()
+            except FAILURES:
+                self.doubted.set()
+        return self._owners.get(slot) not in (None, address)
+
     def _server(self, address: Address) -> Server:
         server = self._servers.get(address)
         if server is None:
@@ -147,11 +164,11 @@ class Cluster:
         return address
 
     def _candidates(self) -> list[Address]:
-        """Those to ask, in random order so that no server is asked by everybody; the given ones are the last resort."""
-        known = [address for address in self._view.addresses if address not in self._seeds]
-        random.shuffle(known)
-        given = random.sample(self._seeds, len(self._seeds))
-        return known + given
+        """Those to ask: primaries in random order, so that none is asked by everybody; then whoever else is known."""
+        primaries, others = list(self.primaries), [*self._view.addresses, *self._seeds]
+        random.shuffle(primaries)
+        random.shuffle(others)
+        return list(dict.fromkeys(primaries + others))
 
     async def _ask(self, address: Address) -> View:
         server = self._server(address)
@@ -168,6 +185,11 @@ class Cluster:
         self._view = found
         self._owners = dict(found.owners)
         self._seen_at = asyncio.get_running_loop().time()
-        kept = found.addresses | set(self._seeds)
-        for address in [address for address in self._servers if address not in kept]:
+        # A server that lost its last slot may be one that says nothing: whoever still waits for it is let go, after a
+        # moment for those that it answers yet.
+        without = set(self._servers) - self.primaries
+        for address in without & self._leaving:
             await self._servers.pop(address).close()
+        self._leaving = without - self._leaving
+        if self._leaving:
+            self.doubted.set()

@@ -57,13 +57,14 @@ class Subscription:
     """A channel and whoever listens to it, at whichever server it is just now.
 
     `confirmed` is done when the server has it, and None from then on; `stale`: it was confirmed before, so something
-    may have been missed meanwhile.
+    may have been missed meanwhile. `epoch` is that of the last event; None: anything may follow.
     """
 
     def __init__(self, channel: bytes) -> None:
         self.channel = channel
         self.handlers: list[Handler] = []
         self.stale = False
+        self.epoch: str | None = None
         self.confirmed: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
 
     def lost(self) -> None:
@@ -79,6 +80,22 @@ class Subscription:
         if confirmed is not None and not confirmed.done():
             confirmed.set_result(None)
         return stale
+
+
+    def admitted(self, message: Message) -> Message:
+        """What handlers are told instead of `message`: two epochs never meet without a `gone` in between.
+
+        A primary that stood still, and was replaced meanwhile, may publish a last event under the old epoch when it
+        goes on; the others of its shard hand it over to their own subscribers.
+        """
+        if message.position is not None:
+            if self.epoch in (None, message.position.epoch):
+                self.epoch = message.position.epoch
+                return message
+            message = GONE
+        if message.kind == "gone":
+            self.epoch = None
+        return message
 
 
 class Connection(Protocol):

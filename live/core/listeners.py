@@ -110,7 +110,7 @@ class Listeners:
     def confirmed(self, subscription: Subscription) -> None:
         """Its server has the subscription."""
         if subscription.confirm():
-            self._deliver(subscription.channel, GONE)
+            self._deliver(subscription, GONE)
 
     def evicted(self, subscription: Subscription, error: Exception | None) -> None:
         """Its server has it no more, or never had."""
@@ -204,12 +204,13 @@ class Listeners:
         except ValueError:
             log.warning("a frame on %r is not ours and was ignored", channel)
             return
-        self._deliver(channel, message)
+        if (subscription := self._subscriptions.get(channel)) is not None:
+            self._deliver(subscription, message)
 
-    def _deliver(self, channel: bytes, message: Message) -> None:
-        subscription = self._subscriptions.get(channel)
-        for handler in tuple(subscription.handlers) if subscription is not None else ():
+    def _deliver(self, subscription: Subscription, message: Message) -> None:
+        message = subscription.admitted(message)
+        for handler in tuple(subscription.handlers):
             try:
                 handler(message)
             except Exception:  # our own bug: it must not cost other channels their reader
-                log.exception("a bus handler failed on %r", channel)
+                log.exception("a bus handler failed on %r", subscription.channel)

@@ -1,19 +1,21 @@
 """The servers of the bus: one alone, or those of a cluster (`live.core.cluster`). All use of the client library.
 
 A command goes to the server that has its key. Failures of the library are turned into what the bus decides by:
-`FAILURES` (out of reach; whether the command took effect is not known), `Redirected` and `NotNow` (it did not).
+`FAILURES` (whether the command took effect is not known), of which `Redirected`, `NotReached` and `NotNow` say that it
+did not.
 """
 
 import asyncio
 import hashlib
 from typing import Any, Protocol
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AskError,
     ClusterDownError,
+    ConnectionError,
     MovedError,
     NoScriptError,
     RedisError,
@@ -43,6 +45,10 @@ def redirect(error: Exception) -> Redirected | None:
     if isinstance(error, AskError):  # MovedError is one too
         return Redirected(error.host, error.port, asking=not isinstance(error, MovedError))
     return None
+
+
+class NotReached(ConnectionError):
+    """There is no connection to the server; nothing was sent."""
 
 
 class NotNow(ResponseError):
@@ -118,7 +124,7 @@ class Server:
     """One server and a pool of connections to it."""
 
     def __init__(self, url: str) -> None:
-        pool = BlockingConnectionPool.from_url(
+        self._pool: Any = BlockingConnectionPool.from_url(  # its methods are not annotated
             url,
             driver_info=None,  # else the library reads its own metadata from disk at each connect
             protocol=2,  # pushes arrive as plain arrays
@@ -128,7 +134,6 @@ class Server:
             socket_connect_timeout=BUS_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),  # a blind second try could publish twice
         )
-        self._redis: Any = Redis.from_pool(pool)  # its execute_command is not annotated
 
     async def execute(self, *command: Any, asking: bool = False) -> Any:
         """What the server answers; `asking`: although the key's slot is still on its way here.
@@ -152,25 +157,27 @@ class Server:
             return await self._send(("EVAL", script.text, *arguments), asking)
 
     async def _send(self, command: tuple[Any, ...], asking: bool) -> Any:
-        if not asking:
-            return await self._redis.execute_command(*command)
-        # On one connection: the word counts for the next command that comes from there.
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.execute_command("ASKING")
-            pipe.execute_command(*command)
-            answers = await pipe.execute(raise_on_error=False)
-        if isinstance(answers[1], Exception):
-            raise answers[1]
-        return answers[1]
+        try:
+            connection = await self._pool.get_connection()
+        except FAILURES as error:
+            raise NotReached(str(error)) from error
+        try:
+            if asking:  # on the same connection: it counts for the next command that comes from there
+                await connection.send_command("ASKING")
+                await connection.read_response()
+            await connection.send_command(*command)
+            return await connection.read_response()
+        finally:
+            await self._pool.release(connection)
 
     def connection(self) -> Connection:
         """An unconnected connection beside the pool."""
-        connection: Connection = self._redis.connection_pool.make_connection()
+        connection: Connection = self._pool.make_connection()
         return connection
 
     async def close(self) -> None:
         """Close every connection of the pool."""
-        await self._redis.aclose()
+        await self._pool.aclose()
 
 
 class Alone:
