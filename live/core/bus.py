@@ -27,15 +27,17 @@ from live.core.errors import Kind, Problem
 from live.core.ids import secret_token
 from live.core.leases import Leases
 from live.core.limits import (
+    BUS_HURRY_S,
     BUS_KEY_KEPT_S,
     BUS_PAYLOAD_BYTES_MAX,
+    BUS_TIMEOUT_S,
     HISTORY_EVENTS_MAX,
     HISTORY_TTL_S,
 )
 from live.core.listener import UNNUMBERED, Handler, Message
 from live.core.listeners import Listeners
 from live.core.position import Position
-from live.core.servers import FAILURES, REFUSALS, Alone, Script, Servers
+from live.core.servers import FAILURES, REFUSALS, Alone, NotNow, Script, Servers
 from live.core.slots import CLUSTER_SCHEMES
 from live.core.speakers import Speakers
 from live.core.tallies import Tallies
@@ -133,7 +135,8 @@ class Bus:
         assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it sends"
         frame = UNNUMBERED[kind] + payload
         name = _name(channel)
-        return int(await self._call(lambda: self._servers.execute(name, "SPUBLISH", name, frame), again=False))
+        command = ("SPUBLISH", name, frame)
+        return int(await self._call(lambda: self._servers.execute(name, *command, patience_s=BUS_HURRY_S), again=False))
 
     @asynccontextmanager
     async def subscribe(self, channel: str, handler: Handler) -> AsyncIterator[None]:
@@ -174,7 +177,9 @@ class Bus:
         Grants everything while the server is away: a shop without a rate limit beats a shop that is shut.
         """
         try:
-            answer = await self._run(_TAKE, [f"showcart:{{{bucket}}}:rate"], [rate_per_s, burst], again=False)
+            answer = await self._run(
+                _TAKE, [f"showcart:{{{bucket}}}:rate"], [rate_per_s, burst], again=False, hurry=True
+            )
         except BusError:
             return 0.0
         return float(answer)
@@ -207,7 +212,7 @@ class Bus:
         return await self.tallies.count(channel, name, member, counts, told=told)
 
     async def _run_tally(self, script: str, keys: list[str], arguments: list[str | bytes | float]) -> Any:
-        return await self._run(Script(script), keys, arguments, again=True)
+        return await self._run(Script(script), keys, arguments, again=True, hurry=True)
 
     async def _head(
         self, operation: str, channel: str, payload: bytes = b"", *, key: str | None = None, again: bool
@@ -223,15 +228,25 @@ class Bus:
         epoch, offset = await self._run(_PUBLISH, keys, args, again=again)
         return Position(epoch.decode(), int(offset))
 
-    async def _run(self, script: Script, keys: list[str], args: Sequence[str | bytes | float], *, again: bool) -> Any:
-        return await self._call(lambda: self._servers.execute(keys[0], script, len(keys), *keys, *args), again=again)
+    async def _run(
+        self,
+        script: Script,
+        keys: list[str],
+        args: Sequence[str | bytes | float],
+        *,
+        again: bool,
+        hurry: bool = False,
+    ) -> Any:
+        command = (script, len(keys), *keys, *args)
+        patience_s = BUS_HURRY_S if hurry else BUS_TIMEOUT_S
+        return await self._call(lambda: self._servers.execute(keys[0], *command, patience_s=patience_s), again=again)
 
     async def _call(self, work: Callable[[], Awaitable[T]], *, again: bool) -> T:
         """What `work` answers. `again`: doing it twice does no harm, so a stale connection costs one more try."""
         try:
             return await work()
         except FAILURES as error:
-            if not again:
+            if not again or isinstance(error, NotNow):  # a cluster has been asked again already
                 raise BusError(f"The bus did not answer: {error}") from error
         try:
             return await work()

@@ -5,7 +5,7 @@ Why not the client library's own cluster client: see `docs/decisions/sharded-bus
 What a command meets, and what is done about it:
 - MOVED: the slot is elsewhere now. Followed, remembered, and the view is refreshed.
 - ASK: the slot is moving and this key has left. Followed once, with ASKING on the same connection.
-- TRYAGAIN, CLUSTERDOWN, a slot that nobody owns: nothing was done, so it is tried again for up to `BUS_TIMEOUT_S`.
+- TRYAGAIN, CLUSTERDOWN, a slot that nobody owns: nothing was done, so it is tried again, as long as the caller likes.
 - No connection: nothing was done either. Raised at once, unless a fresh view says that another server has the slot.
 - No answer: whether it was done is not known; raised at once, and the view is refreshed.
 
@@ -58,10 +58,10 @@ class Cluster:
         """Find out who owns what; raises one of `FAILURES`."""
         await self.refresh()
 
-    async def execute(self, key: str, *command: Any) -> Any:
+    async def execute(self, key: str, *command: Any, patience_s: float = BUS_TIMEOUT_S) -> Any:
         """What the server that owns `key` answers; raises one of `FAILURES`."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + BUS_TIMEOUT_S
+        until = loop.time() + patience_s
         slot = slot_of(key.encode())
         address, asking, hops, wait_s = self._owners.get(slot), False, 0, CLUSTER_RETRY_S_MIN
         while True:

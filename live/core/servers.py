@@ -91,8 +91,11 @@ class Servers(Protocol):
         """Find out who owns what; raises one of `FAILURES`."""
         ...
 
-    async def execute(self, key: str, *command: Any) -> Any:
-        """What the server that has `key` answers, as `Server.execute`; raises one of `FAILURES`."""
+    async def execute(self, key: str, *command: Any, patience_s: float = BUS_TIMEOUT_S) -> Any:
+        """What the server that has `key` answers, as `Server.execute`; raises one of `FAILURES`.
+
+        A cluster that cannot serve the key for the moment is asked again for `patience_s`.
+        """
         ...
 
     def owner(self, name: bytes) -> Address | None:
@@ -193,7 +196,7 @@ class Alone:
     async def open(self) -> None:
         await self.check()
 
-    async def execute(self, key: str, *command: Any) -> Any:
+    async def execute(self, key: str, *command: Any, patience_s: float = BUS_TIMEOUT_S) -> Any:
         return await self._server.execute(*command)
 
     def owner(self, name: bytes) -> Address | None:
