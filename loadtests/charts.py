@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from loadtests.measures import Mark
+
 WIDTH, HEIGHT = 480, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 28
 POINTS_MAX = 240  # more are joined: the highest of neighbours is drawn
 LOG_FLOOR = 0.5
+MARK_ROWS = 3
 
 
 class Line(NamedTuple):
@@ -20,9 +23,9 @@ class Line(NamedTuple):
 
 def chart(
     lines: Sequence[Line], unit: str, *, end_s: float,
-    limit: float | None = None, marks: Sequence[tuple[float, str]] = (), log: bool = False,
+    limit: float | None = None, marks: Sequence[Mark] = (), log: bool = False,
 ) -> str:  # fmt: skip
-    """The lines with axes; `limit` is drawn across, `marks` (time, word) upright. `log`: powers of ten."""
+    """The lines with axes; `limit` is drawn across, `marks` upright or as a span. `log`: powers of ten."""
     thinned = [Line(line.name, thin(line.points)) for line in lines]
     values = [value for line in thinned for _, value in line.points if value is not None]
     top = max([*values, limit or 0.0], default=0.0)
@@ -32,12 +35,8 @@ def chart(
         *(_rung(scale, tick) for tick in scale.ticks()),
         *(_hour(tick, end_s) for tick in time_ticks(end_s)),
     ]
-    for at_s, word in marks:
-        if at_s > end_s:
-            continue
-        x = _x(at_s, end_s)
-        parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" />')
-        parts.append(f'<text class="word" x="{x + 4:.1f}" y="{TOP + 9}">{escape(word)}</text>')
+    shown = [mark for mark in marks if mark.at_s <= end_s]
+    parts += [_marked(mark, index % MARK_ROWS, end_s) for index, mark in enumerate(shown)]
     if limit is not None:
         y = scale.y(limit)
         parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" />')
@@ -128,6 +127,18 @@ def _hour(at_s: float, end_s: float) -> str:
     x = _x(at_s, end_s)
     word = f"{at_s:g} s" if end_s <= 180 else f"{at_s / 60:g} min"
     return f'<text class="time" x="{x:.1f}" y="{HEIGHT - 8}">{word}</text>'
+
+
+def _marked(mark: Mark, row: int, end_s: float) -> str:
+    """An upright line, and a shade up to the mark's end; words that would meet stand in rows."""
+    x, bottom = _x(mark.at_s, end_s), HEIGHT - BOTTOM
+    drawn = f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}" />'
+    if mark.end_s is not None:
+        width = _x(min(mark.end_s, end_s), end_s) - x
+        drawn += f'<rect class="span" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{bottom - TOP}" />'
+    place = (x - 4, "word left") if x > WIDTH * 0.7 else (x + 4, "word")
+    words = f'<text class="{place[1]}" x="{place[0]:.1f}" y="{TOP + 9 + row * 12}">{escape(mark.word)}</text>'
+    return drawn + words
 
 
 def _drawn(line: Line, scale: _Linear | _Log, end_s: float, unit: str) -> str:

@@ -28,17 +28,17 @@ def client_frame(opcode: int, payload: bytes) -> bytes:
 
 
 class FrameReader:
-    """Cuts a server's bytes into frames."""
+    """Cuts a server's bytes into frames; `rest` is the beginning of the next one."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("rest",)
 
     def __init__(self) -> None:
-        self._rest = b""
+        self.rest = b""
 
     def feed(self, received: bytes) -> list[tuple[int, bytes]]:
         """The frames that are complete now, as (opcode, payload); raises `BadFrame`."""
-        if self._rest:
-            received = self._rest + received
+        if self.rest:
+            received = self.rest + received
         frames: list[tuple[int, bytes]] = []
         position, end = 0, len(received)
         while end - position >= 2:
@@ -59,7 +59,7 @@ class FrameReader:
                 break
             frames.append((first & 0x0F, received[start : start + size]))
             position = start + size
-        self._rest = received[position:]
+        self.rest = received[position:]
         return frames
 
 

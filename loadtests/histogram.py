@@ -34,12 +34,12 @@ class Histogram:
         self.max_us = 0
         self.counts: dict[int, int] = {}
 
-    def record(self, value_us: int) -> None:
-        """Count one duration; what lies outside 0 … `VALUE_US_MAX` is counted at that edge."""
+    def record(self, value_us: int, times: int = 1) -> None:
+        """Count a duration; what lies outside 0 … `VALUE_US_MAX` is counted at that edge."""
         value_us = min(max(value_us, 0), VALUE_US_MAX)
         bucket = bucket_of(value_us)
-        self.counts[bucket] = self.counts.get(bucket, 0) + 1
-        self.count += 1
+        self.counts[bucket] = self.counts.get(bucket, 0) + times
+        self.count += times
         if value_us > self.max_us:
             self.max_us = value_us
 

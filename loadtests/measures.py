@@ -17,6 +17,10 @@ class Second(msgspec.Struct, tag="second"):
     frames: int
     received_bytes: int
     lag_max_ms: float  # of the swarm's own event loop: above some milliseconds its latencies are in doubt
+    cpu_percent: float  # of the swarm's own process; 100 is one core
+    closes: int  # sockets that ended by themselves
+    cut: int  # sockets that the generator cut
+    gaps: int
     join: dict[str, Any]
     delivery: dict[str, Any]
 
@@ -30,21 +34,33 @@ class Totals(msgspec.Struct, tag="totals"):
     unsent: int  # no speaker was connected when a probe was due
     acknowledged: int
     unanswered: int
-    unseen: int  # acknowledged, and on no screen
+    unseen: int  # acknowledged, to be shown, and on no screen
+    sampled: int  # acknowledged as stored and not shown, because the chat ran too fast to be read
+    resent: int  # sent again under the same key, because the speaker's socket was lost before the answer came
     deliveries: int
     frames: int
     received_bytes: int
     duplicates: int
     gaps: int
+    reordered: int
     replaced: int
     lost: int
+    left: int  # viewers who left because the scenario says so
+    not_back: int  # viewers whose socket was lost and who are not connected at the end
+    cut: int
+    recovered: int  # came back and were given all they had missed
+    resnapped: int  # came back and were given a snapshot
     closes: dict[str, int]  # by close code, or "http 503" for a refused handshake
     refused: dict[str, int]  # by the problem's name
     join: dict[str, Any]
     delivery: dict[str, Any]
     acknowledge: dict[str, Any]  # from the time a probe was due to its reply
     late: dict[str, Any]  # from the time a probe was due to when it was sent
+    back: dict[str, Any]  # from the loss of a socket to being connected again
     lag_max_ms: float
+    cpu_s: float  # of the swarm's process, from its start to its end
+    live_cpu_s: float  # of that, after everybody had come
+    live_frames: int  # frames that came since
 
     @property
     def not_joined(self) -> int:
@@ -59,8 +75,13 @@ class Totals(msgspec.Struct, tag="totals"):
         return sum(self.refused.values())
 
     def histogram(self, name: str) -> Histogram:
-        """One of `join`, `delivery`, `acknowledge`, `late`."""
+        """One of `join`, `delivery`, `acknowledge`, `late`, `back`."""
         return Histogram.of_plain(getattr(self, name))
+
+    @property
+    def frame_cpu_us(self) -> float | None:
+        """What a received frame cost the swarm, kernel included; None when too few came to tell."""
+        return self.live_cpu_s / self.live_frames * 1e6 if self.live_frames >= 1000 else None
 
 
 Line = Second | Totals
@@ -76,6 +97,24 @@ class Usage(msgspec.Struct):
     process: str  # "server", "valkey", "swarm", "shoppers" or `OTHERS`
     cpu_percent: float  # 100 is one core
     memory_mb: float
+
+
+class ServerSecond(msgspec.Struct):
+    """What a worker said of itself on /metrics at one time; the lags are of its event loop, since it was last asked."""
+
+    at_s: float
+    worker: str
+    lag_mean_ms: float
+    lag_p99_ms: float  # the upper edge of the bucket
+    sockets: float | None  # None: it did not tell
+
+
+class Mark(msgspec.Struct):
+    """Something that was done to the event: the drop, a fault. `end_s` None: it was over at once."""
+
+    at_s: float
+    word: str
+    end_s: float | None = None
 
 
 class Action(msgspec.Struct):

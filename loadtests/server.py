@@ -7,8 +7,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
+import msgspec
 import psutil
 
 from loadtests.measures import OTHERS, Usage
@@ -22,24 +25,46 @@ class ServerError(RuntimeError):
     """The server could not be started."""
 
 
-class DemoServer:
-    """A demo with an empty data folder, as a process of its own; its log and data are in `folder`."""
+class Server(Protocol):
+    """The server under test. `pid` None: its processes are not ours to watch or to harm."""
 
-    def __init__(self, folder: Path) -> None:
+    url: str
+    pid: int | None
+    own_valkey: bool
+    workers: int
+
+
+class ForeignServer(msgspec.Struct):
+    """A server that runs already."""
+
+    url: str
+    pid: int | None = None
+    own_valkey: bool = False
+    workers: int = 1
+
+
+class DemoServer:
+    """A demo with an empty data folder, as a process of its own; its log and data are in `folder`.
+
+    `database_url` and `redis_url` "": a SQLite file and a private Valkey in that folder.
+    """
+
+    def __init__(self, folder: Path, *, workers: int = 1, database_url: str = "", redis_url: str = "") -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._database_url = database_url
+        self._redis_url = redis_url
         self.url = ""
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "started"
-        return self._process.pid
+        self.pid: int | None = None
+        self.own_valkey = not redis_url
+        self.workers = workers
 
     def __enter__(self) -> "DemoServer":
         for _ in range(STARTS_MAX):
             port = free_port()
             self.url = f"http://127.0.0.1:{port}"
             self._process = self._launch(port)
+            self.pid = self._process.pid
             if self._ready(self._process):
                 return self
             self._stop()
@@ -55,6 +80,10 @@ class DemoServer:
             "SHOWCART_MEDIA_PORT": str(port),
             "SHOWCART_DATA_DIR": str(self._folder / "server"),
             "SHOWCART_LOG_LEVEL": "warning",
+            "SHOWCART_WORKERS": str(self.workers),
+            "SHOWCART_SOCKETS_PER_ADDRESS": "0",  # the whole audience comes from this machine
+            "SHOWCART_DATABASE_URL": self._database_url,
+            "SHOWCART_REDIS_URL": self._redis_url,
         }
         program = Path(sys.executable).with_name("showcart")
         with (self._folder / "server.log").open("ab") as log:
@@ -105,15 +134,15 @@ def free_port() -> int:
 class Meter:
     """Reads what groups of processes use, each with its children; a child named `valkey…` is a group of its own."""
 
-    def __init__(self, groups: dict[str, int]) -> None:
+    def __init__(self, groups: dict[str, list[int]]) -> None:
         self._groups = groups
         self._known: dict[int, psutil.Process] = {}
 
     def read(self, at_s: float) -> list[Usage]:
         """The use since the last reading; the first one tells memory only."""
         sums: dict[str, tuple[float, float]] = {}
-        for group, pid in self._groups.items():
-            for process in self._family(pid):
+        for group, pids in self._groups.items():
+            for process in chain.from_iterable(map(self._family, pids)):
                 try:
                     with process.oneshot():
                         name = "valkey" if process.name().startswith(("valkey", "redis")) else group

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from loadtests.histogram import Histogram
 from loadtests.measures import Second, Totals
 from loadtests.sequence import Sequence
+from loadtests.shelf import Chunk
+
+_COUNTS = ("joins", "deliveries", "frames", "received_bytes", "closed", "cut", "gaps")
 
 
 class Tally:
@@ -14,17 +17,20 @@ class Tally:
     def __init__(self, start_us: int) -> None:
         self._start_us = start_us
         self.open = 0
-        self.joins = self.deliveries = self.frames = self.received_bytes = 0
-        self.sent = self.unsent = 0
+        self.joins = self.deliveries = self.frames = self.received_bytes = self.closed = self.gaps = 0
+        self.sent = self.unsent = self.sampled = self.resent = 0
+        self.cut = self.recovered = self.resnapped = self.left = 0
         self.due: dict[int, int] = {}  # probes without an answer → when they were due
-        self.acknowledged: set[int] = set()
+        self.acknowledged: set[int] = set()  # and to be shown
         self.seen: set[int] = set()
         self.closes: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self._late, self._acknowledge = Histogram(), Histogram()
+        self._late, self._acknowledge, self._back = Histogram(), Histogram(), Histogram()
         self._join, self._delivery = Histogram(), Histogram()  # of the finished seconds
         self._join_now, self._delivery_now = Histogram(), Histogram()
-        self._told = (0, 0, 0, 0)
+        self._told = [0] * len(_COUNTS)
+        self._told_us, self._told_cpu_s = start_us, 0.0
+        self._complete: tuple[float, int] | None = None
         self._lag_us = self._lag_now_us = 0
 
     @property
@@ -32,28 +38,56 @@ class Tally:
         """Whether every probe was answered, and every acknowledged one reached a screen."""
         return not self.due and self.acknowledged <= self.seen
 
-    def join(self, after_us: int | None) -> None:
-        """A viewer is connected; for the first time when `after_us` is not None."""
+    # --- viewers
+
+    def join(self, after_us: int) -> None:
+        """A viewer is connected for the first time."""
         self.open += 1
-        if after_us is not None:
-            self.joins += 1
-            self._join_now.record(after_us)
+        self.joins += 1
+        self._join_now.record(after_us)
 
-    def close(self, code: str, *, was_open: bool) -> None:
-        """A socket ended by itself."""
+    def come_back(self, after_us: int, *, recovered: bool) -> None:
+        """A viewer is connected again."""
+        self.open += 1
+        self._back.record(after_us)
+        if recovered:
+            self.recovered += 1
+        else:
+            self.resnapped += 1
+
+    def close(self, code: str) -> None:
+        """A socket ended by itself, or an attempt to connect failed."""
         self.closes[code] += 1
-        self.open -= was_open
+        self.closed += 1
 
-    def deliver(self, probe: tuple[int, int] | None, at_us: int, came_us: int) -> None:
-        """An event reached the screen of a viewer who came at `came_us`; `probe` is its number and when it was due.
+    def complete(self, cpu_s: float) -> None:
+        """Everybody has come; the process has used `cpu_s` so far."""
+        self._complete = (cpu_s, self.frames)
 
-        What was due before the viewer came is history that an older snapshot left out; its age is no latency.
+    # --- events
+
+    def deliver(self, probe: tuple[int, int] | None, at_us: int, from_us: int) -> None:
+        """An event reached a screen which is timed since `from_us`; `probe` is its number and when it was due.
+
+        What was due before is history that an older snapshot left out; its age is no latency.
         """
         self.deliveries += 1
         if probe is not None:
             self.seen.add(probe[0])
-            if probe[1] >= came_us:
+            if probe[1] >= from_us:
                 self._delivery_now.record(at_us - probe[1])
+
+    def settle(self, chunk: Chunk, at_us: int) -> None:
+        """`chunk.count` viewers, all timed since before it was due, were given what it holds."""
+        times, chunk.count = chunk.count, 0
+        self.frames += times * chunk.frames
+        self.received_bytes += times * len(chunk.octets)
+        self.deliveries += times * chunk.events
+        for number, due_us in chunk.probes:
+            self.seen.add(number)
+            self._delivery_now.record(at_us - due_us, times)
+
+    # --- probes
 
     def send(self, number: int, due_us: int, at_us: int) -> None:
         """A probe was sent."""
@@ -61,64 +95,84 @@ class Tally:
         self.due[number] = due_us
         self._late.record(at_us - due_us)
 
-    def answer(self, number: int | None, error: str | None, at_us: int) -> None:
-        """A probe was acknowledged, or it or something else (None) was refused."""
+    def answer(self, number: int | None, error: str | None, at_us: int, *, shown: bool = True) -> None:
+        """A probe was acknowledged (`shown` False: it is stored only), or it or something else (None) was refused."""
         due = self.due.pop(number, None) if number is not None else None
         if error is not None:
             self.refused[error] += 1
         elif number is not None and due is not None:
-            self.acknowledged.add(number)
             self._acknowledge.record(at_us - due)
+            if shown:
+                self.acknowledged.add(number)
+            else:
+                self.sampled += 1
+
+    # --- the swarm itself
 
     def lag(self, late_us: int) -> None:
         """The swarm's own event loop was late."""
         self._lag_now_us = max(self._lag_now_us, late_us)
 
-    def second(self, at_us: int) -> Second:
-        """What happened since the last call."""
-        counts = (self.joins, self.deliveries, self.frames, self.received_bytes)
-        joins, deliveries, frames, received_bytes = (now - then for now, then in zip(counts, self._told, strict=True))
+    def second(self, at_us: int, cpu_s: float) -> Second:
+        """What happened since the last call; `cpu_s` is what the process has used so far."""
+        counts = [getattr(self, name) for name in _COUNTS]
+        news = dict(zip(_COUNTS, (now - then for now, then in zip(counts, self._told, strict=True)), strict=True))
+        news["closes"] = news.pop("closed")
+        span_us = at_us - self._told_us
         second = Second(
             at_s=round((at_us - self._start_us) / 1e6, 2),
             open=self.open,
-            joins=joins,
-            deliveries=deliveries,
-            frames=frames,
-            received_bytes=received_bytes,
             lag_max_ms=self._lag_now_us / 1000,
+            cpu_percent=round((cpu_s - self._told_cpu_s) / span_us * 1e8, 1) if span_us > 0 else 0.0,
             join=self._join_now.plain(),
             delivery=self._delivery_now.plain(),
+            **news,
         )
-        self._told = counts
+        self._told, self._told_us, self._told_cpu_s = counts, at_us, cpu_s
         self._join.add(self._join_now)
         self._delivery.add(self._delivery_now)
         self._lag_us = max(self._lag_us, self._lag_now_us)
         self._join_now, self._delivery_now, self._lag_now_us = Histogram(), Histogram(), 0
         return second
 
-    def totals(self, sequences: Iterable[Sequence], *, viewers: int, lacking: int) -> Totals:
+    def totals(
+        self, sequences: Iterable[Sequence], *, viewers: int, lacking: int, not_back: int, cpu_s: float
+    ) -> Totals:
         """The whole run, after its last `second`; `lacking` events never came to the screens."""
         judged = list(sequences)
+        complete_cpu_s, complete_frames = self._complete or (cpu_s, self.frames)
         return Totals(
             viewers=viewers,
             joined=self.joins,
             sent=self.sent,
             unsent=self.unsent,
-            acknowledged=len(self.acknowledged),
+            acknowledged=len(self.acknowledged) + self.sampled,
             unanswered=len(self.due),
             unseen=len(self.acknowledged - self.seen),
+            sampled=self.sampled,
+            resent=self.resent,
             deliveries=self.deliveries,
             frames=self.frames,
             received_bytes=self.received_bytes,
             duplicates=sum(one.duplicates for one in judged),
             gaps=sum(one.gaps for one in judged),
+            reordered=sum(one.reordered for one in judged),
             replaced=sum(one.replaced for one in judged),
             lost=sum(one.lost for one in judged) + lacking,
+            left=self.left,
+            not_back=not_back,
+            cut=self.cut,
+            recovered=self.recovered,
+            resnapped=self.resnapped,
             closes=dict(sorted(self.closes.items())),
             refused=dict(sorted(self.refused.items())),
             join=self._join.plain(),
             delivery=self._delivery.plain(),
             acknowledge=self._acknowledge.plain(),
             late=self._late.plain(),
+            back=self._back.plain(),
             lag_max_ms=self._lag_us / 1000,
+            cpu_s=round(cpu_s, 3),
+            live_cpu_s=round(cpu_s - complete_cpu_s, 3),
+            live_frames=self.frames - complete_frames,
         )

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from loadtests.measures import OTHERS, Second, Shopping, Totals, Usage
+from loadtests.measures import OTHERS, Mark, Second, ServerSecond, Shopping, Totals, Usage
 from loadtests.scenario import Thresholds
 
 GENERATOR_LATE_MS_MAX = 50.0  # a probe sent later than this measures the generator
 GENERATOR_LAG_MS_MAX = 100.0
 GENERATOR_CPU_PERCENT_MAX = 90.0
+GENERATOR_FULL_S = 3  # seconds above that, before the figures are doubted
 OTHERS_CPU_PERCENT_MAX = 25.0
 
 
@@ -20,6 +21,10 @@ class Run(msgspec.Struct):
     totals: Totals
     usage: list[Usage] = []
     shopping: Shopping | None = None
+    server: list[ServerSecond] = []  # what the server's workers told on /metrics
+    unread: int = 0  # times that it told nothing
+    marks: list[Mark] = []
+    swarms: int = 1
 
 
 class Judged(msgspec.Struct):
@@ -48,6 +53,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 _FIGURES: dict[str, Callable[[Run], float | None]] = {
     "join_p99_ms": lambda run: run.totals.histogram("join").percentile_ms(99),
+    "return_p99_ms": lambda run: run.totals.histogram("back").percentile_ms(99),
     "delivery_p50_ms": lambda run: run.totals.histogram("delivery").percentile_ms(50),
     "delivery_p99_ms": lambda run: run.totals.histogram("delivery").percentile_ms(99),
     "delivery_p999_ms": lambda run: run.totals.histogram("delivery").percentile_ms(99.9),
@@ -59,8 +65,10 @@ _FIGURES: dict[str, Callable[[Run], float | None]] = {
     "gaps_max": lambda run: run.totals.gaps,
     "closes_max": lambda run: run.totals.closes_count,
     "not_joined_max": lambda run: run.totals.not_joined,
+    "not_back_max": lambda run: run.totals.not_back,
     "refused_max": lambda run: run.totals.refused_count + run.totals.unanswered + run.totals.unsent,
     "failures_max": lambda run: run.shopping.failures_count if run.shopping else None,
+    "server_lag_p99_ms": lambda run: max((one.lag_p99_ms for one in run.server), default=None),
     "server_cpu_mean_percent": lambda run: _mean(cpu_percents(run.usage, "server")),
     "memory_per_viewer_kb": memory_per_viewer_kb,
 }
@@ -79,6 +87,11 @@ def judge(run: Run, thresholds: Thresholds) -> list[Judged]:
     return judged
 
 
+def figures(run: Run) -> dict[str, float | None]:
+    """Every figure that a threshold can be set for; None: it was not measured."""
+    return {name: figure(run) for name, figure in _FIGURES.items()}
+
+
 def doubts(run: Run) -> list[str]:
     """Why the figures may tell of the generator and not of the server."""
     found = []
@@ -91,10 +104,13 @@ def doubts(run: Run) -> list[str]:
         found.append(
             f"The swarm's own event loop stood still for up to {run.totals.lag_max_ms:.0f} ms; latencies include that."
         )
-    for group in ("swarm", "shoppers"):
-        cpu = _mean(cpu_percents(run.usage, group)) or 0.0
-        if cpu > GENERATOR_CPU_PERCENT_MAX:
-            found.append(f"The {group} used {cpu:.0f} % of a core: use fewer people or another machine.")
+    for group, processes in (("swarm", run.swarms), ("shoppers", 1)):
+        percents = [percent / processes for percent in cpu_percents(run.usage, group)]
+        full = sum(percent > GENERATOR_CPU_PERCENT_MAX for percent in percents)
+        if full >= GENERATOR_FULL_S:
+            found.append(f"The {group} filled their core for {full} seconds: use more processes, or fewer people.")
     if (cpu := _mean(cpu_percents(run.usage, OTHERS)) or 0.0) > OTHERS_CPU_PERCENT_MAX:
         found.append(f"Other programs used {cpu:.0f} % of a core meanwhile: the machine was not free for the test.")
+    if run.unread > len(run.server) / 10:
+        found.append(f"The server did not answer {run.unread} of the readings of its /metrics.")
     return found

@@ -1,7 +1,7 @@
 """A run that was never made, with something of everything."""
 
 from loadtests.histogram import Histogram
-from loadtests.measures import OTHERS, Action, Second, ShopperSecond, Shopping, Totals, Usage
+from loadtests.measures import OTHERS, Action, Mark, Second, ServerSecond, ShopperSecond, Shopping, Totals, Usage
 from loadtests.verdict import Run
 
 
@@ -16,13 +16,16 @@ def sample_run() -> Run:
     quick, empty = histogram(900, 2_000, 40_000).plain(), histogram().plain()
     seconds = [
         Second(at_s=float(at), open=at * 10, joins=10, deliveries=at * 100, frames=at * 90, received_bytes=at * 9000,
-               lag_max_ms=1.5, join=quick, delivery=empty if at == 3 else quick)
+               lag_max_ms=1.5, cpu_percent=20.0, closes=int(at == 2), cut=10 * (at == 3), gaps=int(at == 3), join=quick,
+               delivery=empty if at == 3 else quick)
         for at in range(1, 6)
     ]  # fmt: skip
     totals = Totals(
-        viewers=51, joined=50, sent=9, unsent=1, acknowledged=7, unanswered=1, unseen=1, deliveries=1500, frames=1350,
-        received_bytes=135_000, duplicates=2, gaps=3, replaced=4, lost=5, closes={"4001": 2, "http 503": 1},
-        refused={"slow_mode": 1}, join=quick, delivery=quick, acknowledge=quick, late=quick, lag_max_ms=1.5,
+        viewers=51, joined=50, sent=9, unsent=1, acknowledged=7, unanswered=1, unseen=1, sampled=2, resent=1,
+        deliveries=1500, frames=1350, received_bytes=135_000, duplicates=2, gaps=3, reordered=1, replaced=4, lost=5,
+        left=1, not_back=1, cut=10, recovered=8, resnapped=1, closes={"4001": 2, "http 503": 1},
+        refused={"slow_mode": 1}, join=quick, delivery=quick, acknowledge=quick, late=quick, back=quick,
+        lag_max_ms=1.5, cpu_s=1.0, live_cpu_s=0.5, live_frames=2000,
     )  # fmt: skip
     names = ("server", "valkey", "swarm", OTHERS)
     usage = [Usage(float(at), name, 5.0 * at, 100.0 + at) for at in range(6) for name in names]
@@ -35,4 +38,6 @@ def sample_run() -> Run:
         failures={"<overloaded> & co": 1},
         p99_ms=9.0,
     )
-    return Run(seconds=seconds, totals=totals, usage=usage, shopping=shopping)
+    server = [ServerSecond(float(at), str(at % 2), 0.5, 2.5, 10.0) for at in range(1, 6)]
+    marks = [Mark(1.0, "drop"), Mark(2.0, "slow 10%", 4.0), Mark(3.0, "reconnect"), Mark(99.0, "never")]
+    return Run(seconds=seconds, totals=totals, usage=usage, shopping=shopping, server=server, marks=marks)

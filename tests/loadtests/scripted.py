@@ -40,6 +40,9 @@ class ScriptedShow:
         self.recovers = recovers
         self.close_after: int | None = None  # close every socket after this event, once
         self.refuse_commands = False
+        self.silent_for = 0  # the first so many commands are done when they come a second time
+        self.sampled_from: int | None = None  # from this message on they are stored and not shown
+        self.silent: set[str | None] = set()
         self._fate = fate
         self._events: list[Event] = []
         self._viewers: dict[ServerConnection, int] = {}
@@ -75,6 +78,11 @@ class ScriptedShow:
     async def _command(self, socket: ServerConnection, command: Command) -> None:
         if self.refuse_commands:
             return await self._send(socket, Refused(id=command.id, error={"name": "slow_mode"}))
+        if len(self.silent) < self.silent_for and command.key not in self.silent:
+            self.silent.add(command.key)
+            return None
+        if self.sampled_from is not None and self.offset + 1 >= self.sampled_from:
+            return await self._send(socket, Reply(id=command.id, data={"shown": False}))
         self.offset += 1
         event = Event(offset=self.offset, at_ms=0, name="chat.message", data={"text": command.data.get("text", "")})
         self._events.append(event)

@@ -12,34 +12,41 @@ from rich.console import Console
 from loadtests import report
 from loadtests.charts import Line, chart, number, thin, time_ticks
 from loadtests.histogram import Histogram
-from loadtests.measures import Second
-from loadtests.progress import closing, panel
-from loadtests.report import Report
+from loadtests.measures import Mark, Second
+from loadtests.merge import merged_seconds, merged_totals, spread
+from loadtests.page import html as page_of
+from loadtests.progress import bars, closing, next_step, panel
+from loadtests.report import Outcome, Report
+from loadtests.run import write
 from loadtests.scenario import Scenario, load
+from loadtests.summary import markdown
 from loadtests.verdict import Run, doubts, judge
 from tests.loadtests.samples import histogram, sample_run
 
 
-def sample(scenario: Scenario | None = None, run: Run | None = None) -> Report:
-    scenario, run = scenario or load("drop"), run or sample_run()
+def sample(scenario: Scenario | None = None, *runs: Run) -> Report:
+    scenario, runs = scenario or load("drop"), runs or (sample_run(),)
     return Report(
-        scenario=scenario, server="http://127.0.0.1:8000", own_server=True, started_at="2026-01-02T03:04:05+00:00",
-        machine={"processor": "2 × <Chip>", "memory": "8 GiB"}, versions={"showcart": "0.1.0"}, run=run,
-        judged=judge(run, scenario.thresholds), doubts=["A doubt & a half."],
+        scenario=scenario, server="http://127.0.0.1:8000", own_server=True, settings={"swarms": "1"},
+        machine={"processor": "2 × <Chip>", "memory": "8 GiB"}, versions={"showcart": "0.1.0"},
+        runs=[
+            Outcome("2026-01-02T03:04:05+00:00", run, judge(run, scenario.thresholds), ["A doubt & a half."])
+            for run in runs
+        ],
     )  # fmt: skip
 
 
 def quiet_run() -> Run:
     """Of nobody: nothing was measured."""
     run, empty = sample_run(), Histogram().plain()
-    names = {name: empty for name in ("join", "delivery", "acknowledge", "late")}
+    names = {name: empty for name in ("join", "delivery", "acknowledge", "late", "back")}
     totals = msgspec.structs.replace(run.totals, joined=0, deliveries=0, closes={}, refused={}, **names)
     return Run(seconds=[], totals=totals)
 
 
 @pytest.mark.parametrize("run", [sample_run(), quiet_run()], ids=["full", "empty"])
 def test_the_page_is_well_formed_and_asks_nobody(run: Run) -> None:
-    page = report.html(sample(run=run))
+    page = page_of(sample(None, run))
     ElementTree.fromstring(page)
     assert not re.search(r"\b(src|href|srcset|data|action|poster)\s*=|url\(|@import|<script|<iframe|<link", page)
     assert "default-src 'none'" in page
@@ -47,22 +54,56 @@ def test_the_page_is_well_formed_and_asks_nobody(run: Run) -> None:
 
 
 def test_the_page_says_what_happened() -> None:
-    page = report.html(sample())
+    page = page_of(sample())
     words = " ".join(ElementTree.fromstring(page).itertext())
     for expected in ("A drop", "thresholds broken", "2026-01-02 03:04 UTC",
                      "socket closed: 4001", "refused: slow_mode", "add: sold_out",
                      "<overloaded> & co", "2 × <Chip>", "A doubt & a half.", "Is it fast?", "drop"):  # fmt: skip
         assert expected in words, expected
-    assert page.count("<svg") == 9
+    assert page.count("<svg") == 12
+    assert page.count('class="span"') == 12, "a fault that lasts is shaded in each chart"
 
 
 def test_the_files_are_written(tmp_path: Path) -> None:
-    report.write(sample(), tmp_path)
+    write(sample(), tmp_path)
     stored = msgspec.json.decode((tmp_path / "report.json").read_bytes())
     assert stored["ok"] is False
-    assert stored["run"]["totals"]["lost"] == 5
+    assert stored["runs"][0]["run"]["totals"]["lost"] == 5
     assert msgspec.convert({key: value for key, value in stored.items() if key != "ok"}, Report) == sample()
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert (tmp_path / "report.md").read_text().startswith("# A drop")
+
+
+def test_several_runs_show_their_spread() -> None:
+    slow = sample_run()
+    late = histogram(500_000).plain()
+    slow.totals = msgspec.structs.replace(slow.totals, delivery=late, lost=0, unseen=0)
+    report = sample(None, sample_run(), slow)
+    words = " ".join(ElementTree.fromstring(page_of(report)).itertext())
+    for expected in ("2 runs and their spread", "Run 2 · 2026-01-02", "thresholds broken in 2 runs", "40 – 500"):
+        assert expected in words, expected
+    assert report.broken.count("delivery_p99_ms") == 1
+    told = markdown(report)
+    assert "(of the last run)" in told
+    assert "2 × \\<Chip\\>" in told
+    assert all(line.count("|") >= 3 for line in told.splitlines() if line.startswith("|"))
+
+
+def test_a_figure_that_one_run_lacks_has_no_spread() -> None:
+    assert spread([1.0, 5.0, 2.0]) == (2.0, 1.0, 5.0)
+    assert spread([1.0, None]) is None
+    assert spread([]) is None
+
+
+def test_swarms_add_up() -> None:
+    run = sample_run()
+    whole = merged_totals([run.totals, run.totals])
+    assert (whole.viewers, whole.lost, whole.closes) == (102, 10, {"4001": 4, "http 503": 2})
+    assert whole.lag_max_ms == 1.5
+    assert whole.histogram("delivery").count == 2 * run.totals.histogram("delivery").count
+    seconds = merged_seconds([run.seconds, run.seconds[:2]])
+    assert [(one.at_s, one.open) for one in seconds] == [(1, 20), (2, 40), (3, 30), (4, 40), (5, 50)]
+    assert merged_seconds([run.seconds]) == run.seconds
 
 
 def test_machine_and_versions_are_known() -> None:
@@ -75,18 +116,29 @@ def test_doubts_say_that_the_generator_was_too_slow() -> None:
     assert doubts(run) == []
     late = msgspec.structs.replace(run.totals, late=histogram(80_000).plain(), lag_max_ms=300.0)
     busy = [msgspec.structs.replace(one, cpu_percent=99.0) for one in run.usage]
-    assert len(doubts(Run(seconds=run.seconds, totals=late, usage=busy))) == 4
+    assert len(doubts(Run(seconds=run.seconds, totals=late, usage=busy, unread=3))) == 5
 
 
 def test_the_terminal_shows_the_same() -> None:
     console = Console(width=100, file=StringIO())
     console.print(closing(sample(), Path("somewhere")))
     console.print(panel(load("quiet"), 3.0, sample_run().seconds, histogram(2000), sample_run().usage))
+    console.print(closing(sample(None, sample_run(), sample_run()), Path("twice")))
+    console.print(panel(load("drop"), 90.0, sample_run().seconds, histogram(2000), []))
     console.print(panel(load("quiet"), 30.0, [], Histogram(), []))
     assert isinstance(console.file, StringIO)
     words = console.file.getvalue()
-    for expected in ("broken", "overloaded", "somewhere/report.html", "server", "waiting for the last messages"):
+    for expected in ("broken", "overloaded", "somewhere/report.html", "server", "waiting for the last messages",
+                     "1000 join in 10 s", "troubles"):  # fmt: skip
         assert expected in words
+
+
+def test_the_next_step_is_announced() -> None:
+    assert next_step(load("drop"), 110.0) == (120.0, "drop")
+    assert next_step(load("reconnect-storm"), 0.0) == (20.0, "reconnect")
+    assert next_step(load("quiet"), 0.0) is None
+    assert bars([0.0, 1.0, 2.0]) == "▁▅█"
+    assert bars([0.0]) == "▁"
 
 
 # --- charts
@@ -101,7 +153,9 @@ def test_a_line_with_holes_is_drawn_in_pieces() -> None:
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("top", [0.0, 0.3, 1.0, 7.0, 999.0, 1e6])
 def test_everything_is_inside_the_axes(top: float, log: bool) -> None:
-    drawn = chart([Line("a", [(0.0, 0.0), (9.0, top)])], "ms", end_s=9, limit=top / 2, marks=[(4.0, "drop")], log=log)
+    drawn = chart(
+        [Line("a", [(0.0, 0.0), (9.0, top)])], "ms", end_s=9, limit=top / 2, marks=[Mark(4.0, "drop", 99.0)], log=log
+    )
     for x, y in re.findall(r'cx="([\d.-]+)" cy="([\d.-]+)"', drawn):
         assert 52 <= float(x) <= 466
         assert 12 <= float(y) <= 192
@@ -123,7 +177,7 @@ def test_numbers_and_times_are_for_people() -> None:
 
 
 def test_rates_are_of_the_time_that_passed() -> None:
-    from loadtests.report import _counts
+    from loadtests.cards import _counts
 
     seconds = sample_run().seconds
     short = msgspec.structs.replace(seconds[-1], at_s=5.1, deliveries=1)

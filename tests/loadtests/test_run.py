@@ -12,15 +12,16 @@ from rich.console import Console
 from loadtests.benches import __main__ as benches
 from loadtests.benches.figure import figure
 from loadtests.measures import OTHERS
-from loadtests.run import run
+from loadtests.run import Options, run
 from loadtests.server import Meter, free_port, ready
 
 
-def said(scenario: str, tmp_path: Path, viewers: int | None = None) -> tuple[int, str]:
+def said(scenario: str, tmp_path: Path, viewers: int | None = None, swarms: int = 1) -> tuple[int, str]:
     file = StringIO()
     console = Console(file=file, width=200)
     host = f"http://127.0.0.1:{free_port()}"
-    return run(scenario, host, output=tmp_path, console=console, viewers=viewers), file.getvalue()
+    code = run(scenario, Options(host=host, swarms=swarms), output=tmp_path, console=console, viewers=viewers)
+    return code, file.getvalue()
 
 
 def test_what_cannot_be_rehearsed_is_said(tmp_path: Path) -> None:
@@ -30,6 +31,9 @@ def test_what_cannot_be_rehearsed_is_said(tmp_path: Path) -> None:
     code, words = said("quiet", tmp_path, viewers=1)
     assert code == 2
     assert "chat.rate_per_s" in words
+    code, words = said("quiet", tmp_path, swarms=100)
+    assert code == 2
+    assert "--swarms: the first swarm" in words
     code, words = said("quiet", tmp_path)
     assert code == 2
     assert "GET http://127.0.0.1" in words
@@ -41,7 +45,7 @@ def test_a_meter_reads_a_family() -> None:
     )
     try:
         process.stdout.readline()  # before its interpreter has started it has next to no memory
-        meter = Meter({"server": process.pid, "gone": 2**22 - 1})
+        meter = Meter({"server": [process.pid], "gone": [2**22 - 1]})
         first, second = meter.read(0.0), meter.read(1.0)
     finally:
         process.kill()

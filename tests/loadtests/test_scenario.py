@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtests.scenario import ScenarioError, Thresholds, load, names, parse, resized
+from loadtests.resize import resized
+from loadtests.scenario import Reconnect, ScenarioError, Slow, Thresholds, load, names, parse
 from loadtests.verdict import judge
 
 GOOD = """
@@ -17,10 +18,15 @@ count = 20
 
 
 def test_ready_scenarios_load() -> None:
-    assert {"quiet", "drop"} <= set(names())
+    assert set(names()) == {"quiet", "drop", "join-storm", "reconnect-storm", "slow-readers"}
     for name in names():
         assert load(name).thresholds != Thresholds()
-    assert load("drop").drop is not None
+    drop = load("drop")
+    assert drop.drop is not None
+    assert (drop.viewers.total, drop.shoppers.count, drop.chat.rate_per_s) == (10_000, 200, 20)
+    assert load("join-storm").viewers.wave[0].joins == 5000
+    assert load("reconnect-storm").fault == (Reconnect(20.0, 1.0),)
+    assert isinstance(load("slow-readers").fault[0], Slow)
 
 
 def test_a_file_is_a_scenario(tmp_path: Path) -> None:
@@ -45,6 +51,21 @@ def test_a_file_is_a_scenario(tmp_path: Path) -> None:
         ("[shoppers.weights]\nadd = 'often'", "shoppers.weights.add: expected `int`"),
         ("[shoppers]\ncount = 1\n[shoppers.weights]\nread=0\nchat=0\nadd=0\nchange=0\ncheck_out=0\nleave=0",
          "shoppers.weights: at least one"),
+        ("[[viewers.wave]]\nat_s = 2", "viewers.wave[0]: either joins or leaves"),
+        ("[[viewers.wave]]\nat_s = 2\njoins = 1\nleaves = 1", "viewers.wave[0]: either joins or leaves"),
+        ("[[viewers.wave]]\nat_s = 2\njoin = 1", "viewers.wave[0]: object contains unknown field `join`"),
+        ("[[viewers.wave]]\nat_s = 8\nwithin_s = 2\njoins = 1", "viewers.wave[0]: must be over before duration_s"),
+        ("[[viewers.wave]]\nat_s = 8\nleaves = 18", "viewers.wave[0].leaves: those who write stay; 4"),
+        ("[[viewers.wave]]\nat_s = 8\njoins = 100_000", "viewers: more than 100000 in all"),
+        ("[[chat.burst]]\nat_s = 8\nfor_s = 2\nrate_per_s = 1", "chat.burst[0]: must be over before"),
+        ("[[chat.burst]]\nat_s = 8\nfor_s = 1\nrate_per_s = 20", "so much chat needs at least 40 viewers"),
+        ("[[fault]]\nat_s = 8\nkind = 'flood'", "fault[0].kind: invalid value"),
+        ("[[fault]]\nat_s = 8", "fault[0]: object missing required field `kind`"),
+        ("[[fault]]\nat_s = 8\nkind = 'slow'", "fault[0]: object missing required field `for_s`"),
+        ("[[fault]]\nat_s = 8\nkind = 'valkey-restart'\nshare = 1.0", "unknown field `share`"),
+        ("[[fault]]\nat_s = 8\nkind = 'valkey-pause'\nfor_s = 2", "fault[0]: must be over before duration_s"),
+        ("[media]\nviewers = 1\nramp_s = 10", "media.ramp_s: must be shorter"),
+        ("[media]\nlayers = 4", "media.layers: "),
         ("[drop]\nat_s = 10", "drop.at_s: must be before duration_s"),
         ("[drop]\nproduct = 'x'", "drop: object missing required field `at_s`"),
         ("[thresholds]\nlost = 0", "thresholds: object contains unknown field `lost`"),
@@ -61,7 +82,7 @@ def test_errors_name_the_member(added: str, said: str) -> None:
 
 
 def test_other_errors_name_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"nowhere: .*ready scenarios are drop, quiet"):
+    with pytest.raises(ScenarioError, match=r"nowhere: .*ready scenarios are drop, join-storm, quiet"):
         load("nowhere")
     with pytest.raises(ScenarioError, match="title"):
         parse(b"duration_s = 3", "mine.toml")
@@ -76,8 +97,9 @@ def test_other_errors_name_the_file(tmp_path: Path) -> None:
 def test_sizes_can_be_set() -> None:
     drop = load("drop")
     assert drop.drop is not None
-    small = resized(drop, viewers=40, shoppers=0, duration_s=drop.duration_s / 2)
-    assert (small.viewers.count, small.shoppers.count) == (40, 0)
+    small = resized(drop, viewers=100, shoppers=0, duration_s=drop.duration_s / 2)
+    assert (small.viewers.count, small.viewers.wave[0].joins, small.shoppers.count) == (90, 10, 0)
+    assert small.viewers.wave[0].at_s == drop.viewers.wave[0].at_s / 2
     assert small.viewers.ramp_s == drop.viewers.ramp_s / 2
     assert small.drop is not None
     assert small.drop.at_s == drop.drop.at_s / 2
@@ -87,6 +109,8 @@ def test_sizes_can_be_set() -> None:
         resized(drop, viewers=0)
     with pytest.raises(ScenarioError, match=r"sizes: chat\.rate_per_s"):
         resized(drop, viewers=3)
+    slow = resized(load("slow-readers"), duration_s=load("slow-readers").duration_s / 2).fault[0]
+    assert slow == Slow(7.5, 12.5, 0.1)
 
 
 def test_every_threshold_can_break() -> None:

@@ -1,25 +1,33 @@
 """A small audience against a scripted show that loses, repeats and closes on purpose."""
 
 import asyncio
-from typing import Literal
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from loadtests.measures import Line, Second, Totals
-from loadtests.swarm import Plan, Swarm, Target, run
+from loadtests.plan import Plan, Target, plans
+from loadtests.scenario import Chat, Reconnect, Scenario, Slow, Viewers, Wave
+from loadtests.swarm import Swarm, main, run
+from loadtests.viewer import now_us
 from tests.loadtests.scripted import ScriptedShow
 
 
+def plan(show: ScriptedShow, viewers: Viewers, **members: Any) -> Plan:
+    told: dict[str, Any] = {"duration_s": 1.0, "drain_s": 2.0, "chat": Chat(10.0)} | members
+    return Plan(url=show.url, show="demo", viewers=viewers, **told)
+
+
 async def watch(
-    show: ScriptedShow, *, viewers: int = 20, chat_per_s: float = 10.0, encoding: Literal["json", "msgpack"] = "json",
-    duration_s: float = 1.0, drain_s: float = 2.0,
-) -> tuple[Totals, list[Second]]:  # fmt: skip
+    show: ScriptedShow, viewers: int = 20, *, encoding: Literal["json", "msgpack"] = "json", **members: Any
+) -> tuple[Totals, list[Second]]:
     lines: list[Line] = []
-    plan = Plan(
-        url=show.url, show="demo", viewers=viewers, ramp_s=0.2, duration_s=duration_s, drain_s=drain_s,
-        encoding=encoding, chat_per_s=chat_per_s,
-    )  # fmt: skip
-    totals = await Swarm(plan, lines.append).run()
+    totals = await Swarm(plan(show, Viewers(viewers, 0.2, encoding), **members), lines.append).run()
     return totals, [line for line in lines if isinstance(line, Second)]
 
 
@@ -83,6 +91,8 @@ async def test_closed_sockets_come_back_and_miss_nothing() -> None:
         totals, _ = await watch(show, drain_s=5.0, duration_s=2.5)
     assert set(totals.closes) == {"4000"}
     assert 15 <= totals.closes["4000"] <= 20
+    assert totals.recovered == totals.closes["4000"] == totals.histogram("back").count
+    assert (totals.resnapped, totals.not_back) == (0, 0)
     assert (totals.lost, totals.duplicates) == (0, 0)
 
 
@@ -98,11 +108,8 @@ async def test_refusals_are_counted_by_name() -> None:
 async def test_it_runs_on_uvloop() -> None:
     lines: list[Line] = []
     async with ScriptedShow().on_air() as show:
-        plan = Plan(
-            url=show.url, show="demo", viewers=3, ramp_s=0.1, duration_s=0.5, drain_s=2.0, encoding="msgpack",
-            chat_per_s=5.0,
-        )  # fmt: skip
-        totals = await asyncio.to_thread(run, plan, lines.append)
+        told = plan(show, Viewers(3, 0.1, "msgpack"), duration_s=0.5, chat=Chat(1.0))
+        totals = await asyncio.to_thread(run, told, lines.append)
     assert totals.joined == 3
     assert totals.acknowledged == totals.sent > 0
 
@@ -110,7 +117,7 @@ async def test_it_runs_on_uvloop() -> None:
 async def test_nobody_joins_a_server_that_is_not_there() -> None:
     async with ScriptedShow().on_air() as show:
         pass
-    totals, _ = await watch(show, viewers=2, drain_s=0.5, duration_s=0.5)
+    totals, _ = await watch(show, 2, drain_s=0.5, duration_s=0.5, chat=Chat(0.5))
     assert totals.joined == 0
     assert totals.not_joined == 2
     assert totals.closes_count >= 2
@@ -123,3 +130,104 @@ def test_many_viewers_come_from_several_addresses() -> None:
     assert target.local_address(10_000) == ("127.0.0.2", 0)
     assert Target.of("https://shop.example").port == 443
     assert Target.of("https://shop.example").local_address(10_000) is None
+
+
+@contextlib.asynccontextmanager
+async def watching(show: ScriptedShow, **members: Any) -> AsyncIterator[tuple[Swarm, asyncio.Task[Totals]]]:
+    """A swarm of twenty, all of whom are connected and may speak."""
+    swarm = Swarm(plan(show, Viewers(20, 0.1), **members), lambda line: None)
+    task = asyncio.create_task(swarm.run())
+    try:
+        await until(lambda: task.done() or all(viewer.open for viewer in swarm._viewers))
+        yield swarm, task
+    finally:
+        await task
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+async def test_cut_sockets_come_back_and_what_they_asked_is_asked_again() -> None:
+    show = ScriptedShow()
+    show.silent_for = 3  # whoever asks first is cut before the answer
+    async with show.on_air(), watching(show, duration_s=2.0, drain_s=5.0) as (swarm, task):
+        await until(lambda: len(show.silent) == 3)
+        for viewer in swarm._viewers:
+            viewer.cut()
+        totals = await task
+    assert totals.closes == {}, "only those that ended by themselves"
+    assert totals.cut == totals.recovered == totals.histogram("back").count == 20
+    assert totals.resent >= 3
+    assert (totals.unanswered, totals.unseen, totals.lost, totals.not_back) == (0, 0, 0, 0)
+
+
+async def test_a_share_is_cut() -> None:
+    async with ScriptedShow().on_air() as show:
+        totals, seconds = await watch(show, faults=(Reconnect(0.6, 0.5),), drain_s=5.0)
+    assert totals.cut == sum(second.cut for second in seconds) <= 10
+    assert (totals.joined, totals.closes, totals.not_back, totals.lost) == (20, {}, 0, 0)
+
+
+async def test_those_who_do_not_read_are_not_timed_and_catch_up() -> None:
+    show = ScriptedShow()
+    async with show.on_air(), watching(show, duration_s=2.0, drain_s=5.0) as (swarm, task):
+        slow = swarm._viewers[10:]
+        for viewer in slow:
+            viewer.stop_reading()
+        await until(lambda: swarm._viewers[0].sequence.offset >= slow[0].sequence.offset + 3)
+        for viewer in slow:
+            viewer.read_on()
+        totals = await task
+    assert (totals.lost, totals.unseen, totals.duplicates, totals.gaps) == (0, 0, 0, 0)
+    assert totals.deliveries == 20 * show.offset
+    assert totals.histogram("delivery").count <= totals.deliveries - 30
+
+
+async def test_some_stop_reading_for_a_while() -> None:
+    async with ScriptedShow().on_air() as show:
+        totals, _ = await watch(show, faults=(Slow(0.5, 0.3, 0.5),), chat=Chat(2.0), duration_s=1.3, drain_s=5.0)
+    assert (totals.joined, totals.lost, totals.unseen, totals.duplicates) == (20, 0, 0, 0)
+
+
+async def test_what_is_not_shown_is_not_missed() -> None:
+    show = ScriptedShow()
+    show.sampled_from = 4
+    async with show.on_air():
+        totals, _ = await watch(show)
+    assert (totals.sampled, totals.unseen, totals.lost) == (totals.sent - 3, 0, 0)
+
+
+async def test_waves_come_and_go() -> None:
+    viewers = Viewers(10, 0.1, wave=(Wave(0.3, joins=10, within_s=0.2), Wave(0.8, leaves=5)))
+    lines: list[Line] = []
+    async with ScriptedShow().on_air() as show:
+        totals = await Swarm(plan(show, viewers, chat=Chat(2.0), duration_s=1.4), lines.append).run()
+    assert (totals.joined, totals.left, totals.not_back, totals.closes) == (20, 5, 0, {})
+    assert isinstance(lines[-1], Second)
+    assert lines[-1].open == 15
+    assert totals.lost == 0
+
+
+async def test_swarms_are_one_audience() -> None:
+    async with ScriptedShow().on_air() as show:
+        scenario = Scenario(title="t", duration_s=1.5, drain_s=1.0, viewers=Viewers(9, 0.1), chat=Chat(2.0))
+        both = plans(scenario, show.url, 2, "abc", now_us() + 200_000)
+        first, second = await asyncio.gather(*(Swarm(one, lambda line: None).run() for one in both))
+    assert (first.joined, second.joined) == (5, 4)
+    assert (first.sent > 0, second.sent) == (True, 0)
+    assert second.histogram("delivery").count > 0, "it times what the other says"
+
+
+def test_a_swarm_is_told_by_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "plan.json"
+    told = Plan("http://127.0.0.1:9", "demo", Viewers(1, 0.0), duration_s=0.1, drain_s=0.1)
+    file.write_bytes(msgspec.json.encode(told))
+    assert main(["--plan", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["joined"] == 0
+    for wrong in ([], ["http://127.0.0.1:9", "--viewers", "90000"]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+    assert "run several swarms" in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""The charts of one run: each asks a question, and shows the drop and the faults."""
+
+from collections.abc import Sequence
+
+from loadtests.charts import Line, chart, legend
+from loadtests.histogram import Histogram
+from loadtests.measures import OTHERS, Second
+from loadtests.scenario import Scenario
+from loadtests.verdict import Run
+
+_PERCENTILES = (("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9))
+
+
+def cards(scenario: Scenario, run: Run) -> str:
+    """All charts of a run that have something to show."""
+    limits = scenario.thresholds
+    end_s = max([second.at_s for second in run.seconds], default=scenario.duration_s)
+
+    def card(question: str, words: str, lines: Sequence[Line], unit: str, *, limit: float | None = None,
+             log: bool = False) -> str:  # fmt: skip
+        drawn = chart(lines, unit, end_s=end_s, limit=limit, marks=run.marks, log=log)
+        return (
+            f"<figure><figcaption><h3>{question}</h3><p>{words}</p></figcaption>{legend(lines, unit)}{drawn}</figure>"
+        )
+
+    made = [
+        card("Is it fast?", "From the time a message was due to its arrival on each screen.",
+             _percentiles(run.seconds, "delivery"), "ms", limit=limits.delivery_p99_ms, log=True),
+        card("Who is here?", "Open sockets at the end of each second.", _people(run), ""),
+        card("Who comes and goes?", "Viewers who join, sockets that are closed, sockets cut by the generator.",
+             [_counts(run.seconds, name, word) for name, word in (
+                 ("joins", "joins"), ("closes", "closes"), ("cut", "cut"))], "/s"),
+        card("How quickly do they get in?", "From the time a viewer was due to its first picture of the show.",
+             _percentiles(run.seconds, "join"), "ms", limit=limits.join_p99_ms, log=True),
+        card("How much is it?", "Events on all screens together.", [_counts(run.seconds, "deliveries")], "/s"),
+        card("Is anything missed?", "Gaps that viewers notice and have filled; what is lost is in the table.",
+             [_counts(run.seconds, "gaps")], "/s"),
+    ]  # fmt: skip
+    if run.usage:
+        cpu, memory = _usage(run, "cpu_percent"), _usage(run, "memory_mb")
+        made.append(card("Is the processor full?", "CPU by process; 100 % is one core.", cpu, "%"))
+        made.append(card("Is the memory full?", "Resident memory by process.", memory, "MB"))
+    if run.server:
+        made.append(card("Does the server keep up?", "How late its event loop runs, by what it says of itself.",
+                         _server_lag(run), "ms", limit=limits.server_lag_p99_ms, log=True))  # fmt: skip
+    if run.shopping and run.shopping.seconds:
+        made += [
+            card("What do shoppers do?", "Actions of all shoppers, and failures among them.", _acts(run), "/s"),
+            card("Do shoppers wait?", "For the answer to an action; over the last ten seconds.", _waits(run), "ms",
+                 limit=limits.shopper_p99_ms, log=True),
+        ]  # fmt: skip
+    lag = Line("worst lag", [(second.at_s, second.lag_max_ms) for second in run.seconds])
+    made.append(card("Can the figures be trusted?", "How late the load generator's own loop ran.", [lag], "ms"))
+    return "".join(made)
+
+
+def _people(run: Run) -> list[Line]:
+    lines = [Line("viewers", [(second.at_s, second.open) for second in run.seconds])]
+    if run.shopping and run.shopping.seconds:
+        lines.append(Line("shoppers", [(one.at_s, one.users) for one in run.shopping.seconds if one.at_s >= 0]))
+    return lines
+
+
+def _percentiles(seconds: Sequence[Second], name: str) -> list[Line]:
+    told = [(second.at_s, Histogram.of_plain(getattr(second, name))) for second in seconds]
+    lines = [Line(word, [(at_s, one.percentile_ms(percent)) for at_s, one in told]) for word, percent in _PERCENTILES]
+    return [*lines, Line("max", [(at_s, one.max_ms) for at_s, one in told])]
+
+
+def _counts(seconds: Sequence[Second], name: str, word: str = "") -> Line:
+    """A count of each second as a rate; the last second may be a short one."""
+    points: list[tuple[float, float | None]] = []
+    before = 0.0
+    for second in seconds:
+        span = second.at_s - before
+        points.append((second.at_s, getattr(second, name) / span if span > 0.2 else None))
+        before = second.at_s
+    return Line(word or name, points)
+
+
+def _usage(run: Run, name: str) -> list[Line]:
+    cpu = name == "cpu_percent"
+    groups = dict.fromkeys(one.process for one in run.usage if cpu or one.process != OTHERS)
+    skipped = 1 if cpu else 0  # the first reading has no CPU
+    return [
+        Line(group, [(one.at_s, getattr(one, name)) for one in run.usage if one.process == group][skipped:])
+        for group in groups
+    ]
+
+
+def _server_lag(run: Run) -> list[Line]:
+    workers = sorted({one.worker for one in run.server})
+    if len(workers) == 1:
+        return [
+            Line("p99 at most", [(one.at_s, one.lag_p99_ms) for one in run.server]),
+            Line("mean", [(one.at_s, one.lag_mean_ms) for one in run.server]),
+        ]
+    return [
+        Line(f"worker {worker}, p99", [(one.at_s, one.lag_p99_ms) for one in run.server if one.worker == worker])
+        for worker in workers
+    ]
+
+
+def _acts(run: Run) -> list[Line]:
+    seconds = run.shopping.seconds if run.shopping else []
+    return [
+        Line("actions", [(one.at_s, one.actions_per_s) for one in seconds if one.at_s >= 0]),
+        Line("failures", [(one.at_s, one.failures_per_s) for one in seconds if one.at_s >= 0]),
+    ]
+
+
+def _waits(run: Run) -> list[Line]:
+    seconds = [one for one in run.shopping.seconds if one.at_s >= 0] if run.shopping else []
+    return [
+        Line("p50", [(one.at_s, one.p50_ms) for one in seconds]),
+        Line("p99", [(one.at_s, one.p99_ms) for one in seconds]),
+    ]

@@ -1,0 +1,118 @@
+"""A report as a page for people, charts first. It asks no other address for anything and runs no script."""
+
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+
+from loadtests import tables
+from loadtests.cards import cards
+from loadtests.charts import number
+from loadtests.merge import spread
+from loadtests.report import Outcome, Report
+from loadtests.tables import Table
+from loadtests.verdict import memory_per_viewer_kb
+
+STYLE = Path(__file__).with_name("report.css")
+
+
+def html(report: Report) -> str:
+    """The page."""
+    scenario, several = report.scenario, len(report.runs) > 1
+    doubts = "".join(f"<p class='doubt'>{escape(doubt)}</p>" for doubt in report.doubts)
+    spreads = f"<section class='wide'>{_table(tables.spreads(report))}</section>" if several else ""
+    runs = "".join(_run(report, index, outcome) for index, outcome in enumerate(report.runs))
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8" /><meta name="viewport" content="width=device-width, initial-scale=1" />
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
+<title>{escape(scenario.title)} – Showcart load test</title>
+<style>{STYLE.read_text(encoding="utf-8")}</style></head>
+<body><header><p class="over">Showcart load test · {escape(when(report.runs[0].started_at))}</p>
+<h1>{escape(scenario.title)}</h1>
+<p class="verdict {"good" if report.ok else "bad"}">{escape(verdict(report))}</p>
+<p class="machine">{escape(machine_line(report))}</p></header>
+<main>{doubts}<section class="tiles">{_tiles(report)}</section>
+{spreads}{runs}
+<section class="tables">{_table(tables.scenario(report))}{_table(tables.setting(report))}</section></main>
+</body></html>
+"""
+
+
+def when(started_at: str) -> str:
+    """A time for people."""
+    return f"{datetime.fromisoformat(started_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def verdict(report: Report) -> str:
+    """How it went, in a few words."""
+    runs = f" in {len(report.runs)} runs" if len(report.runs) > 1 else ""
+    count = len(report.runs[0].judged)
+    if report.broken:
+        return f"{len(report.broken)} of {count} thresholds broken{runs}"
+    return f"All {count} thresholds kept{runs}" if count else "No thresholds were set"
+
+
+def machine_line(report: Report) -> str:
+    """What it ran on, in one line."""
+    where = "server and load on one machine" if report.own_server else report.server
+    parts = (report.machine.get("processor"), report.machine.get("memory"), report.machine.get("system"), where)
+    return " · ".join(part for part in parts if part)
+
+
+def _run(report: Report, index: int, outcome: Outcome) -> str:
+    several = len(report.runs) > 1
+    word = "all kept" if outcome.ok else f"{sum(not one.ok for one in outcome.judged)} broken"
+    heading = f"<h2 class='run'>Run {index + 1} · {escape(when(outcome.started_at))} · {word}</h2>" if several else ""
+    run = outcome.run
+    shown = [tables.thresholds(outcome), tables.latencies(run), tables.messages(run), *tables.shoppers(run),
+             tables.generator(run)]  # fmt: skip
+    return (
+        f"{heading}<section class='charts'>{cards(report.scenario, run)}</section>"
+        f"<section class='tables'>{''.join(_table(table) for table in shown)}</section>"
+    )
+
+
+def _tiles(report: Report) -> str:
+    """The figures that matter most, as medians over the runs."""
+    totals = [one.run.totals for one in report.runs]
+    first, seconds = totals[0], report.scenario.duration_s
+
+    def over(values: list[float | None], unit: str = "") -> str:
+        found = spread(values)
+        return "–" if found is None else f"{number(found.median)}{unit}"
+
+    def percentile(name: str, percent: float) -> str:
+        return over([one.histogram(name).percentile_ms(percent) for one in totals], " ms")
+
+    deliveries = [float(one.deliveries) for one in totals]
+    lost = max(one.lost + one.unseen for one in totals)
+    tiles = [
+        ("Message to screen, p99", percentile("delivery", 99), f"half within {percentile('delivery', 50)}"),
+        ("Lost", number(lost), f"{number(max(one.duplicates for one in totals))} twice, "
+                               f"{number(max(one.gaps for one in totals))} gaps"),
+        ("Viewers", number(min(one.joined for one in totals)), f"of {number(first.viewers)} joined"),
+        ("Join, p99", percentile("join", 99), f"half within {percentile('join', 50)}"),
+        ("Deliveries", over([*deliveries]), f"{over([one / seconds for one in deliveries])} a second"),
+    ]  # fmt: skip
+    if any(one.cut for one in totals):
+        tiles.append(("Back after a cut, p99", percentile("back", 99),
+                      f"{number(max(one.not_back for one in totals))} did not come back"))  # fmt: skip
+    shopping = [one.run.shopping for one in report.runs if one.run.shopping]
+    if shopping:
+        done = [float(sum(action.count for action in one.actions)) for one in shopping]
+        failed = max(one.failures_count for one in shopping)
+        tiles.append(("Shoppers’ actions", over([*done]), f"{number(failed)} failed"))
+    memory = [memory_per_viewer_kb(one.run) for one in report.runs]
+    if spread(memory) is not None:
+        tiles.append(("Server memory", over(memory, " KB"), "more for each viewer"))
+    return "".join(f"<div><h2>{escape(a)}</h2><p><b>{escape(b)}</b></p><p>{escape(c)}</p></div>" for a, b, c in tiles)
+
+
+def _table(table: Table) -> str:
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in table.head)
+    lines = []
+    for row in table.rows:
+        mark = ' class="bad"' if "broken" in row else ""
+        lines.append(f"<tr{mark}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+    heading = f"<thead><tr>{cells}</tr></thead>" if any(table.head) else ""
+    body = "".join(lines)
+    return f"<article><h3>{escape(table.title)}</h3><table>{heading}<tbody>{body}</tbody></table></article>"

@@ -1,0 +1,177 @@
+"""One run of a scenario: an audience, shoppers and faults against a server that is ready, and all that was measured.
+
+Each generator is a process of its own, so that this one, which draws the progress and measures the others, disturbs
+nobody. A generator is added in `Rehearsal._generators`.
+"""
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from loadtests import crowd
+from loadtests.faults import FaultError, ServerFaults, marks
+from loadtests.histogram import Histogram
+from loadtests.host import Host, LoadTestError
+from loadtests.measures import Line, Mark, Second, Totals, Usage
+from loadtests.merge import merged_seconds, merged_totals
+from loadtests.plan import plans
+from loadtests.progress import panel
+from loadtests.scenario import Scenario
+from loadtests.scrape import Scraper
+from loadtests.server import Meter, Server
+from loadtests.verdict import Run
+from loadtests.viewer import now_us
+
+DRAW_INTERVAL_S = 0.25
+LEAD_S = 1.0  # from the start of the swarms to that of the event: they must be there
+GRACE_S = 30.0  # for the generators to end after the scenario's time
+
+Process = subprocess.Popen[bytes]
+
+
+class Rehearsal:
+    """A run of `scenario`; its files go to `folder`. `swarms` processes are the audience together."""
+
+    def __init__(self, scenario: Scenario, server: Server, folder: Path, *, token: str, swarms: int = 1) -> None:
+        self._scenario = scenario
+        self._server = server
+        self._folder = folder
+        self._swarms = swarms
+        self._host = Host(server.url, scenario.show, token)
+        self._lines: queue.SimpleQueue[tuple[int, Line]] = queue.SimpleQueue()
+        self._seconds: list[list[Second]] = [[] for _ in range(swarms)]
+        self._totals: dict[int, Totals] = {}
+        self._usage: list[Usage] = []
+        self._delivery = Histogram()
+        self._marks = [*marks(scenario.fault)]
+
+    def run(self, console: Console) -> Run:
+        """Everything that was measured; raises `LoadTestError`."""
+        scenario, server = self._scenario, self._server
+        if scenario.media.viewers:
+            raise LoadTestError("media.viewers: this version has no viewers of the video yet")
+        try:
+            faults = ServerFaults(
+                scenario.fault, server.pid, own_valkey=server.own_valkey, workers=server.workers
+            )  # fmt: skip
+        except FaultError as error:
+            raise LoadTestError(str(error)) from None
+        show = self._host.go_live()
+        product = self._host.product_of(scenario.drop, show) if scenario.drop else None
+        start_us = now_us() + int(LEAD_S * 1e6)
+        start_unix_s = time.time() + LEAD_S
+        with contextlib.ExitStack() as stack:
+            stack.callback(faults.end)
+            watched: dict[str, list[int]] = {"server": [server.pid]} if server.pid else {}
+            swarms = [stack.enter_context(_ending(one)) for one in self._start_swarms(start_us)]
+            watched["swarm"] = [one.pid for one in swarms]
+            time.sleep(max(0.0, (start_us - now_us()) / 1e6))
+            people: Process | None = None
+            if scenario.shoppers.count:
+                people = stack.enter_context(_ending(crowd.start(server.url, scenario, self._folder)))
+                watched["shoppers"] = [people.pid]
+            scraper = Scraper(server.url)
+            scraper.start()
+            self._watch(swarms, Meter(dict(sorted(watched.items()))), faults, product, console)
+            self._take_lines()
+            told = scraper.stop()
+            if people is not None:
+                with console.status("Waiting for the last shoppers"):
+                    _wait(people, crowd.LEAVING_S)
+        if len(self._totals) < self._swarms:
+            raise LoadTestError(f"the swarm did not come to its end; see {self._folder / 'swarm.log'}")
+        shopping = crowd.results(self._folder, start_unix_s) if people is not None else None
+        return Run(
+            seconds=merged_seconds(self._seconds), totals=merged_totals(list(self._totals.values())),
+            usage=self._usage, shopping=shopping, server=told, unread=scraper.missed,
+            marks=sorted(self._marks, key=lambda one: one.at_s), swarms=self._swarms,
+        )  # fmt: skip
+
+    def _watch(
+        self, swarms: list[Process], meter: Meter, faults: ServerFaults, product: str | None, console: Console
+    ) -> None:
+        """Measure once a second, draw, and do what the host and the faults do, until the swarms have ended."""
+        readers = [
+            threading.Thread(target=self._read, args=(index, one), daemon=True) for index, one in enumerate(swarms)
+        ]
+        for reader in readers:
+            reader.start()
+        scenario, drop, measured = self._scenario, self._scenario.drop, 0
+        begin = time.monotonic()
+        end = begin + scenario.duration_s + scenario.drain_s + GRACE_S
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            while any(one.poll() is None for one in swarms):
+                at_s = time.monotonic() - begin
+                if at_s >= measured:
+                    self._usage += meter.read(round(at_s, 2))
+                    measured += 1
+                if drop is not None and product is not None and at_s >= drop.at_s:
+                    self._host.pin(product)
+                    self._marks.append(Mark(round(at_s, 2), "drop"))
+                    drop = None
+                try:
+                    faults.tick(at_s)
+                except FaultError as error:
+                    raise LoadTestError(str(error)) from None
+                self._take_lines()
+                live.update(panel(scenario, at_s, merged_seconds(self._seconds), self._delivery, self._usage))
+                if time.monotonic() > end:
+                    raise LoadTestError(f"the swarm did not end in time; see {self._folder / 'swarm.log'}")
+                time.sleep(DRAW_INTERVAL_S)
+        for reader in readers:
+            reader.join()
+
+    def _take_lines(self) -> None:
+        while not self._lines.empty():
+            swarm, line = self._lines.get()
+            if isinstance(line, Totals):
+                self._totals[swarm] = line
+            else:
+                self._seconds[swarm].append(line)
+                self._delivery.add(Histogram.of_plain(line.delivery))
+
+    def _start_swarms(self, start_us: int) -> Iterator[Process]:
+        for plan in plans(self._scenario, self._server.url, self._swarms, os.urandom(3).hex(), start_us):
+            file = self._folder / f"swarm-{plan.swarm}.json"
+            file.write_bytes(msgspec.json.encode(plan))
+            with (self._folder / "swarm.log").open("ab") as log:
+                yield subprocess.Popen(
+                    [sys.executable, "-m", "loadtests.swarm", "--plan", str(file)], stdout=subprocess.PIPE, stderr=log
+                )
+
+    def _read(self, index: int, swarm: Process) -> None:
+        assert swarm.stdout is not None
+        for text in swarm.stdout:
+            with contextlib.suppress(msgspec.DecodeError):  # a process that was stopped leaves half a line
+                self._lines.put((index, msgspec.json.decode(text, type=Line)))
+
+
+@contextlib.contextmanager
+def _ending(process: Process) -> Iterator[Process]:
+    """`process`, which does not outlive the block."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            _wait(process, 5.0)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _wait(process: Process, within_s: float) -> None:
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
