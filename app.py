@@ -176,12 +176,11 @@ def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics,
         worker=worker,
     )
     shows.when_over = media.hang_up
+    media.on_leaving = lambda show, leaving: outlet.state(show, "media.leaving", leaving, key=leaving["worker"])
     return media
 
 
-def _connections(
-    settings: Settings, store: Store, chat_room: Chat, reactions: Reactions, hub: Hub
-) -> Connections:
+def _connections(settings: Settings, store: Store, chat_room: Chat, reactions: Reactions, hub: Hub) -> Connections:
     async def snapshot(show: str) -> dict[str, Any]:
         found = dict(await store.shows.snapshot(show))
         found["chat"] = await chat_room.snapshot(show)

@@ -19,6 +19,7 @@ from live.core.clock import Clock
 from live.core.errors import Kind, Problem
 from live.core.gate import Gate
 from live.core.limits import (
+    DRAIN_WINDOW_S,
     MEDIA_CALLS_BURST,
     MEDIA_CALLS_PER_S,
     MEDIA_POSTERS_MAX,
@@ -116,6 +117,7 @@ class Media:
         self.stages: dict[str, Stage] = {}
         self.sessions: dict[str, Connection] = {}
         self.admit: Callable[[], None] = lambda: None  # raises `Problem` when nobody new is taken in
+        self.on_leaving: Callable[[str, dict[str, Any]], Awaitable[None]] = _told_to_nobody
         self.bulletins = Bulletins(self.stages, on_statistics)
         self._on_air = on_air
         self._notices = Notices(on_publisher, self._present, self._elsewhere, patient=cluster is not None)
@@ -254,6 +256,11 @@ class Media:
         """The show is over: end the sessions of its publishers and viewers, on all workers."""
         self.spawn(self.desk.end_show(show))
 
+    async def leave(self) -> None:
+        """Have everybody go over to other workers: who has a session knows this one's name by its address."""
+        for show in tuple(self.stages):
+            await self.on_leaving(show, {"worker": self.name, "within_s": DRAIN_WINDOW_S})
+
     def dismiss(self) -> None:
         """End the sessions of all who have not gone over to another worker; they are told by DTLS, and come again."""
         everybody = sorted(self.sessions.values(), key=lambda each: each.role is Role.publisher)
@@ -385,3 +392,7 @@ class Media:
 
     def _figures(self) -> Counter[tuple[str, str]]:
         return Counter((connection.role.value, connection.session.state.value) for connection in self.sessions.values())
+
+
+async def _told_to_nobody(show: str, leaving: dict[str, Any]) -> None:
+    """Where there is no other worker, nobody is told to go to one."""

@@ -36,6 +36,9 @@ class Media(Protocol):
     @property
     def sessions(self) -> Mapping[str, Any]: ...
 
+    async def leave(self) -> None:
+        """Tell everybody to go elsewhere."""
+
     def dismiss(self) -> None:
         """Hang up on whoever is left."""
 
@@ -74,16 +77,18 @@ class Departure:
         """Have everybody go over to the workers that stay, if any do; then hang up on who is left."""
         self.begun = True
         await self._listening.aclose()
-        await connections.drain(lambda: self._hand_over(lambda: not len(connections) and not media.sessions))
+        await connections.drain(lambda: self._hand_over(connections, media))
         media.dismiss()
 
-    async def _hand_over(self, gone: Callable[[], bool]) -> None:
-        """Wait until all have `gone` to other workers: no longer than DRAIN_S, and not when none stays."""
+    async def _hand_over(self, connections: Connections, media: Media) -> None:
+        """Wait until all have gone to other workers: no longer than DRAIN_S, and not when none stays."""
+        told = False
         try:
             async with asyncio.timeout(DRAIN_S):
-                while True:
-                    if gone() or not await self._others():
-                        return
+                while (len(connections) or media.sessions) and await self._others():
+                    if not told:
+                        told = True
+                        await media.leave()
                     await asyncio.sleep(DRAIN_LOOK_S)
         except TimeoutError:
             log.info("not everybody has gone over to another worker in time")

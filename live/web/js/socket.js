@@ -168,7 +168,6 @@ export class ShowSocket {
   #bye(message) {
     this.#byeWithinMs = message.within_s * 1000;
     this.#timers.move = setTimeout(() => this.#move(), Math.random() * this.#byeWithinMs);
-    this.onMessage(message);
   }
 
   /** Goes when nothing is under way: it would be asked for a second time while the first is still running. */

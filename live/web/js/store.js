@@ -9,7 +9,7 @@ export function initial() {
   return {
     status: "connecting", reason: "", skewMs: 0, viewer: null, show: null, lineup: [], pin: null,
     chat: { messages: [], slow_s: 0 }, viewers: null, stock: {}, cart: { lines: [], total_minor: 0, currency: "EUR" },
-    expired: [], mute: null, figures: null, video: null, bye: null,
+    expired: [], mute: null, figures: null, video: null, leaving: null,
   };
 }
 
@@ -24,7 +24,6 @@ export function reduce(state, message) {
     case "cart": return withCart(state, message.cart, "changed");
     case "price": return withPrice(state, message);
     case "forgive": return { ...state, expired: state.expired.filter((line) => line.sku !== message.sku) };
-    case "bye": return { ...state, bye: { withinMs: message.within_s * 1000 } };
     case "viewer": return { ...state, viewer: message.viewer };
     default: return state;
   }
@@ -105,6 +104,7 @@ const STATES = {
   stock: (state, { sku, available }) => setStock(state, sku, available),
   figures: (state, figures) => ({ ...state, figures }),
   video: (state, video) => ({ ...state, video }),
+  "media.leaving": (state, leaving) => ({ ...state, leaving }),
 };
 
 const NOTICES = {

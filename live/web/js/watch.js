@@ -44,7 +44,7 @@ function picture() {
     if (known.state !== "live" && known.state !== "paused") watcher.stop(), id("chip-poor").hidden = true;
     else if (known.publishing) watcher.start();
   });
-  store.watch(["bye"], ({ bye }) => bye && watcher.move(bye.withinMs));
+  store.watch(["leaving"], ({ leaving }) => leaving && watcher.move(leaving));
   const button = id("sound");
   const draw = (muted, blocked) => {
     button.replaceChildren(icon(muted ? "muted" : "sound"));

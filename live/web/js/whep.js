@@ -84,6 +84,7 @@ export class Watcher {
   #attempt = 0;
   #wanted = false;
   #limit = null;
+  #leaving = new Map(); // workers, and until when they are left
   waits = false; // nobody publishes: a session that is lost meanwhile is not asked for again until `start`
 
   /** `onStream` takes a MediaStream or null; `onQuality` "good" or "poor"; `onFull` is called when there is no room. */
@@ -106,10 +107,17 @@ export class Watcher {
     this.onStream(null);
   }
 
-  /** The server is about to go: goes over to another one at some time within `withinMs`. */
-  move(withinMs) {
+  /** A worker is about to end: if it is ours, goes over to another one at some time within `within_s`. */
+  move({ worker, within_s: within }) {
+    this.#leaving.set(worker, Date.now() + within * 1000);
+    if (this.#view?.session) this.#leave(this.#view);
+  }
+
+  #leave({ session }) {
+    const until = this.#leaving.get(workerOf(session));
+    if (until === undefined) return;
     clearTimeout(this.#timers.follow);
-    this.#timers.follow = setTimeout(() => this.#follow(), Math.random() * withinMs);
+    this.#timers.follow = setTimeout(() => this.#follow(), Math.random() * Math.max(0, until - Date.now()));
   }
 
   /** {max_height: pixels or null, video: boolean}: the most that is to be sent here. */
@@ -135,6 +143,7 @@ export class Watcher {
   }
 
   #attend(view) {
+    this.#leave(view); // what was said while it was opened
     return view.attend({
       onUp: () => { this.#attempt = 0; },
       onLost: (outcome) => { view.lost = true; if (!this.#next) this.#again(null, view, outcome === "gone" ? PATIENCE_MS : 0); },
@@ -188,6 +197,9 @@ export class Watcher {
     this.#view = this.#next = null;
   }
 }
+
+/** The worker that a session lives on: the first part of its id. */
+export const workerOf = (session) => session.split("/").at(-1).split(".")[0];
 
 /** Frees the server's side; `keepalive` lets the request outlive the page. */
 export function release(session, headers = {}) {

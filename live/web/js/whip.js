@@ -1,7 +1,7 @@
 /* Publishing over WHIP: H.264 first (every viewer and recorder takes it as it is), in up to three sizes at once, so that
    each viewer gets what its line carries (simulcast, RFC 8853). Figures once a second. */
 import { Path, accept, connected } from "./ice.js";
-import { release } from "./whep.js";
+import { release, workerOf } from "./whep.js";
 import { backoffMs } from "./wire.js";
 
 const GONE_MS = 2000;
@@ -89,7 +89,7 @@ export class Publisher {
   #next = null; // is to take its place, and is not connected yet
   #timers = { retry: 0, statistics: 0, follow: 0 };
   #attempt = 0;
-  #movesUntil = 0;
+  #leaving = new Map(); // workers, and until when what happens to a session has to do with their end
   stream = null;
 
   /**
@@ -120,11 +120,21 @@ export class Publisher {
     this.onState("off");
   }
 
-  /** The server is about to go: goes over to another one, before the viewers do, who have `withinMs`. */
-  move(withinMs) {
-    this.#movesUntil = Date.now() + withinMs + MOVED_MS;
+  /** A worker is about to end: if it is ours, goes over to another one, before the viewers do, who have `within_s`. */
+  move({ worker, within_s: within }) {
+    this.#leaving.set(worker, Date.now() + within * 1000 + MOVED_MS);
+    if (this.#line?.session) this.#leave(this.#line);
+  }
+
+  #leave({ session }) {
+    if (!this.#leaves(session)) return;
     clearTimeout(this.#timers.follow);
-    this.#timers.follow = setTimeout(() => this.#follow(), Math.random() * Math.min(withinMs, FOLLOW_MS));
+    this.#timers.follow = setTimeout(() => this.#follow(), Math.random() * FOLLOW_MS);
+  }
+
+  /** Whether the worker of `session` ends about now. */
+  #leaves(session) {
+    return Date.now() < (this.#leaving.get(workerOf(session)) ?? 0);
   }
 
   /** Another camera, microphone or screen, without a new session. */
@@ -176,6 +186,7 @@ export class Publisher {
       onTrouble: () => this.onState("reconnecting"),
       onLost: (outcome) => { line.lost = true; if (!this.#next) this.#lost(outcome, line); },
     });
+    this.#leave(line); // what was said while it was opened
   }
 
   /** A session on a new connection, and so at another worker, takes over; viewers see one stream. */
@@ -243,7 +254,7 @@ export class Publisher {
 
   /** A new session, unless somebody has taken over: two must not fight. Why a session is gone is heard soon after. */
   #lost(outcome, line) {
-    if (outcome !== "gone" || Date.now() < this.#movesUntil) return this.#again(line);
+    if (outcome !== "gone" || this.#leaves(line.session)) return this.#again(line);
     this.onState("reconnecting");
     clearTimeout(this.#timers.retry);
     this.#timers.retry = setTimeout(() => {

@@ -31,7 +31,7 @@ customElements.define("studio-preview", class extends HTMLElement {
     this.capture.addEventListener("track", ({ detail }) => this.publisher.active && this.publisher.replace(detail));
     this.capture.addEventListener("change", () => this.#shown());
     store.watch(["show", "status"], () => this.#controls());
-    store.watch(["bye"], ({ bye }) => bye && this.publisher.move(bye.withinMs));
+    store.watch(["leaving"], ({ leaving }) => leaving && this.publisher.move(leaving));
     addEventListener("pointerdown", () => this.capture.resume());
     addEventListener("beforeunload", (event) => { if (this.publisher.active) event.preventDefault(); });
     setInterval(() => this.#meter(), METER_MS);
