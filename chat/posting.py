@@ -25,6 +25,7 @@ from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.core.lanes import Committed, Lane
 from live.core.limits import (
+    CHAT_FAST_MS,
     CHAT_LEFT_OUT_TOLD_MAX,
     CHAT_RATE_BURST,
     CHAT_RATE_PER_S,
@@ -190,6 +191,8 @@ def _tell(tx: Batch, show_id: str, at_ms: int, messages: Sequence[Message]) -> N
             left_out.append(plain(message))
         else:
             tx.broadcast(show_id, at_ms, "chat.message", plain(message), key=message.id)
+    if left_out:
+        tx.state(show_id, "chat.fast", {"until_ms": tx.now_ms + CHAT_FAST_MS})
     for start in range(0, len(left_out), CHAT_LEFT_OUT_TOLD_MAX):
         tx.staff_notice(show_id, "chat.left_out", {"messages": left_out[start : start + CHAT_LEFT_OUT_TOLD_MAX]})
 

@@ -24,6 +24,7 @@ export function reduce(state, message) {
     case "cart": return withCart(state, message.cart, "changed");
     case "price": return withPrice(state, message);
     case "forgive": return { ...state, expired: state.expired.filter((line) => line.sku !== message.sku) };
+    case "written": return EVENTS["chat.message"](state, message.message);
     case "viewer": return { ...state, viewer: message.viewer };
     default: return state;
   }
@@ -37,11 +38,15 @@ function connected(state, message) {
     next.show = snapshot.show;
     next.lineup = snapshot.lineup;
     next.pin = snapshot.pin;
-    next.chat = { messages: snapshot.chat.messages.slice(-CHAT_KEPT), slow_s: snapshot.chat.slow_s };
+    // Snapshots hold what viewers are shown; what was left out is personal, and kept when the server sends nothing personal.
+    const leftOut = state.chat.messages.filter((message) => message.shown === false && !personal?.chat);
+    next.chat = { messages: merged(leftOut, snapshot.chat.messages), slow_s: snapshot.chat.slow_s };
+    next.reactions = snapshot.reactions ?? null;
     next.viewers = snapshot.viewers;
     next.stock = stockOf([...snapshot.lineup, ...(snapshot.pin ? [snapshot.pin.product] : [])]);
   }
   if (personal?.chat) next.mute = personal.chat.muted;
+  if (personal?.chat?.left_out) next.chat = { ...next.chat, messages: merged(next.chat.messages, personal.chat.left_out) };
   return personal?.cart ? withCart(next, personal.cart, state.cart.lines.length ? "hold_expired" : "changed") : next;
 }
 
@@ -63,6 +68,11 @@ function withCart(state, cart, reason) {
 const setStock = (state, sku, available) => (state.stock[sku] === available ? state : { ...state, stock: { ...state.stock, [sku]: available } });
 const withMessages = (state, messages) => ({ ...state, chat: { ...state.chat, messages } });
 
+/** Ids are ordered by time: messages that crossed on their way stand in the order of the log. */
+function merged(messages, more) {
+  const ids = new Set(more.map((message) => message.id));
+  return [...messages.filter((message) => !ids.has(message.id)), ...more].sort((a, b) => (a.id < b.id ? -1 : 1)).slice(-CHAT_KEPT);
+}
 
 /** `product` wherever the product of this id stands. */
 function withProduct(state, product) {
@@ -89,11 +99,7 @@ const EVENTS = {
   "product.changed": (state, { product }) => withProduct(state, product),
   "product.sold_out": (state, { sku }) => setStock(state, sku, 0),
   "product.restocked": (state, { sku, available }) => setStock(state, sku, available),
-  "chat.message": (state, message) => {
-    const others = state.chat.messages.filter((other) => other.id !== message.id);
-    // Ids are ordered by time: two messages that crossed on their way stand in the order of the log.
-    return withMessages(state, [...others, message].sort((a, b) => (a.id < b.id ? -1 : 1)).slice(-CHAT_KEPT));
-  },
+  "chat.message": (state, message) => withMessages(state, merged(state.chat.messages, [message])),
   "chat.deleted": (state, { id }) => withMessages(state, state.chat.messages.filter((message) => message.id !== id)),
   "chat.cleared": (state, { viewer_id }) => withMessages(state, state.chat.messages.filter((message) => message.viewer.id !== viewer_id)),
   "chat.mode": (state, { slow_s }) => ({ ...state, chat: { ...state.chat, slow_s } }),
@@ -105,10 +111,13 @@ const STATES = {
   figures: (state, figures) => ({ ...state, figures }),
   video: (state, video) => ({ ...state, video }),
   "media.leaving": (state, leaving) => ({ ...state, leaving }),
+  reactions: (state, reactions) => ({ ...state, reactions }),
+  "chat.fast": (state, { until_ms }) => ({ ...state, fastUntilMs: until_ms }),
 };
 
 const NOTICES = {
   "cart.changed": (state, { cart, reason }) => withCart(state, cart, reason),
+  "chat.left_out": (state, { messages }) => withMessages(state, merged(state.chat.messages, messages)),
   "chat.muted": (state, mute) => ({ ...state, mute }),
 };
 

@@ -6,6 +6,7 @@ import { ShowSocket, socketUrl, staffTokens } from "./socket.js";
 import { Store, available } from "./store.js";
 import { Moderation } from "./parts/moderation.js";
 import "./parts/show-chat.js";
+import "./parts/reaction-bar.js";
 import "./parts/run-of-show.js";
 import "./parts/studio-preview.js";
 import "./parts/studio-ingest.js";
@@ -58,7 +59,10 @@ function build() {
   const token = () => staffTokens.read();
   const moderation = new Moderation(socket);
   const chat = document.querySelector("show-chat");
-  chat.connect({ store, socket, tokens: staffTokens, decorate: moderation.decorate, times: true });
+  chat.connect({ store, socket, tokens: staffTokens, decorate: moderation.decorate, times: true, fast: "mod.fast" });
+  const reactions = document.querySelector("reaction-bar");
+  chat.form.before(reactions);
+  reactions.connect({ store });
   moderation.enter(chat.list);
   document.querySelector("run-of-show").connect({ store, socket });
   document.querySelector("studio-ingest").connect({ show, token });
@@ -123,7 +127,10 @@ function alarms() {
   const times = [];
   let silent = 0;
   let shown = "";
-  store.watch(["chat"], (state, before, message) => { if (message?.name === "chat.message") times.push(Date.now()); });
+  store.watch(["chat"], (state, before, message) => {
+    const came = message?.name === "chat.message" ? 1 : message?.name === "chat.left_out" ? message.data.messages.length : 0;
+    for (let one = 0; one < came; one++) times.push(Date.now());
+  });
   return ({ judgement, figures, level }) => {
     const { show: known, pin, chat, video } = store.state;
     const now = [...judgement.alarms];

@@ -104,18 +104,23 @@ function place(chat, openProducts) {
     h("button", { class: "button icon veil", type: "button", id: "products-open", "aria-label": t("products.title"), "data-testid": "products-open", onclick: openProducts }, icon("tag")),
     h("button", { class: "button icon veil cart-button", type: "button", "aria-label": t("cart.title"), "data-cart": true, "data-testid": "cart-open-phone" }, icon("cart"), h("span", { class: "count", "data-cart-count": true, hidden: true })));
   const below = id("below");
-  const arrange = () => (wide.matches ? document.querySelector(".stage").after(below) : chat.form.before(below));
+  const reactions = document.querySelector("reaction-bar");
+  const arrange = () => {
+    if (wide.matches) document.querySelector(".stage").after(below), chat.form.before(reactions);
+    else chat.form.before(below), chat.scroll.append(reactions);
+  };
   wide.addEventListener("change", arrange);
   arrange();
 }
 
 /** What is not part of the first paint: its code comes once the page stands, with the first tap, or when data is dear. */
-function later(buying, watcher) {
+function later(buying, watcher, socket) {
   const drawer = document.querySelector("cart-drawer");
   let ready = null;
   const load = () => (ready ??= moreTexts("later").then(() => Promise.all([
     import("./parts/cart-drawer.js").then(() => drawer.connect({ store, buying })),
     import("./parts/product-list.js").then(() => document.querySelector("product-list").connect({ store, buying })),
+    import("./parts/reaction-bar.js").then(() => document.querySelector("reaction-bar").connect({ store, socket })),
     import("./parts/quality-menu.js").then(() => document.querySelector("quality-menu").connect({ stage: document.querySelector("show-video"), watcher })),
   ])));
   const open = () => load().then(() => drawer.open());
@@ -143,6 +148,6 @@ chat.connect({ store, socket, tokens: guestTokens });
 document.querySelector("pinned-card").connect({ store, buying });
 bar();
 place(chat, tabs());
-later(buying, picture());
+later(buying, picture(), socket);
 document.body.classList.add("ready");
 socket.start();

@@ -149,3 +149,25 @@ test("a price that the server would not charge at is replaced everywhere", () =>
   assert.deepEqual(same.pin, old.pin);
   assert.equal(reduce(after(), { type: "price", sku: "cup-1", price_minor: 1 }).pin, null);
 });
+
+test("what was left out of viewers' screens stands among the rest, for its author and the staff", () => {
+  const own = { ...message("015", "v1", "mine"), shown: false };
+  const ids = (state) => state.chat.messages.map(({ id }) => id).join();
+  const written = reduce(after(), { type: "written", message: own });
+  assert.equal(ids(written), "01,015,02");
+  assert.equal(ids(reduce(written, connected({ personal: {} }))), "01,015,02"); // a resync has nothing personal
+  assert.equal(ids(reduce(written, connected({ personal: { chat: { muted: null } } }))), "01,02");
+  assert.equal(ids(reduce(after(), connected({ snapshot: null, personal: { chat: { muted: null, left_out: [own] } } }))), "01,015,02");
+  const told = reduce(written, { type: "notice", name: "chat.left_out", data: { messages: [own, { ...message("03"), shown: false }] } });
+  assert.equal(ids(told), "01,015,02,03");
+  assert.equal(ids(reduce(told, event("chat.deleted", { id: "015" }))), "01,02,03");
+  assert.equal(ids(reduce(told, event("chat.cleared", { viewer_id: "v1" }))), "");
+});
+
+test("reactions are the newest totals, and a fast chat says until when", () => {
+  const state = (name, data) => ({ type: "state", name, key: "", data });
+  assert.equal(after().reactions, null);
+  assert.deepEqual(reduce(initial(), connected({ snapshot: { ...snapshot(), reactions: { heart: 3 } } })).reactions, { heart: 3 });
+  assert.deepEqual(after(state("reactions", { heart: 4 })).reactions, { heart: 4 });
+  assert.equal(after(state("chat.fast", { until_ms: 9 })).fastUntilMs, 9);
+});

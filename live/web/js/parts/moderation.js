@@ -15,6 +15,7 @@ export class Moderation {
   /** Gives `item` its tools; also marks questions, which can be looked at alone. */
   decorate(item, message) {
     if (message.text.includes("?")) item.classList.add("question");
+    if (message.shown === false) item.append(" ", h("span", { class: "tiny muted", text: t("mod.leftOut") }));
     const act = { remove: () => this.#remove(message), timeout: () => this.#timeout(message), ban: () => this.#ban(message) };
     const tool = (name, glyph, testid) => h("button", { class: "button icon mod", type: "button", tabindex: "-1", title: t(`mod.${name}`), "aria-label": t(`mod.${name}Of`, { name: message.viewer.name }), "data-testid": testid, onclick: act[name] }, icon(glyph, "tiny"));
     const tools = [tool("remove", "trash", "chat-delete")];

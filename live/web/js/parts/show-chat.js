@@ -14,12 +14,12 @@ customElements.define("show-chat", class extends HTMLElement {
   #pending = [];
 
   /** `decorate(item, message)` lets the studio add its tools to a message. */
-  connect({ store, socket, tokens, decorate = null, times = false }) {
-    Object.assign(this, { store, socket, tokens, decorate, times });
+  connect({ store, socket, tokens, decorate = null, times = false, fast = "chat.fast" }) {
+    Object.assign(this, { store, socket, tokens, decorate, times, fast: t(fast) });
     this.#build();
     store.watch(["chat", "viewer"], (state, before) => this.#messages(state, before));
-    store.watch(["status", "mute", "chat", "viewer"], () => this.#mode());
-    setInterval(() => this.store.state.mute?.until_ms && this.#mode(), 1000);
+    store.watch(["status", "mute", "chat", "viewer", "fastUntilMs"], () => this.#mode());
+    setInterval(() => (this.store.state.mute?.until_ms || this.store.state.fastUntilMs) && this.#mode(), 1000);
   }
 
   #build() {
@@ -40,7 +40,8 @@ customElements.define("show-chat", class extends HTMLElement {
     this.form = h("form", { class: "composer", novalidate: true, onsubmit: (event) => this.#post(event) }, this.error, h("div", { class: "composer-meta" }, this.who, this.note), line);
     this.input.addEventListener("focus", () => this.form.classList.add("writing"));
     this.form.addEventListener("focusout", () => setTimeout(() => this.#rest(), RELEASE_MS));
-    this.append(h("div", { class: "chat-scroll" }, this.empty, this.list, this.more), this.form);
+    this.scroll = h("div", { class: "chat-scroll" }, this.empty, this.list, this.more);
+    this.append(this.scroll, this.form);
   }
 
   /** On a phone the send button and the page's tools share one place; they change it once a tap is over. */
@@ -81,7 +82,7 @@ customElements.define("show-chat", class extends HTMLElement {
     else if (foreign) this.more.hidden = false;
   }
 
-  #item({ id, viewer, text, sent_at_ms }, pending = false) {
+  #item({ id, viewer, text, sent_at_ms, shown }, pending = false) {
     const own = viewer.id === this.store.state.viewer?.id;
     const staff = viewer.role === "host" || viewer.role === "moderator";
     const name = h("b", { class: `chat-name shade-${shade(viewer.id)}`, text: viewer.name });
@@ -90,7 +91,7 @@ customElements.define("show-chat", class extends HTMLElement {
     item.append(name);
     if (staff) item.append(h("span", { class: "badge chat-role", text: t(`chat.role.${viewer.role}`) }));
     item.append(" ", h("span", { class: "chat-text", text }));
-    if (!pending) this.decorate?.(item, { id, viewer, text, own });
+    if (!pending) this.decorate?.(item, { id, viewer, text, own, shown });
     return item;
   }
 
@@ -107,8 +108,9 @@ customElements.define("show-chat", class extends HTMLElement {
     this.empty.hidden = true;
     this.#toBottom();
     try {
-      const { message } = await this.socket.command("chat.post", { text });
+      const { message, shown } = await this.socket.command("chat.post", { text });
       pending.id = message.id;
+      if (shown === false) this.store.dispatch({ type: "written", message }); // nobody tells us of it
       if (this.#items.has(message.id)) this.#drop(pending);
     } catch (problem) {
       this.#drop(pending);
@@ -135,7 +137,8 @@ customElements.define("show-chat", class extends HTMLElement {
     const closed = left > 0;
     this.input.disabled = closed || status === "closed" || !viewer;
     this.send.disabled = this.input.disabled;
-    this.note.textContent = left === Infinity ? t("chat.banned") : closed ? t("chat.mutedUntil", { time: timeOfDay(mute.until_ms) }) : chat.slow_s && viewer?.role === "viewer" ? t("chat.slow", { count: chat.slow_s }) : "";
+    const pace = chat.slow_s && viewer?.role === "viewer" ? t("chat.slow", { count: chat.slow_s }) : this.store.state.fastUntilMs > this.store.now() ? this.fast : "";
+    this.note.textContent = left === Infinity ? t("chat.banned") : closed ? t("chat.mutedUntil", { time: timeOfDay(mute.until_ms) }) : pace;
     this.note.classList.toggle("closed", closed);
     this.who.hidden = closed || !viewer;
     if (!viewer) return;
