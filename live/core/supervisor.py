@@ -211,11 +211,12 @@ class Supervisor:
 
     def _pass_on(self, number: signal.Signals) -> None:
         """Hand a signal to the workers; a second one makes them hurry, as it does when there is only one."""
+        first = not self._stopping.is_set()
         self._stopping.set()
         if self._rolling is not None:
             self._rolling.cancel()
         for life in self._lives:
-            if life is not None:
+            if life is not None and not (first and life.called_off):  # one that drains already need not hurry yet
                 life.send(number)
 
 

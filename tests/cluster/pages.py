@@ -204,7 +204,8 @@ class Studio(_Media):
         await before.leave()
 
     def keep_alive(self) -> None:
-        self.host.client.keep_alive()
+        if self.host.client.peer is not None:
+            self.host.client.keep_alive()
 
     async def close(self) -> None:
         try:

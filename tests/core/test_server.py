@@ -1,6 +1,9 @@
 """The socket that HTTP is served on."""
 
+import asyncio
 import gc
+import os
+import signal
 import socket
 from typing import Any
 
@@ -45,3 +48,94 @@ async def test_what_the_start_has_made_is_looked_through_once() -> None:
         finally:
             gc.unfreeze()
     assert len(frozen) == 1 and frozen[0] > 10_000
+
+
+async def _hello(scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.sleep(0.3 if scope["path"] == "/slow" else 0)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+class _Peer:
+    """A client's end, connected without a turn of the server's loop."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self.socket.connect_ex(("127.0.0.1", port))  # on loopback it is connected at once, or refused
+
+    async def get(self, path: str = "/") -> str:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self.socket, f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        answer = b""
+        async with asyncio.timeout(5):
+            while not answer.endswith(b"hello"):
+                chunk = await loop.sock_recv(self.socket, 4096)
+                assert chunk, answer
+                answer += chunk
+        return answer.decode()
+
+    async def over(self) -> bool:
+        async with asyncio.timeout(5):
+            return await asyncio.get_running_loop().sock_recv(self.socket, 1) == b""
+
+
+async def test_a_server_that_drains_lets_nobody_in_and_cuts_nobody_off(caplog: pytest.LogCaptureFixture) -> None:
+    drained, ready = asyncio.Event(), asyncio.Event()
+    queued: list[_Peer] = []
+
+    async def drain() -> None:
+        await drained.wait()
+        raise RuntimeError("a bug of ours must not keep the process from ending")
+
+    class Crowded(Server):
+        async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
+            queued.extend(_Peer(port) for _ in range(50))  # all in one turn of the loop: nobody has accepted them
+            await super()._stop_accepting(sockets)
+
+    with listen(Settings(port=0, secret="only for this test")) as listener:
+        port = listener.getsockname()[1]
+        server = Crowded(_hello, ready=ready.set, drain=drain)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await ready.wait()
+        gc.unfreeze()
+        idle, busy = _Peer(port), _Peer(port)
+        assert "connection: close" not in await idle.get()
+        answer = asyncio.create_task(busy.get("/slow"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            while not queued:
+                await asyncio.sleep(0.005)
+        for peer in queued:
+            assert "connection: close" in await peer.get()
+        with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+            late.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(late, ("127.0.0.1", port))
+        assert "connection: close" in await answer
+        assert "connection: close" in await idle.get(), "what it asks next, another worker answers"
+        assert await idle.over()
+        assert not serving.done()
+        drained.set()
+        await serving
+    for peer in (idle, busy, *queued):
+        peer.socket.close()
+    assert "draining failed" in caplog.text
+
+
+async def test_hanging_up_is_no_end_for_a_service(caplog: pytest.LogCaptureFixture) -> None:
+    ready = asyncio.Event()
+
+    async def drain() -> None: ...
+
+    with listen(Settings(port=0, secret="only for this test")) as listener:
+        server = Server(_hello, ready=ready.set, drain=drain)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await ready.wait()
+        gc.unfreeze()
+        os.kill(os.getpid(), signal.SIGHUP)
+        peer = _Peer(listener.getsockname()[1])
+        assert "hello" in await peer.get()
+        peer.socket.close()
+        server.handle_exit(signal.SIGTERM, None)
+        await serving
+    assert "there is only this one" in caplog.text
