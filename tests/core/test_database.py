@@ -1,11 +1,12 @@
 """Transaction scopes and migrations, on both stores."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from live.core.clock import ManualClock, SystemClock
 from live.core.database import Database, is_current, migrate
@@ -116,3 +117,72 @@ async def test_the_database_decides_what_time_it_is(database_url: str, clock: Ma
     async with scripted.read() as connection:
         assert await scripted.now_ms(connection) == clock.now_ms()
     await scripted.close()
+
+
+# --- plain functions
+
+
+def _set(value: int) -> Callable[[Connection], int]:
+    def work(connection: Connection) -> int:
+        connection.execute(text("UPDATE counter SET value = :value"), {"value": value})
+        return value
+
+    return work
+
+
+async def test_a_plain_function_is_committed_and_one_that_raises_is_not(counter: Database) -> None:
+    seen: list[int] = []
+    assert await counter.write_sync(_set(7), seen.append) == 7
+
+    def fail(connection: Connection) -> int:
+        _set(8)(connection)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await counter.write_sync(fail, seen.append)
+    assert (await _value(counter), seen) == (7, [7])
+
+
+async def test_plain_functions_and_blocks_are_done_one_after_the_other(counter: Database) -> None:
+    def increment(connection: Connection) -> None:
+        connection.execute(text("UPDATE counter SET value = value + 1"))
+
+    async def block() -> None:
+        async with counter.write() as connection:
+            await connection.execute(text("UPDATE counter SET value = value + 1"))
+
+    await asyncio.gather(*(block() if number % 2 else counter.write_sync(increment) for number in range(40)))
+    assert await _value(counter) == 40
+
+
+async def test_a_cancelled_plain_function_frees_the_writer(counter: Database) -> None:
+    for turns in range(8):
+        task = asyncio.create_task(counter.write_sync(_set(turns)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    async with counter.write() as connection:
+        await connection.execute(text("UPDATE counter SET value = 99"))
+    assert await counter.write_sync(_set(100)) == 100
+
+
+async def test_a_statement_that_the_store_cannot_do_is_unavailable(counter: Database) -> None:
+    def broken(_connection: Connection) -> None:
+        raise OperationalError("UPDATE", {}, Exception("the disk is full"))
+
+    with pytest.raises(Problem) as raised:
+        await counter.write_sync(broken)
+    assert raised.value.kind is Kind.unavailable
+
+
+async def test_whoever_waits_too_long_for_the_writer_is_told_so(
+    counter: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if counter.dialect == "postgresql":
+        pytest.skip("it has many writers")
+    monkeypatch.setattr("live.core.database.DATABASE_WAIT_S", 0.01)
+    async with counter.write():
+        with pytest.raises(Problem) as raised:
+            await counter.write_sync(_set(1))
+        assert (raised.value.kind, raised.value.retry_after_s) == (Kind.overloaded, 1)

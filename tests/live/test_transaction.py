@@ -2,15 +2,16 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
 
 from live import store
 from live.core.database import Database
 from live.core.errors import Kind, Problem
-from live.service import Shows
+from live.service import Batch, Shows
 from live.shows import Show, ShowState
 from tests.live.recorder import Recorder
 
@@ -162,3 +163,90 @@ async def test_a_chat_message_does_not_wait_for_a_locked_show(shows: Shows, data
         assert await store.find_show(host, "demo", lock=True)
         key = store.StreamKey(id="k", label="", created_at_ms=1, revoked_at_ms=None)
         await asyncio.wait_for(store.insert_stream_key(viewer, "demo", key, "hash"), 5)
+
+
+# --- batches
+
+
+def _note(number: int) -> Callable[[Batch], int]:
+    def work(tx: Batch) -> int:
+        tx.event("demo", "note", {"number": number})
+        tx.notice("demo", "v1", "cart.changed", {"number": number})
+        tx.notice("demo", "v2", "cart.changed", {"number": number})
+        return number
+
+    return work
+
+
+async def test_a_batch_is_told_after_commit_and_apart_from_it(shows: Shows, outlet: Recorder) -> None:
+    outlet.gate = asyncio.Event()
+    result, told = await shows.batch(_note(1))
+    assert (result, outlet.told) == (1, [])
+    assert len(await shows.timeline("demo")) == 1
+    outlet.gate.set()
+    await told
+    assert outlet.names == ["note", "cart.changed", "cart.changed"]
+    assert [told.to for told in outlet.told] == ["", "v1", "v2"]
+
+
+async def test_batches_and_transactions_are_told_in_the_order_of_their_commits(shows: Shows, outlet: Recorder) -> None:
+    async def transaction(number: int) -> None:
+        async with shows.transaction() as tx:
+            tx.event("demo", "note", {"number": number})
+
+    async def batch(number: int) -> None:
+        _, told = await shows.batch(_note(number))
+        await told
+
+    await asyncio.gather(*((batch, transaction)[number % 2](number) for number in range(20)))
+    entries = await shows.timeline("demo")
+    assert len(entries) == 20
+    assert [told.data for told in outlet.told if told.name == "note"] == [entry.data for entry in entries]
+
+
+async def test_a_batch_that_raises_changes_nothing_and_holds_nobody_up(shows: Shows, outlet: Recorder) -> None:
+    def work(tx: Batch) -> None:
+        tx.event("demo", "note", {})
+        tx.conn.execute(text("UPDATE show SET title = 'Other'"))
+        raise Problem(Kind.sold_out)
+
+    def nowhere(tx: Batch) -> None:
+        tx.conn.execute(text("UPDATE show SET title = 'Other'"))
+        tx.event("nowhere", "note", {})
+
+    for failing, kind in ((work, Kind.sold_out), (nowhere, Kind.unknown_show)):
+        with pytest.raises(Problem) as refused:
+            await shows.batch(failing)
+        assert refused.value.kind is kind
+    assert ((await shows.get("demo")).title, outlet.told) == ("Demo", [])
+    await (await shows.batch(_note(1)))[1]
+    assert [entry.seq for entry in await shows.timeline("demo")] == [1]
+
+
+async def test_a_batch_whose_commit_fails_tells_nothing_and_holds_nobody_up(
+    shows: Shows, outlet: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("COMMIT", {}, Exception("the disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "_commit_impl", fail)
+        with pytest.raises(Problem) as refused:
+            await shows.batch(_note(1))
+    assert refused.value.kind is Kind.unavailable
+    await (await shows.batch(_note(2)))[1]
+    assert [told.data for told in outlet.told if told.name == "note"] == [{"number": 2}]
+    assert [entry.data for entry in await shows.timeline("demo")] == [{"number": 2}]
+
+
+async def test_a_batch_goes_through_when_nobody_waits_for_it_any_more(shows: Shows, outlet: Recorder) -> None:
+    for turns in range(12):
+        request = asyncio.create_task(shows.batch(_note(turns)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        request.cancel()
+        await asyncio.wait([request])
+        await shows.close()
+    entries = await shows.timeline("demo")
+    assert [told.data for told in outlet.told if told.name == "note"] == [entry.data for entry in entries]
+    assert len(entries) >= 10, "only who was cancelled before the first step has done nothing"
