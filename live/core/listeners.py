@@ -182,6 +182,8 @@ class Listeners:
         for subscription in list(self._subscriptions.values()):
             channel = subscription.channel
             owner, at = self._servers.owner(channel), self._at.get(channel)
+            if owner is None and at is None:
+                self._servers.doubted.set()
             if owner is None or owner == at or self._subscriptions.get(channel) is not subscription:
                 continue
             if at is not None:
