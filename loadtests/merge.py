@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+import msgspec
+
 from loadtests.histogram import Histogram
 from loadtests.measures import Second, Totals
 
@@ -14,10 +16,15 @@ _WORST = ("lag_max_ms",)
 
 
 def merged_seconds(swarms: Sequence[Sequence[Second]]) -> list[Second]:
-    """The seconds of all swarms together; they began at the same time. A swarm that has ended has nobody any more."""
+    """The seconds of all swarms together, which began at the same time; one that was told less stays as it was."""
     if len(swarms) == 1:
         return list(swarms[0])
-    return [_merged([one for one in group if one is not None], Second) for group in zip_longest(*swarms)]
+    merged = []
+    for index, group in enumerate(zip_longest(*swarms)):
+        whole: Second = _merged([one for one in group if one is not None], Second)
+        missing = sum(seconds[-1].open for seconds in swarms if 0 < len(seconds) <= index)
+        merged.append(msgspec.structs.replace(whole, open=whole.open + missing))
+    return merged
 
 
 def merged_totals(swarms: Sequence[Totals]) -> Totals:

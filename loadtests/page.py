@@ -20,7 +20,8 @@ def html(report: Report) -> str:
     scenario, several = report.scenario, len(report.runs) > 1
     doubts = "".join(f"<p class='doubt'>{escape(doubt)}</p>" for doubt in report.doubts)
     spreads = f"<section class='wide'>{_table(tables.spreads(report))}</section>" if several else ""
-    runs = "".join(_run(report, index, outcome) for index, outcome in enumerate(report.runs))
+    pictures = "".join(_pictures(report, index, outcome) for index, outcome in enumerate(report.runs))
+    figures = "".join(_figures(report, index, outcome) for index, outcome in enumerate(report.runs))
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8" /><meta name="viewport" content="width=device-width, initial-scale=1" />
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
@@ -31,7 +32,7 @@ def html(report: Report) -> str:
 <p class="verdict {"good" if report.ok else "bad"}">{escape(verdict(report))}</p>
 <p class="machine">{escape(machine_line(report))}</p></header>
 <main>{doubts}<section class="tiles">{_tiles(report)}</section>
-{spreads}{runs}
+{pictures}{spreads}{figures}
 <section class="tables">{_table(tables.scenario(report))}{_table(tables.setting(report))}</section></main>
 </body></html>
 """
@@ -58,17 +59,25 @@ def machine_line(report: Report) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _run(report: Report, index: int, outcome: Outcome) -> str:
-    several = len(report.runs) > 1
+def _heading(report: Report, index: int, outcome: Outcome) -> str:
+    """Which of several runs it is, and how it went."""
+    if len(report.runs) == 1:
+        return ""
     word = "all kept" if outcome.ok else f"{sum(not one.ok for one in outcome.judged)} broken"
-    heading = f"<h2 class='run'>Run {index + 1} · {escape(when(outcome.started_at))} · {word}</h2>" if several else ""
+    return f"<h2 class='run'>Run {index + 1} · {escape(when(outcome.started_at))} · {word}</h2>"
+
+
+def _pictures(report: Report, index: int, outcome: Outcome) -> str:
+    heading = _heading(report, index, outcome)
+    return f"{heading}<section class='charts'>{cards(report.scenario, outcome.run)}</section>"
+
+
+def _figures(report: Report, index: int, outcome: Outcome) -> str:
     run = outcome.run
     shown = [tables.thresholds(outcome), tables.latencies(run), tables.messages(run), *tables.shoppers(run),
              tables.generator(run)]  # fmt: skip
-    return (
-        f"{heading}<section class='charts'>{cards(report.scenario, run)}</section>"
-        f"<section class='tables'>{''.join(_table(table) for table in shown)}</section>"
-    )
+    heading = _heading(report, index, outcome)
+    return f"{heading}<section class='tables'>{''.join(_table(table) for table in shown)}</section>"
 
 
 def _tiles(report: Report) -> str:

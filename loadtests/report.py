@@ -47,8 +47,10 @@ class Report(msgspec.Struct):
 
     @property
     def doubts(self) -> list[str]:
-        """Those of all runs, each once."""
-        return list(dict.fromkeys(doubt for one in self.runs for doubt in one.doubts))
+        """Those of all runs; of several runs each says which it was."""
+        if len(self.runs) == 1:
+            return self.runs[0].doubts
+        return [f"Run {index + 1}: {doubt}" for index, one in enumerate(self.runs) for doubt in one.doubts]
 
     @property
     def broken(self) -> list[str]:

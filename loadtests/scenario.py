@@ -90,7 +90,7 @@ class Reconnect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="re
 
 
 class Slow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="slow", tag_field="kind"):
-    """A share of the viewers (speakers excepted) stops reading for `for_s`. Their own latencies are not judged."""
+    """A share of the viewers (speakers excepted) stops reading for `for_s`; from then on they are not timed."""
 
     at_s: Seconds
     for_s: Seconds

@@ -39,6 +39,6 @@ def _row(cells: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """`text` as words, not as markup."""
-    for sign in "\\|<>*_`[]":
+    for sign in "\\|<>*`":
         text = text.replace(sign, "\\" + sign)
     return text.replace("\n", " ")

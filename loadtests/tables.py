@@ -107,8 +107,13 @@ def spreads(report: Report) -> Table:
 
 
 def scenario(report: Report) -> Table:
-    """Every member of the scenario that is set."""
-    return Table("Scenario", ("member", "value"), _members(msgspec.to_builtins(report.scenario)))
+    """Every member of the scenario that is set, but for those of people who do not come."""
+    members = msgspec.to_builtins(report.scenario)
+    if not report.scenario.shoppers.count:
+        del members["shoppers"]
+    if not report.scenario.media.viewers:
+        del members["media"]
+    return Table("Scenario", ("member", "value"), _members(members))
 
 
 def setting(report: Report) -> Table:
@@ -137,4 +142,6 @@ def _members(value: object, prefix: str = "") -> list[tuple[str, str]]:
         ]
     if isinstance(value, list | tuple):
         return [row for index, member in enumerate(value) for row in _members(member, f"{prefix}[{index}]")]
-    return [] if value in (None, "") else [(prefix, str(value))]
+    if value is None or value == "":
+        return []
+    return [(prefix, f"{value:g}" if isinstance(value, float) else str(value))]

@@ -10,6 +10,8 @@ from loadtests.shelf import Chunk
 
 _COUNTS = ("joins", "deliveries", "frames", "received_bytes", "closed", "cut", "gaps")
 
+SPAN_US_MIN = 200_000  # of a second in which the CPU is told
+
 
 class Tally:
     """Counters and histograms of one swarm. Times are microseconds on one clock."""
@@ -123,7 +125,7 @@ class Tally:
             at_s=round((at_us - self._start_us) / 1e6, 2),
             open=self.open,
             lag_max_ms=self._lag_now_us / 1000,
-            cpu_percent=round((cpu_s - self._told_cpu_s) / span_us * 1e8, 1) if span_us > 0 else 0.0,
+            cpu_percent=round((cpu_s - self._told_cpu_s) / span_us * 1e8, 1) if span_us >= SPAN_US_MIN else 0.0,
             join=self._join_now.plain(),
             delivery=self._delivery_now.plain(),
             **news,

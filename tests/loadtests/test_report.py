@@ -102,7 +102,7 @@ def test_swarms_add_up() -> None:
     assert whole.lag_max_ms == 1.5
     assert whole.histogram("delivery").count == 2 * run.totals.histogram("delivery").count
     seconds = merged_seconds([run.seconds, run.seconds[:2]])
-    assert [(one.at_s, one.open) for one in seconds] == [(1, 20), (2, 40), (3, 30), (4, 40), (5, 50)]
+    assert [(one.at_s, one.open) for one in seconds] == [(1, 20), (2, 40), (3, 50), (4, 60), (5, 70)]
     assert merged_seconds([run.seconds]) == run.seconds
 
 
