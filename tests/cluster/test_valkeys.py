@@ -280,3 +280,44 @@ async def _arrives(wire: Wire, ear: Ear, payload: bytes) -> None:
         while not any(message.payload == payload for message in ear.heard):
             wire.send("demo", payload)
             await asyncio.sleep(0.01)
+
+
+RIGHTS = (
+    "on >a:secret ~showcart:* &showcart:* -@all +@read +@write +@scripting +@pubsub +@connection "
+    "+info +time +cluster|info +cluster|slots"
+).split()
+
+
+async def test_nodes_are_reached_by_name_as_a_user_with_the_rights_of_the_documentation(valkeys: Valkeys) -> None:
+    names = ("cluster-announce-hostname", "localhost"), ("cluster-preferred-endpoint-type", "hostname")
+    for node in valkeys.nodes:
+        node.ask("ACL", "SETUSER", "app", *RIGHTS)
+        for name, value in names:
+            node.ask("CONFIG", "SET", name, value)
+    try:
+        await until(lambda: all(b"localhost" in str(node.ask("CLUSTER", "SLOTS")).encode() for node in valkeys.nodes))
+        url = valkeys.url.replace("://", "://app:a%3Asecret@")
+        bus, wire = await Bus.open(url), await Wire.open(url)
+        try:
+            ear, screen = Ear(), Ear()
+            async with bus.subscribe("demo", ear), wire.subscribe("demo", screen):
+                assert {address.host for address in bus._listener._at.values()} == {"localhost"}
+                first = await bus.publish("demo", b"a", key="k")
+                assert await bus.history("demo", Position(first.epoch, 0), 10) == [(first, b"a")]
+                assert (await bus.leases.acquire("demo", "w", b"", rank=0, ttl_s=30))[1]
+                assert [await bus.take("demo", 0.1, 1) > 0 for _ in range(2)] == [False, True]
+                await bus.send("demo", b"s")
+                await ear.until(lambda heard: len(heard) == 2)
+                await _arrives(wire, screen, b"packet")
+                await valkeys.move_slot("demo", lambda: bus.beat("demo", "w1", 5, 30))
+                second = await bus.publish("demo", b"b")
+                assert (second.offset, second.epoch == first.epoch) == (1, False), "it knows another server by INFO"
+                assert await bus.beat("demo", "w1", 5, 30) == 5
+        finally:
+            await bus.close()
+            await wire.close()
+    finally:
+        for node in valkeys.nodes:
+            node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
+            node.ask("CONFIG", "SET", "cluster-announce-hostname", "")
+            node.ask("ACL", "DELUSER", "app")
