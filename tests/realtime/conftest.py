@@ -22,6 +22,7 @@ from live.core.auth import Principal, Role, Tokens
 from live.core.bus import Bus
 from live.core.clock import SystemClock
 from live.core.errors import Kind, Problem
+from live.core.http import BoundedProtocol
 from live.core.settings import Settings
 from live.core.valkey import EmbeddedValkey
 from live.realtime.channel import Channel
@@ -128,7 +129,7 @@ class Stage:
         options = uvicorn_options()
         if not self._raw:
             options["ws"] = "websockets-sansio"
-        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", **options)
+        config = uvicorn.Config(app, http=BoundedProtocol, port=0, log_level="error", lifespan="off", **options)
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         self.hub.start()

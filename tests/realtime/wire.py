@@ -133,7 +133,8 @@ def request(encoding: str = "json", *lines: str, show: str = "demo", method: str
 async def dialled(url: str, **options: Any) -> AsyncIterator[Wire]:
     """A connection that has said nothing yet."""
     host, _, port = url.removeprefix("ws://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), **options)
+    where: dict[str, Any] = {} if "sock" in options else {"host": host, "port": int(port)}
+    reader, writer = await asyncio.open_connection(**where, **options)
     try:
         yield Wire(reader, writer)
     finally:
