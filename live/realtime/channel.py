@@ -33,9 +33,6 @@ from live.core.errors import Close
 from live.core.limits import (
     BATCH_BYTES_MAX,
     BATCH_EVENTS_MAX,
-    BATCH_INTERVAL_S,
-    BATCH_INTERVAL_S_MAX,
-    FANOUT_SHARE_MAX,
     RECOVERY_EVENTS_MAX,
 )
 from live.core.position import Position
@@ -47,7 +44,7 @@ from live.realtime.payloads import PublishedEvent
 from live.realtime.protocol import Event, Notice, ServerMessage, State
 from live.realtime.tail import Tail
 from live.realtime.transport import Socket
-from live.realtime.turns import Turns
+from live.realtime.turns import Turns, interval_s
 
 _CHECK_EVERY = 16  # writes between two looks at the clock: 0.15 ms, or 1 ms where one takes ten times as long
 
@@ -134,11 +131,6 @@ class _Round:
         self.spent_s = 0.0
         self.began_s = 0.0  # of the turns' clock
         self.began_s_loop = 0.0
-
-
-def interval_s(spent_s: float) -> float:
-    """From the begin of a round that took `spent_s` of writing to the begin of the next one."""
-    return min(max(BATCH_INTERVAL_S, spent_s / FANOUT_SHARE_MAX), BATCH_INTERVAL_S_MAX)
 
 
 class Channel:

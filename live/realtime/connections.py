@@ -70,7 +70,10 @@ class Connection:
     def send(self, message: ServerMessage) -> None:
         """Write `message` to this socket alone, unless it is going."""
         if self.socket.open:
-            self.socket.write(frame([message], self.session.encoding))
+            written = frame([message], self.session.encoding)
+            self.socket.write(written)
+            if self.viewer is not None:
+                self.viewer.channel.figures.sent("reply", len(written))
 
     def shut(self, close: Close) -> None:
         """Close the socket, and hear nothing more of it."""

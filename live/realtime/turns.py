@@ -10,8 +10,25 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from live.core.limits import FANOUT_SLICE_S
+from live.core.limits import (
+    BATCH_INTERVAL_S,
+    BATCH_INTERVAL_S_EASY,
+    BATCH_INTERVAL_S_MAX,
+    FANOUT_SHARE_EASY,
+    FANOUT_SHARE_MAX,
+    FANOUT_SLICE_S,
+)
 from live.realtime.figures import Figures
+
+
+def interval_s(spent_s: float) -> float:
+    """From the begin of a round that took `spent_s` of writing to the begin of the next one.
+
+    A large audience takes longer to write to than BATCH_INTERVAL_S: then rounds are rarer instead of the load higher,
+    at an easy share of the loop's time as long as that is soon enough, else at the largest share one show may have.
+    """
+    easy_s = min(spent_s / FANOUT_SHARE_EASY, BATCH_INTERVAL_S_EASY)
+    return min(max(BATCH_INTERVAL_S, easy_s, spent_s / FANOUT_SHARE_MAX), BATCH_INTERVAL_S_MAX)
 
 
 class Turn(Protocol):

@@ -83,3 +83,48 @@ def _step(highest: float) -> tuple[float, float]:
     step = next(power * one for one in (1, 2, 2.5, 5, 10) if power * one * 8 >= highest)
     marks = -(-highest // step)
     return marks * step, step
+
+
+class Bar(NamedTuple):
+    name: str
+    value: float
+    ours: bool = False
+
+
+_BAR_HEIGHT, _BAR_GAP, _BAR_LEFT = 26, 12, 230
+_BAR_STYLE = """
+.bar { fill: #8a93a2 } .ours { fill: #1f6feb }
+@media (prefers-color-scheme: dark) { .ours { fill: #6cb0ff } }
+"""
+
+
+def draw_bars(path: Path, bars: Sequence[Bar], *, unit: str, title: str) -> None:
+    """Write lying bars to `path`, each with its name and its value."""
+    path.write_text(bar_chart(bars, unit=unit, title=title), encoding="utf-8")
+
+
+def bar_chart(bars: Sequence[Bar], *, unit: str, title: str) -> str:
+    height = TOP + len(bars) * (_BAR_HEIGHT + _BAR_GAP)
+    width = WIDTH - _BAR_LEFT - 2 * LEFT  # leaves room for the longest bar's value
+    longest = max(bar.value for bar in bars)
+    spoken = "; ".join(f"{bar.name}: {_short(bar.value)} {unit}" for bar in bars)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+        f"<title>{escape(f'{title}. {spoken}')}</title><style>{_STYLE}{_BAR_STYLE}</style>",
+        f'<text class="title" x="16" y="24">{escape(title)}</text>',
+        f'<text x="16" y="44">{escape(unit)}</text>',
+    ]
+    for index, bar in enumerate(bars):
+        top = TOP + index * (_BAR_HEIGHT + _BAR_GAP)
+        long, middle = width * bar.value / longest, top + _BAR_HEIGHT / 2 + 5
+        kind = "ours" if bar.ours else "bar"
+        parts.append(f'<text x="{_BAR_LEFT - 10}" y="{middle:.0f}" text-anchor="end">{escape(bar.name)}</text>')
+        parts.append(
+            f'<rect class="{kind}" x="{_BAR_LEFT}" y="{top}" width="{long:.1f}" height="{_BAR_HEIGHT}" rx="3"/>'
+        )
+        parts.append(f'<text x="{_BAR_LEFT + long + 8:.1f}" y="{middle:.0f}">{_short(bar.value)}</text>')
+    return "".join([*parts, "</svg>\n"])
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

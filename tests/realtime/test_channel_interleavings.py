@@ -127,6 +127,5 @@ class Interleavings(RuleBasedStateMachine):
 def test_any_interleaving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "FANOUT_SLICE_S", -1.0)
     monkeypatch.setattr(channel_module, "_CHECK_EVERY", 1)
-    monkeypatch.setattr(channel_module, "BATCH_INTERVAL_S", 0.0)
-    monkeypatch.setattr(channel_module, "FANOUT_SHARE_MAX", 1e9)
+    monkeypatch.setattr(channel_module, "interval_s", lambda spent_s: 0.0)
     run_state_machine_as_test(Interleavings, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))

@@ -6,11 +6,18 @@ from collections.abc import Callable
 import pytest
 
 from live.core.auth import Principal, Role
-from live.core.limits import FANOUT_SLICE_S
+from live.core.limits import (
+    BATCH_INTERVAL_S,
+    BATCH_INTERVAL_S_EASY,
+    BATCH_INTERVAL_S_MAX,
+    FANOUT_SHARE_EASY,
+    FANOUT_SHARE_MAX,
+    FANOUT_SLICE_S,
+)
 from live.core.position import Position
 from live.realtime.channel import Channel, Viewer
 from live.realtime.figures import Figures
-from live.realtime.turns import Turns
+from live.realtime.turns import Turns, interval_s
 from tests.realtime.scripted import START, ScriptedSocket, publish
 
 SLICE_S_MAX = 0.005
@@ -129,3 +136,11 @@ async def test_closed_show_is_forgotten_and_a_broken_one_holds_up_no_other() -> 
         await asyncio.sleep(0)
     assert (one_socket.written, other_socket.written) == (0, 10)
     assert [str(fault) for fault in faults] == ["a bug of ours"]
+
+
+def test_large_audience_makes_rounds_rarer() -> None:
+    assert interval_s(0.001) == BATCH_INTERVAL_S
+    assert interval_s(0.016) == pytest.approx(0.016 / FANOUT_SHARE_EASY), "2,000 viewers: a fifth of the loop"
+    assert interval_s(0.035) == BATCH_INTERVAL_S_EASY, "5,000 viewers: as late as is easily soon enough"
+    assert interval_s(0.075) == pytest.approx(0.075 / FANOUT_SHARE_MAX), "10,000 viewers: half a core is left"
+    assert interval_s(0.5) == BATCH_INTERVAL_S_MAX
