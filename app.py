@@ -25,6 +25,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 import cart.api
 import chat.api
@@ -60,7 +61,7 @@ from live.core.text import clean_name
 from live.core.valkey import private
 from live.realtime.commands import Commands
 from live.realtime.connections import Connections
-from live.realtime.gateway import Gateway
+from live.realtime.gateway import Gateway, Shortcut
 from live.realtime.hub import Hub
 from live.realtime.metrics import RealtimeCollector
 from live.realtime.outlet import Outlet
@@ -204,8 +205,8 @@ def _connections(settings: Settings, store: Store, chat_room: Chat, reactions: R
 # --- the application ---------------------------------------------------------------------------------------------
 
 
-def build(settings: Settings, parts: Parts) -> Starlette:
-    """The Starlette application over open parts."""
+def build(settings: Settings, parts: Parts) -> ASGIApp:
+    """The application over open parts."""
     operations = [
         *live.api.operations(parts.store.shows, parts.store.tokens, parts.store.bus.take),
         *chat.api.operations(parts.chat),
@@ -234,12 +235,9 @@ def build(settings: Settings, parts: Parts) -> Starlette:
         return page or await rest.on_http_exception(request, error)
 
     # The demo's token is well known, so a page elsewhere must not reach it under a name of its own (DNS rebinding).
-    hosts = ["127.0.0.1", "localhost", settings.host] if settings.demo else ["*"]
-    return Starlette(
-        middleware=[
-            Middleware(ClientAddresses, proxies=Proxies(settings.trusted_proxies, settings.forwarded_header)),
-            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-        ],
+    hosts = ["127.0.0.1", "localhost", settings.host] if settings.demo else None
+    application = Starlette(
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts or ["*"])],
         routes=[
             *live.pages.routes(settings),
             *stream.api.routes(parts.media),
@@ -252,6 +250,8 @@ def build(settings: Settings, parts: Parts) -> Starlette:
         ],
         exception_handlers={Problem: rest.on_problem, HTTPException: on_http_exception, Exception: rest.on_crash},
     )
+    proxies = Proxies(settings.trusted_proxies, settings.forwarded_header)
+    return ClientAddresses(Shortcut(application, parts.gateway, hosts), proxies)
 
 
 async def serve(settings: Settings, ready: Callable[[Settings], None]) -> None:

