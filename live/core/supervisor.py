@@ -217,7 +217,8 @@ class Supervisor:
             self._rolling.cancel()
         for life in self._lives:
             if life is not None and not (first and life.called_off):  # one that drains already need not hurry yet
-                life.send(number)
+                # While it starts it does not handle signals yet: Ctrl-C would leave a traceback.
+                life.send(number if life.ready.is_set() else signal.SIGTERM)
 
 
 async def _comes_up(life: _Life) -> bool:
