@@ -3,7 +3,9 @@
 Before the transaction, posts are judged without a lock: what was posted under a key already is answered, who is muted
 or must wait is refused and uses up nothing, and one call of the bus asks for all others whether their author may
 write and whether viewers' screens have room for it. Inside of it the same questions are asked again where the answer
-may have changed, with the authors' rows locked.
+may have changed, with the authors' rows locked. To judge costs a third of a post, so whoever gives no reason (no key,
+no slow mode, not refused lately) goes straight on: a muted viewer's first post is then refused inside, and has used up
+a place.
 
 A chat that is faster than anybody can read is sampled: a show's viewers, on all workers, are shown CHAT_SHOWN_PER_S
 messages. The others are stored, acknowledged and moderated like any other, marked `shown` false; the staff are told of
@@ -11,7 +13,7 @@ them at once, and their authors see them from the reply. What the staff write is
 everything is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -31,10 +33,13 @@ from live.core.limits import (
     CHAT_RATE_PER_S,
     CHAT_SHOWN_BURST,
     CHAT_SHOWN_PER_S,
+    CHAT_SUSPECTS_MAX,
 )
 from live.core.tallies import Pace, TakeEach
 from live.service import Batch, Shows
 from live.timeline import show_clock
+
+_OF_THE_VIEWER = (Kind.banned, Kind.timed_out, Kind.slow_mode)
 
 Written = tuple[Message, bool]
 """A message, and whether it had been written before under the same key."""
@@ -67,6 +72,29 @@ class Post:
         return message, True
 
 
+class _Room:
+    """A show that was written in here: its lane, and what calls for judging posts before they cost anything."""
+
+    __slots__ = ("lane", "slow", "suspects")
+
+    def __init__(self, lane: Lane[Post, Written]) -> None:
+        self.lane = lane
+        self.slow = False
+        self.suspects: dict[str, None] = {}  # viewers who were refused as muted or too early, the newest last
+
+    def judges(self, post: Post) -> bool:
+        return post.key is not None or (not post.exempt and (self.slow or post.viewer.id in self.suspects))
+
+    def learn(self, outcomes: Mapping[Post, Written | Problem | None], slow_s: int) -> None:
+        self.slow = slow_s > 0
+        for post, outcome in outcomes.items():
+            self.suspects.pop(post.viewer.id, None)
+            if isinstance(outcome, Problem) and outcome.kind in _OF_THE_VIEWER:
+                self.suspects[post.viewer.id] = None
+        while len(self.suspects) > CHAT_SUSPECTS_MAX:
+            del self.suspects[next(iter(self.suspects))]
+
+
 class Posting:
     """See the module. `take_each` counts over all workers (the bus does)."""
 
@@ -74,55 +102,57 @@ class Posting:
         self._shows = shows
         self._database = database
         self._take_each = take_each
-        self._lanes: dict[str, Lane[Post, Written]] = {}  # of shows that exist and were written in here
+        self._rooms: dict[str, _Room] = {}  # by show; only of shows that exist
 
     async def write(self, show_id: str, post: Post) -> Written:
         """Acknowledged after COMMIT; raises `Problem` as `Chat.post` does, and overloaded when too many wait."""
-        if show_id not in self._lanes:
+        if show_id not in self._rooms:
             await self._shows.get(show_id)
-        if show_id not in self._lanes:  # nobody else was faster
+        if show_id not in self._rooms:  # nobody else was faster
 
             async def commit(posts: Sequence[Post]) -> Committed[Written]:
                 return await self._commit(show_id, posts)
 
-            self._lanes[show_id] = Lane(f"chat {show_id}", commit, key=lambda post: post.viewer.id)
-        return await self._lanes[show_id].do(post)
+            self._rooms[show_id] = _Room(Lane(f"chat {show_id}", commit, key=lambda post: post.viewer.id))
+        return await self._rooms[show_id].lane.do(post)
 
     async def close(self) -> None:
         """Take no more posts, and wait until those that were taken are committed and told."""
-        for lane in list(self._lanes.values()):
-            await lane.close()
+        for room in list(self._rooms.values()):
+            await room.lane.close()
 
     async def _commit(self, show_id: str, posts: Sequence[Post]) -> Committed[Written]:
+        room = self._rooms[show_id]
         undecided = [post for post in posts if post.shown is None and post.outcome is None]
-        await self._judge(show_id, undecided)
+        await self._judge(show_id, room, [post for post in undecided if room.judges(post)])
+        await self._place(show_id, [post for post in undecided if post.outcome is None])
         # Not kept in the posts: the batch may be rolled back and tried again in parts.
         outcomes = {post: post.outcome for post in posts if post.outcome is not None}
         writing = [post for post in posts if post.outcome is None]
         told = None
         if writing:
-            written, told = await self._shows.batch(lambda tx: _write(tx, show_id, writing))
+            (written, slow_s), told = await self._shows.batch(lambda tx: _write(tx, show_id, writing))
+            room.learn(written, slow_s)
             outcomes |= written
         return Committed([outcomes[post] for post in posts], told)
 
-    async def _judge(self, show_id: str, posts: Sequence[Post]) -> None:
-        """Answer or refuse what can be without writing; decide of the rest whether it is shown."""
-        asking = [post for post in posts if not post.exempt or post.key is not None]
-        if asking:
-            async with self._database.read() as conn:
-                now_ms = await self._database.now_ms(conn)
-                slow_s, standings = await store.standings(conn, show_id, {post.viewer.id for post in asking})
-                done = await conn.run_sync(store.posted_under, show_id, _identities(asking))
-            for post in asking:
-                earlier = done.get(post.identity) if post.identity else None
-                if earlier is not None:
-                    post.outcome = post.repeats(earlier)
-                elif not post.exempt:
-                    standing = standings.get(post.viewer.id, Standing())
-                    post.outcome = _problem(moderation.refusal(standing, slow_s, now_ms))
-        asking = [post for post in asking if not post.exempt and post.outcome is None]
+    async def _judge(self, show_id: str, room: _Room, posts: Sequence[Post]) -> None:
+        """Answer or refuse what can be without writing."""
+        if not posts:
+            return
+        async with self._database.read() as conn:
+            now_ms = await self._database.now_ms(conn)
+            slow_s, standings = await store.standings(conn, show_id, {post.viewer.id for post in posts})
+            done = await conn.run_sync(store.posted_under, show_id, _identities(posts))
+        for post in posts:
+            post.outcome = _decided(post, standings.get(post.viewer.id, Standing()), done, slow_s, now_ms)
+        room.learn({post: post.outcome for post in posts}, slow_s)
+
+    async def _place(self, show_id: str, posts: Sequence[Post]) -> None:
+        """Decide which of `posts` are shown, or come too fast from their author."""
         for post in posts:
             post.shown = post.exempt or None
+        asking = [post for post in posts if not post.exempt]
         if not asking:
             return
         own, shared = Pace(CHAT_RATE_PER_S, CHAT_RATE_BURST), Pace(CHAT_SHOWN_PER_S, CHAT_SHOWN_BURST)
@@ -132,8 +162,8 @@ class Posting:
             post.shown = grant.shared
 
 
-def _write(tx: Batch, show_id: str, posts: Sequence[Post]) -> dict[Post, Written | Problem]:
-    """Write `posts` in their order; what became of each."""
+def _write(tx: Batch, show_id: str, posts: Sequence[Post]) -> tuple[dict[Post, Written | Problem], int]:
+    """Write `posts` in their order; what became of each, and the seconds of slow mode."""
     outcomes: dict[Post, Written | Problem] = {}
     room = store.room(tx.conn, show_id)
     if room is None:
@@ -144,7 +174,7 @@ def _write(tx: Batch, show_id: str, posts: Sequence[Post]) -> dict[Post, Written
             outcomes[post] = Problem(Kind.unknown_message, "The message to reply to is gone.", field="reply_to")
     posts = [post for post in posts if post not in outcomes]
     if not posts:
-        return outcomes
+        return outcomes, room.slow_s
     standings = store.enter(tx.conn, show_id, {post.viewer.id: post.viewer for post in posts}.values())
     done = store.posted_under(tx.conn, show_id, _identities(posts))
     ids = sorted(uuid7(tx.now_ms) for _ in posts)  # those of one moment are in the order of the batch, too
@@ -172,13 +202,13 @@ def _write(tx: Batch, show_id: str, posts: Sequence[Post]) -> dict[Post, Written
         store.have_posted(tx.conn, show_id, {message.viewer.id for message, _ in written}, tx.now_ms)
         store.insert_messages(tx.conn, show_id, written, at_ms)
         _tell(tx, show_id, at_ms, [message for message, _ in written])
-    return outcomes
+    return outcomes, room.slow_s
 
 
 def _decided(
     post: Post, standing: Standing, done: dict[tuple[str, str], Message], slow_s: int, now_ms: int
 ) -> Written | Problem | None:
-    """What is known of a post with its author's row locked; None: it may be written."""
+    """What becomes of a post by what its author did before; None: it may be written."""
     if post.identity is not None and post.identity in done:
         return post.repeats(done[post.identity])
     return None if post.exempt else _problem(moderation.refusal(standing, slow_s, now_ms))

@@ -52,12 +52,23 @@ async def test_who_may_not_write_uses_up_nothing(chat: Chat, rates: Rates, clock
     await chat.ban("demo", MOD, "ann")
     await chat.set_slow_mode("demo", MOD, 30)
     await say(chat, clock, BOB, "hello")
-    asked = len(rates.asked)
     with refused(Kind.banned):
         await chat.post("demo", ANN, "spam")
-    with refused(Kind.slow_mode):
-        await chat.post("demo", BOB, "again")
+    await chat.set_slow_mode("demo", MOD, 0)
+    await say(chat, clock, MOD, "the worker knows of it now")
+    asked = len(rates.asked)
+    with refused(Kind.banned):  # and remembers whom it has refused
+        await chat.post("demo", ANN, "spam")
+    await chat.set_slow_mode("demo", MOD, 30)
+    await say(chat, clock, MOD, "the worker knows of it now")
+    for viewer, kind in [(BOB, Kind.slow_mode), (ANN, Kind.banned)]:
+        with refused(kind):
+            await chat.post("demo", viewer, "again")
     assert len(rates.asked) == asked
+    await chat.unban("demo", MOD, "ann")
+    await chat.set_slow_mode("demo", MOD, 0)
+    await say(chat, clock, ANN, "sorry")
+    assert len(rates.asked) == asked + 1
 
 
 async def test_a_repeated_key_is_answered_alike_and_uses_up_nothing(chat: Chat, rates: Rates, outlet: Recorder) -> None:
@@ -121,7 +132,7 @@ async def test_many_posts_are_few_transactions_and_each_has_its_own_outcome(
     left_out = [told.data["messages"] for told in outlet.told if told.name == "chat.left_out"]
     assert sum(map(len, left_out)) == 41
     assert max(map(len, left_out)) <= CHAT_LEFT_OUT_TOLD_MAX
-    lane = chat._posting._lanes["demo"]
+    lane = chat._posting._rooms["demo"].lane
     assert lane.batches <= 6  # "first", one post alone while the others gather, and the others
 
 
