@@ -8,7 +8,7 @@ end together or it is the only one.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Protocol, Self
 
 from live.core.bus import Bus, BusError
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _OPEN = "workers/open"
 _RETRY_AFTER_S = 1
+_LEAVE_S = 1.0
 
 
 class Connections(Protocol):
@@ -76,7 +77,11 @@ class Departure:
     async def drain(self, connections: Connections, media: Media) -> None:
         """Have everybody go over to the workers that stay, if any do; then hang up on who is left."""
         self.begun = True
-        await self._listening.aclose()
+        with suppress(
+            TimeoutError
+        ):  # the count of those who stay is then one too high, and the wait as long as it may be
+            async with asyncio.timeout(_LEAVE_S):
+                await self._listening.aclose()
         await connections.drain(lambda: self._hand_over(connections, media))
         media.dismiss()
 

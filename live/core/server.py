@@ -109,7 +109,7 @@ def in_terminal() -> bool:
 
 
 def _hung_up(number: int, frame: object) -> None:
-    log.warning("SIGHUP restarts workers one after the other; there is only this one, so nothing was done")
+    log.warning("SIGHUP is for the process that looks after several workers; this one goes on")
 
 
 def _queued(listener: socket.socket) -> list[socket.socket]:

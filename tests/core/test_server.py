@@ -138,4 +138,4 @@ async def test_hanging_up_is_no_end_for_a_service(caplog: pytest.LogCaptureFixtu
         peer.socket.close()
         server.handle_exit(signal.SIGTERM, None)
         await serving
-    assert "there is only this one" in caplog.text
+    assert "this one goes on" in caplog.text
