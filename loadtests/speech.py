@@ -6,6 +6,7 @@ coordinated omission). How late the swarm itself was is reported next to it.
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 from loadtests import timetable
@@ -29,6 +30,7 @@ class Speech:
         self._ready = asyncio.Event()
         self._asked: dict[int, tuple[Viewer, str]] = {}  # the probes without an answer
         self._next = 0
+        self._pattern = re.compile(rb"probe %b (\d+) \d" % run.encode())
 
     async def run(self, start_us: int) -> None:
         """Send the probes of an event that began at `start_us`, each by the next speaker who is connected."""
@@ -88,3 +90,7 @@ class Speech:
             return None
         words = str(event.data.get("text", "")).split()
         return (int(words[2]), int(words[3])) if words[:2] == ["probe", self._run] and len(words) == 4 else None
+
+    def numbers(self, snapshot: bytes) -> set[int]:
+        """The probes in an encoded snapshot: they are on the screen, however they came there, and are not timed."""
+        return {int(number) for number in self._pattern.findall(snapshot)}

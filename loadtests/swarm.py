@@ -119,6 +119,9 @@ class Swarm:
         if retry_s is not None:
             self._spawn(self._connect(viewer, retry_s))
 
+    def replaced(self, snapshot: bytes) -> None:
+        self._tally.seen |= self._speech.numbers(snapshot)
+
     def gap(self) -> None:
         self._tally.gaps += 1
 

@@ -58,6 +58,9 @@ class Audience(Protocol):
     def probe(self, event: Event) -> Probe | None:
         """The probe that an event carries."""
 
+    def replaced(self, snapshot: bytes) -> None:
+        """A viewer who knew the show was given all of it anew."""
+
     def gap(self) -> None:
         """A viewer missed something and asks to recover."""
 
@@ -248,6 +251,8 @@ class Viewer(asyncio.Protocol):
                     self._audience.delivered(self, self._audience.probe(event), at_us)
         else:
             self.sequence.connected(position.epoch, position.offset)
+            if self.been:
+                self._audience.replaced(bytes(message.snapshot))
         if message.token:
             self.token = message.token
         if not self.open:

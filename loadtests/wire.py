@@ -26,6 +26,7 @@ class Connected(msgspec.Struct, tag="connected", frozen=True):
     position: Position
     recovered: bool
     events: list[Event] = []
+    snapshot: msgspec.Raw = msgspec.Raw()  # as it came
     token: str | None = None
 
 

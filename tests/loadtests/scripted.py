@@ -42,6 +42,8 @@ class ScriptedShow:
         self.refuse_commands = False
         self.silent_for = 0  # the first so many commands are done when they come a second time
         self.sampled_from: int | None = None  # from this message on they are stored and not shown
+        self.forget_at: int | None = None  # this event is sent to nobody; all are given a snapshot of a new epoch
+        self.epoch = EPOCH
         self.silent: set[str | None] = set()
         self._fate = fate
         self._events: list[Event] = []
@@ -87,6 +89,11 @@ class ScriptedShow:
         event = Event(offset=self.offset, at_ms=0, name="chat.message", data={"text": command.data.get("text", "")})
         self._events.append(event)
         await self._send(socket, Reply(id=command.id, data={}))
+        if self.forget_at == self.offset:
+            self.epoch = "second"
+            for viewer in list(self._viewers):
+                await self._send(viewer, self._connected("", None))
+            return None
         closing = self.close_after == self.offset
         for viewer, number in list(self._viewers.items()):
             for _ in range(self._fate(number, self.offset)):
@@ -97,15 +104,15 @@ class ScriptedShow:
         return None
 
     def _connected(self, id_: str, position: Position | None) -> Connected:
-        known = position is not None and position.epoch == EPOCH
+        known = position is not None and position.epoch == self.epoch
         return Connected(
             id=id_,
             viewer=Viewer("v", "Guest", "viewer"),
-            position=Position(EPOCH, self.offset),
+            position=Position(self.epoch, self.offset),
             recovered=known,
             time_ms=0,
             events=self._events[position.offset :] if known and position else [],
-            snapshot=None if known else {},
+            snapshot=None if known else {"chat": [event.data["text"] for event in self._events]},
             token=None if known else "token",
         )
 

@@ -132,6 +132,16 @@ def test_many_viewers_come_from_several_addresses() -> None:
     assert Target.of("https://shop.example").local_address(10_000) is None
 
 
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+async def test_what_only_a_snapshot_brings_is_on_the_screens(encoding: Literal["json", "msgpack"]) -> None:
+    show = ScriptedShow()
+    show.forget_at = 3
+    async with show.on_air():
+        totals, _ = await watch(show, encoding=encoding)
+    assert totals.acknowledged == totals.sent == show.offset > 3
+    assert (totals.unseen, totals.lost, totals.gaps, totals.duplicates) == (0, 0, 0, 0)
+
+
 @contextlib.asynccontextmanager
 async def watching(show: ScriptedShow, **members: Any) -> AsyncIterator[tuple[Swarm, asyncio.Task[Totals]]]:
     """A swarm of twenty, all of whom are connected and may speak."""
