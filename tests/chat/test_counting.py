@@ -16,7 +16,7 @@ from live.core.codec import decode
 from live.core.errors import Kind, Problem
 from live.core.limits import REACTIONS_BURST, REACTIONS_IDLE_S
 from live.realtime.outlet import Outlet
-from live.realtime.payloads import PublishedState
+from live.realtime.payloads import PublishedNotice, PublishedState
 from tests.chat.conftest import ANN, BOB
 from tests.refusals import refused
 
@@ -188,3 +188,16 @@ async def test_a_count_that_nobody_adds_to_is_given_up(clock: ManualClock) -> No
     await react("demo")  # a count of a new name, because it begins with nothing
     assert {show: len(names) for show, names in members.items()} == {"demo": 2, "other": 1}
     await worker.close()
+
+
+async def test_what_is_left_out_is_told_to_the_staff_only(outlets: list[Outlet], bus: Bus) -> None:
+    """As the bus carries it; who is staff is the channel's business."""
+    heard: asyncio.Queue[list[PublishedNotice]] = asyncio.Queue()
+    async with bus.subscribe(
+        "demo", lambda message: heard.put_nowait(decode(message.payload, "msgpack", list[PublishedNotice]))
+    ):
+        await outlets[0].staff_notice("demo", "chat.left_out", {"messages": []})
+        await outlets[0].notice("demo", "ann", "chat.muted", {})
+        async with asyncio.timeout(5):
+            assert await heard.get() == [PublishedNotice("", "chat.left_out", {"messages": []}, staff=True)]
+            assert [notice.staff for notice in await heard.get()] == [False]
