@@ -29,10 +29,10 @@ from live.core.limits import (
     DRAIN_BATCH_INTERVAL_S,
     DRAIN_WINDOW_S,
     WS_CLOSE_TIMEOUT_S,
-    WS_CONNECTIONS_MAX,
 )
 from live.core.settings import Settings
 from live.core.tasks import end
+from live.realtime.admission import Admission
 from live.realtime.channel import Channel, Viewer
 from live.realtime.commands import Commands, Context
 from live.realtime.doorman import Doorman, Headers, Rename, refusal
@@ -111,6 +111,7 @@ class Connections:
         self._origins = frozenset(settings.origins)
         self._doorman = Doorman(tokens, clock)
         self.recovery = Recovery(hub, clock, snapshot)
+        self.admission = Admission(clock.monotonic(), sockets_per_address=settings.sockets_per_address)
         self._all: set[Connection] = set()
         self._arriving: set[Connection] = set()  # not joined yet
         self._empty = asyncio.Event()
@@ -174,11 +175,18 @@ class Connections:
     # --- one connection, as its carrier sees it
 
     def refuse(self, headers: Headers, address: str) -> Problem | None:
-        """Why a newcomer from `address` (the client's, "" when unknown) must not come in; None: it may."""
+        """Why a newcomer from `address` (the client's, "" when unknown) must not come in.
+
+        None: it may, and counts for its address from now on, until the carrier calls `released`.
+        """
         if self.draining:
             return Problem(Kind.draining, retry_after_s=1)
-        full = len(self._all) >= WS_CONNECTIONS_MAX
-        return refusal(headers, self._origins, full=full)
+        problem = refusal(headers, self._origins)
+        return self.admission.admit(address, self._clock.monotonic()) if problem is None else problem
+
+    def released(self, address: str) -> None:
+        """A newcomer that was not refused is over, whether it has been opened or not."""
+        self.admission.released(address)
 
     def open(self, socket: Socket, encoding: Encoding, show: str, address: str) -> Connection:
         """A newcomer that was not refused. From now on it is looked after, until it is `closed`."""

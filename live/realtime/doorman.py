@@ -11,7 +11,7 @@ from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import Clock
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
-from live.core.limits import GUEST_TOKEN_TTL_S, RETRY_AFTER_FULL_S
+from live.core.limits import GUEST_TOKEN_TTL_S
 from live.core.text import clean_name
 from live.realtime.commands import Context
 from live.realtime.protocol import Connect, wire_viewer
@@ -71,7 +71,7 @@ def new_guest(tokens: Tokens, name: str | None) -> tuple[Principal, str]:
     return principal, tokens.sign(principal, GUEST_TOKEN_TTL_S)
 
 
-def refusal(received: Headers, origins: frozenset[str], *, full: bool) -> Problem | None:
+def refusal(received: Headers, origins: frozenset[str]) -> Problem | None:
     """Why this handshake must be refused.
 
     Browsers always say which page connects (RFC 6455, section 10.2): only ours and the allowed ones may, or any
@@ -86,4 +86,4 @@ def refusal(received: Headers, origins: frozenset[str], *, full: bool) -> Proble
             netloc = ""
         if not netloc or netloc != headers.get(b"host"):
             return Problem(Kind.origin_forbidden)
-    return Problem(Kind.overloaded, retry_after_s=RETRY_AFTER_FULL_S) if full else None
+    return None

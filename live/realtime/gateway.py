@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from live.core.codec import Encoding, encode
+from live.core.codec import encode
 from live.core.errors import BAD_SUBPROTOCOL, GOING_AWAY, Problem
 from live.realtime.connections import Connections
 from live.realtime.protocol import SUBPROTOCOLS
@@ -32,18 +32,22 @@ class Gateway:
         if problem := self._connections.refuse(scope["headers"], address):
             await _reject(scope, send, problem)
             return
+        try:
+            await self._serve(scope, receive, send, address)
+        finally:
+            self._connections.released(address)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:
         subprotocol = next((name for name in scope["subprotocols"] if name in SUBPROTOCOLS), None)
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         if subprotocol is None:
             # After the handshake, because a page cannot read the status of one that fails.
             await send({"type": "websocket.close", "code": BAD_SUBPROTOCOL.code, "reason": BAD_SUBPROTOCOL.reason})
             return
-        await self._serve(scope, receive, send, SUBPROTOCOLS[subprotocol], address)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, encoding: Encoding, address: str) -> None:
         extension = scope["extensions"].get(EXTENSION) if scope.get("extensions") else None
         socket: Socket = extension["socket"] if extension else OrdinarySocket(send)
-        connection = self._connections.open(socket, encoding, scope["path_params"]["show"], address)
+        show: str = scope["path_params"]["show"]
+        connection = self._connections.open(socket, SUBPROTOCOLS[subprotocol], show, address)
         socket.slim()
         try:
             while (message := await receive())["type"] != "websocket.disconnect":

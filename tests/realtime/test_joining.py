@@ -135,7 +135,7 @@ async def test_origins(stage: Stage, client: Audience, caplog: pytest.LogCapture
 
 
 async def test_full_house_is_503(stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("live.realtime.connections.WS_CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(stage.connections.admission, "_sockets_max", 1)
     first = await client()
     await first.join()
     with pytest.raises(InvalidStatus) as caught:
