@@ -56,11 +56,45 @@ class Socket(Protocol):
     def slim(self) -> None: ...
 
 
+class _Mailbox:
+    """What uvicorn has for its application, which is one task: an `asyncio.Queue` does the same with 2 KB a viewer."""
+
+    __slots__ = ("_events", "_news")
+
+    def __init__(self) -> None:
+        self._events: list[Any] = []
+        self._news: asyncio.Future[None] | None = None
+
+    def empty(self) -> bool:
+        return not self._events
+
+    def qsize(self) -> int:
+        return len(self._events)
+
+    def put_nowait(self, event: Any) -> None:
+        self._events.append(event)
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def get(self) -> Any:
+        while not self._events:
+            self._news = asyncio.get_running_loop().create_future()
+            try:
+                await self._news
+            finally:
+                self._news = None
+        return self._events.pop(0)
+
+
 class RawProtocol(GuardedProtocol):
     """uvicorn's protocol, which is itself the `Socket`: an object less per viewer. For `uvicorn.Config(ws=…)`."""
 
     watcher: Watcher | None = None
     _accept = ""  # what a plain handshake is to be answered; "" when it came the long way
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.queue = cast(Any, _Mailbox())
 
     @classmethod
     def take_over(cls, http: HttpToolsProtocol) -> Self | None:
