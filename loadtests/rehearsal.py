@@ -1,7 +1,7 @@
 """One run of a scenario: an audience, shoppers and faults against a server that is ready, and all that was measured.
 
 Each generator is a process of its own, so that this one, which draws the progress and measures the others, disturbs
-nobody. A generator is added in `Rehearsal._generators`.
+nobody. Those besides the swarm are started in `Rehearsal._start_beside` and end by themselves.
 """
 
 import contextlib
@@ -76,21 +76,19 @@ class Rehearsal:
             swarms = [stack.enter_context(_ending(one)) for one in self._start_swarms(start_us)]
             watched["swarm"] = [one.pid for one in swarms]
             time.sleep(max(0.0, (start_us - now_us()) / 1e6))
-            people: Process | None = None
-            if scenario.shoppers.count:
-                people = stack.enter_context(_ending(crowd.start(server.url, scenario, self._folder)))
-                watched["shoppers"] = [people.pid]
+            beside = {name: stack.enter_context(_ending(one)) for name, one in self._start_beside().items()}
+            watched |= {name: [one.pid] for name, one in beside.items()}
             scraper = Scraper(server.url)
             scraper.start()
             self._watch(swarms, Meter(dict(sorted(watched.items()))), faults, product, console)
             self._take_lines()
             told = scraper.stop()
-            if people is not None:
-                with console.status("Waiting for the last shoppers"):
-                    _wait(people, crowd.LEAVING_S)
+            for name, one in beside.items():
+                with console.status(f"Waiting for the last {name}"):
+                    _wait(one, crowd.LEAVING_S)
         if len(self._totals) < self._swarms:
             raise LoadTestError(f"the swarm did not come to its end; see {self._folder / 'swarm.log'}")
-        shopping = crowd.results(self._folder, start_unix_s) if people is not None else None
+        shopping = crowd.results(self._folder, start_unix_s) if "shoppers" in beside else None
         return Run(
             seconds=merged_seconds(self._seconds), totals=merged_totals(list(self._totals.values())),
             usage=self._usage, shopping=shopping, server=told, unread=scraper.missed,
@@ -139,6 +137,13 @@ class Rehearsal:
             else:
                 self._seconds[swarm].append(line)
                 self._delivery.add(Histogram.of_plain(line.delivery))
+
+    def _start_beside(self) -> dict[str, Process]:
+        """The generators that the scenario asks for besides the swarm, by the name of their group of processes."""
+        started = {}
+        if self._scenario.shoppers.count:
+            started["shoppers"] = crowd.start(self._server.url, self._scenario, self._folder)
+        return started
 
     def _start_swarms(self, start_us: int) -> Iterator[Process]:
         for plan in plans(self._scenario, self._server.url, self._swarms, os.urandom(3).hex(), start_us):
