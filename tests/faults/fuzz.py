@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing: `python -m tests.faults.fuzz DIRECTORY SEED RUNS [TARGET ...]`.
 
 Runs each target of `tests.faults.targets` a fixed number of times under Atheris (libFuzzer), which mutates the inputs
-it knows and keeps what reaches new branches of `stream` and of aioice. DIRECTORY gets the inputs and, when a target
-fails, the one that did it, named crash-…; the exit status is then not 0.
+it knows and keeps what reaches new branches of `stream`, `live`, aioice and websockets. DIRECTORY gets the inputs and,
+when a target fails, the one that did it, named crash-…; the exit status is then not 0.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["stream", "aioice"]):
+with atheris.instrument_imports(include=["stream", "aioice", "live", "websockets"]):
     from tests.faults.targets import INPUT_BYTES_MAX, TARGETS
 
 

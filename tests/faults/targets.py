@@ -20,6 +20,7 @@ from live.core.limits import (
 from stream.transport.ice import IcePort
 from stream.transport.paths import Address, Credentials
 from stream.wire import payloads, rtcp, rtp, sdp
+from tests.faults import messages
 from tests.stream.offers import LOCAL, OFFERS, answered
 
 CODECS = ("h264", "vp8", "vp9", "av1")
@@ -267,6 +268,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
         ],
     ),
 }
+TARGETS |= messages.TARGETS
 """By name: what reads, and inputs to begin with."""
 
 INPUT_BYTES_MAX = max(UDP_DATAGRAM_BYTES_MAX, *(len(data) for _, known in TARGETS.values() for data in known))
