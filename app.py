@@ -49,6 +49,7 @@ from live.core.command import run, settings_of, with_settings
 from live.core.database import Database, is_current, migrate
 from live.core.departure import Departure
 from live.core.errors import Problem
+from live.core.garbage import keep_tidy
 from live.core.health import readiness
 from live.core.ids import uuid7
 from live.core.limits import TOKEN_TTL_S
@@ -198,7 +199,7 @@ def _connections(settings: Settings, store: Store, chat_room: Chat, reactions: R
     cart.api.commands(registry, store.shop)
     return Connections(
         hub, store.tokens, registry, store.clock,
-        snapshot=snapshot, personal=personal, newcomer=newcomer, settings=settings,
+        snapshot=snapshot, personal=personal, newcomer=newcomer, settings=settings, exists=store.shows.get,
     )  # fmt: skip
 
 
@@ -272,7 +273,8 @@ async def _work(settings: Settings, listener: socket.socket, worker: int, ready:
         app = build(settings, parts)
         drain = partial(parts.departure.drain, parts.connections, parts.media)
         server = Server(app, ready=ready, drain=drain, **uvicorn_options())
-        await server.serve(sockets=[listener])
+        async with running(keep_tidy()):
+            await server.serve(sockets=[listener])
 
 
 async def _supervise(settings: Settings, ready: Callable[[Settings], None]) -> None:

@@ -8,6 +8,7 @@ message by `receive`, one after the other, and tells when it is `closed`. What g
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -87,7 +88,8 @@ class Connection:
 class Connections:
     """See the module. `snapshot` builds what everybody sees of a show, or raises `Problem` unknown_show;
     `personal` what one viewer sees besides; `newcomer` what a guest sees besides who is made in this very connect:
-    nothing is stored of them, and asking the store for it would be most of what letting them in costs.
+    nothing is stored of them, and asking the store for it would be most of what letting them in costs. `exists`
+    raises as `snapshot`, for less (None: `snapshot` does it).
     """
 
     def __init__(
@@ -101,11 +103,12 @@ class Connections:
         personal: Callable[[str, Principal], Awaitable[dict[str, Any]]],
         newcomer: dict[str, Any],
         settings: Settings,
+        exists: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
         self._hub = hub
         self._commands = commands
         self._clock = clock
-        self._snapshot = snapshot
+        self._exists = exists or snapshot
         self._personal = personal
         self._newcomer = newcomer
         self._origins = frozenset(settings.origins)
@@ -181,8 +184,11 @@ class Connections:
         """
         if self.draining:
             return Problem(Kind.draining, retry_after_s=1)
-        problem = refusal(headers, self._origins)
-        return self.admission.admit(address, self._clock.monotonic()) if problem is None else problem
+        problem = refusal(headers, self._origins) or self.admission.admit(address, self._clock.monotonic())
+        if problem is not None and problem.retry_after_s is not None:
+            # Those who are refused together must not come back together.
+            problem.retry_after_s += random.randint(0, problem.retry_after_s // 2)
+        return problem
 
     def released(self, address: str) -> None:
         """A newcomer that was not refused is over, whether it has been opened or not."""
@@ -264,7 +270,7 @@ class Connections:
     async def _join(self, connection: Connection, connect: Connect) -> None:
         show, session = connection.show, connection.session
         guest = self._doorman.admit(show, connect)
-        channel = await self._hub.channel(show, self._snapshot)
+        channel = await self._hub.channel(show, self._exists)
         personal = self._newcomer if guest.token else await self._personal(show, guest.principal)
         viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
         connection.viewer = viewer
