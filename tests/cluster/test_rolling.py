@@ -14,7 +14,7 @@ from tests.cluster.test_workers import _everybody, _running, _workers
 from tests.scenarios.conftest import Run, port_of
 from tests.scenarios.conftest import showcart as _showcart
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 showcart = _showcart
 logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
@@ -81,7 +81,7 @@ async def _logged(process: asyncio.subprocess.Process, event: str) -> str:
     """What is logged until `event` is."""
     assert process.stderr is not None
     log = ""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while event not in log:
             line = await process.stderr.readline()
             assert line, log
