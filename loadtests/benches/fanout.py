@@ -219,6 +219,7 @@ def _draw(path: Path, cost: dict[str, float], busy_s: float) -> None:
     }  # fmt: skip
     bars = [Bar(text, cost[name] * 1e6, ours=name == "ours") for name, text in names.items() if name in cost]
     bars.append(Bar("Showcart at 100 events/s", busy_s * 1e6, ours=True))
+    bars.sort(key=lambda bar: -bar.value)
     title = f"One event to {VIEWERS:,} viewers, CPU of the server"
     draw_bars(path, bars, unit="µs per event and viewer", title=title)
 

@@ -1,9 +1,11 @@
 """Who of a show's audience is told what, who is counted, and when a show's channel is given up."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from live.core.codec import encode
 from live.core.errors import UNKNOWN_SHOW, Kind, Problem
 from tests.realtime.conftest import Audience, Stage
 from tests.realtime.page import Page
@@ -84,3 +86,38 @@ async def test_reconnect_is_silent_in_the_count(
     await (await client()).join(token=token)
     await (await client()).join()
     assert (await host.until("state", name="viewers"))["data"] == {"count": 2}
+
+
+async def test_slow_answer_about_one_show_holds_up_no_other(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.realtime.hub.TICK_S", 0.02)
+    monkeypatch.setattr("live.realtime.hub.PRESENCE_INTERVAL_S", 0.0)
+    beat, asked = stage.bus.beat, asyncio.Event()
+
+    async def slow(show: str, *rest: Any) -> int:
+        if show == "demo":
+            asked.set()
+            await asyncio.Event().wait()
+        return await beat(show, *rest)
+
+    monkeypatch.setattr(stage.bus, "beat", slow)
+    held = await client()
+    await held.join()
+    await asyncio.wait_for(asked.wait(), 10)
+    other = await client(show="other")
+    await other.join()
+    assert (await other.until("state", name="viewers"))["data"] == {"count": 1}
+    assert stage.hub.count("demo") == 0
+
+
+async def test_staff_are_told_what_viewers_are_not(stage: Stage, client: Audience) -> None:
+    host, viewer = await client(), await client()
+    await host.join(token="demo")
+    await viewer.join()
+    notice = encode([{"viewer": "", "name": "chat.held", "data": {"n": 1}, "staff": True}], "msgpack")
+    await stage.bus.send("demo", notice, "direct")
+    assert (await host.until("notice"))["data"] == {"n": 1}
+    await stage.say("after")
+    while (message := await viewer.next())["type"] != "event":
+        assert message["type"] != "notice"
