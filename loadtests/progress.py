@@ -23,7 +23,7 @@ BARS_SHOWN = 60
 def panel(
     scenario: Scenario, at_s: float, seconds: Sequence[Second], delivery: Histogram, usage: Sequence[Usage]
 ) -> RenderableType:
-    """The state of a run that began `at_s` seconds ago."""
+    """The state of a run that began `at_s` seconds ago; `seconds` are the last ones."""
     last = seconds[-1] if seconds else None
     share = min(at_s, scenario.duration_s)
     words = f"{scenario.title} · {share:.0f} of {scenario.duration_s:.0f} s"
@@ -40,7 +40,7 @@ def panel(
     grid.add_row("p99 by second", Text(bars(recent), "yellow"))
     if (gone := sum(second.closes + second.cut for second in seconds)) or any(second.gaps for second in seconds):
         gaps = sum(second.gaps for second in seconds)
-        grid.add_row("troubles", f"{number(gone)} sockets closed, {number(gaps)} gaps")
+        grid.add_row("last minute", f"{number(gone)} sockets closed, {number(gaps)} gaps")
     latest = {one.process: one for one in usage}
     for name, one in latest.items():
         memory = f", {one.memory_mb:.0f} MB" if one.memory_mb else ""

@@ -25,7 +25,7 @@ from loadtests.host import Host, LoadTestError
 from loadtests.measures import Line, Mark, Second, Totals, Usage
 from loadtests.merge import merged_seconds, merged_totals
 from loadtests.plan import plans
-from loadtests.progress import panel
+from loadtests.progress import BARS_SHOWN, panel
 from loadtests.scenario import Scenario
 from loadtests.scrape import Scraper
 from loadtests.server import Meter, Server
@@ -122,12 +122,17 @@ class Rehearsal:
                 except FaultError as error:
                     raise LoadTestError(str(error)) from None
                 self._take_lines()
-                live.update(panel(scenario, at_s, merged_seconds(self._seconds), self._delivery, self._usage))
+                live.update(panel(scenario, at_s, self._recent(), self._delivery, self._usage))
                 if time.monotonic() > end:
                     raise LoadTestError(f"the swarm did not end in time; see {self._folder / 'swarm.log'}")
                 time.sleep(DRAW_INTERVAL_S)
         for reader in readers:
             reader.join()
+
+    def _recent(self) -> list[Second]:
+        """The last seconds of all swarms together, for the terminal."""
+        start = max(0, min(len(seconds) for seconds in self._seconds) - BARS_SHOWN)
+        return merged_seconds([seconds[start:] for seconds in self._seconds])
 
     def _take_lines(self) -> None:
         while not self._lines.empty():

@@ -299,7 +299,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(plan: Plan, tell: Callable[[Line], None]) -> Totals:
-    """Run one swarm on the fastest event loop there is, without the pauses of a garbage collector."""
+    """Run one swarm on the fastest event loop there is, without the pauses of a garbage collector.
+
+    What a lost socket leaves in cycles (some kilobytes) stays until the end.
+    """
     swarm = Swarm(plan, tell)
     gc.freeze()
     gc.disable()

@@ -129,7 +129,7 @@ def test_the_terminal_shows_the_same() -> None:
     assert isinstance(console.file, StringIO)
     words = console.file.getvalue()
     for expected in ("broken", "overloaded", "somewhere/report.html", "server", "waiting for the last messages",
-                     "1000 join in 10 s", "troubles"):  # fmt: skip
+                     "1000 join in 10 s", "last minute"):  # fmt: skip
         assert expected in words
 
 
