@@ -81,7 +81,6 @@ class Subscription:
             confirmed.set_result(None)
         return stale
 
-
     def admitted(self, message: Message) -> Message:
         """What handlers are told instead of `message`: two epochs never meet without a `gone` in between.
 
