@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from live.core.addresses import ClientAddresses, Proxies, network
 from live.core.limits import FORWARDED_CHARS_MAX, FORWARDED_HOPS_MAX
+from live.core.settings import SettingsError, load
 
 OURS = ("10.0.0.0/8", "::1", "2001:db8:ff::/48")
 
@@ -119,3 +120,20 @@ async def test_the_scope_gets_the_client() -> None:
 )
 def test_a_network_of_ipv6_is_one_asker(address: str, expected: str) -> None:
     assert network(address) == expected
+
+
+def test_the_proxies_of_the_settings() -> None:
+    environ = {"SHOWCART_SECRET": "0123456789abcdef", "SHOWCART_TRUSTED_PROXIES": "127.0.0.1, 2001:db8::/32"}
+    settings = load(environ | {"SHOWCART_SOCKETS_PER_ADDRESS": "0", "SHOWCART_FORWARDED_HEADER": "forwarded"})
+    assert (settings.trusted_proxies, settings.sockets_per_address) == (("127.0.0.1", "2001:db8::/32"), 0)
+    proxies = Proxies(settings.trusted_proxies, settings.forwarded_header)
+    assert proxies.client("127.0.0.1", [(b"forwarded", b"for=192.0.2.7")]) == "192.0.2.7"
+    assert load(environ).sockets_per_address == 1000
+    for name, value in (
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("TRUSTED_PROXIES", "proxy.example"),
+        ("FORWARDED_HEADER", "x-real-ip"),
+        ("SOCKETS_PER_ADDRESS", "-1"),
+    ):
+        with pytest.raises(SettingsError, match=f"^SHOWCART_{name}: "):
+            load(environ | {f"SHOWCART_{name}": value})

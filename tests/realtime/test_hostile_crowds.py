@@ -1,6 +1,7 @@
 """Many sockets of one address, and those who leave before they have come in."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -54,7 +55,7 @@ async def test_a_rush_is_refused_with_the_time_to_come_back(small: Stage, monkey
     async with AsyncExitStack() as stack:
         heads = [await handshake(await stack.enter_async_context(dialled(small.url))) for _ in range(3)]
     assert [head.split(b" ", 2)[1] for head in heads] == [b"101", b"101", b"503"]
-    assert b"retry-after: 60\r\n" in heads[2].lower()
+    assert re.search(rb"retry-after: [6-9][0-9]\r\n", heads[2].lower()), "spread, so that they do not come back as one"
     await settled(small)
     assert slow.refused["rush"] == 1
 
