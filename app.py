@@ -7,7 +7,7 @@ of another is passed here as a function.
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -52,13 +52,14 @@ from live.core.errors import Problem
 from live.core.garbage import keep_tidy
 from live.core.health import readiness
 from live.core.ids import uuid7
-from live.core.limits import TOKEN_TTL_S
+from live.core.limits import RETURNING_MAX, TOKEN_TTL_S
 from live.core.metrics import CONTENT_TYPE, Metrics
 from live.core.server import Server, listen, reserve
 from live.core.settings import Settings, environment
 from live.core.supervisor import Supervisor, leash, report_ready
 from live.core.tasks import running
 from live.core.text import clean_name
+from live.core.together import Together
 from live.core.valkey import private
 from live.realtime.commands import Commands
 from live.realtime.connections import Connections
@@ -189,8 +190,22 @@ def _connections(settings: Settings, store: Store, chat_room: Chat, reactions: R
         found["reactions"] = await reactions.totals(show)
         return found | {"viewers": hub.count(show), "now_ms": store.clock.now_ms()}
 
+    async def stored(asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[Any, bool]]:
+        """For each show and viewer the cart, and whether the viewer has written there."""
+        found: dict[tuple[str, str], tuple[Any, bool]] = {}
+        for show in {show for show, _ in asked}:
+            subjects = [subject for of, subject in asked if of == show]
+            carts, known = await store.shop.carts(show, subjects), await chat_room.known(show, subjects)
+            found |= {(show, subject): (plain(carts[subject]), subject in known) for subject in subjects}
+        return found
+
+    returning = Together(stored, RETURNING_MAX)
+
     async def personal(show: str, viewer: Principal) -> dict[str, Any]:
-        return {"cart": plain(await store.shop.cart(show, viewer)), "chat": await chat_room.personal(show, viewer)}
+        # Most who come back have written nothing: two queries for hundreds of them, instead of six for each.
+        cart, known = await returning.ask((show, viewer.subject))
+        quiet = not known and viewer.role is Role.viewer
+        return {"cart": cart, "chat": NOT_MUTED if quiet else await chat_room.personal(show, viewer)}
 
     newcomer = {"cart": plain(cart_of(())), "chat": NOT_MUTED}
     registry = Commands()

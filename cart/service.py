@@ -94,6 +94,13 @@ class Shop:
             await self._shows.find(conn, show)
             return baskets.cart_of((await conn.run_sync(store.cart_holds, [cart]))[cart])
 
+    async def carts(self, show: str, subjects: Sequence[str]) -> dict[str, Cart]:
+        """The carts of several viewers of a show that exists, in one query."""
+        ids = {subject: cart_id(show, subject) for subject in subjects}
+        async with self._database.read() as conn:
+            holds = await conn.run_sync(store.cart_holds, list(ids.values()))
+        return {subject: baskets.cart_of(holds[cart]) for subject, cart in ids.items()}
+
     async def order(self, order_id: str, principal: Principal) -> Order:
         """An order, for its buyer and for hosts of its show; raises `Problem` unknown_order for all others."""
         async with self._database.read() as conn:

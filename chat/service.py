@@ -1,6 +1,7 @@
 """What can be done in a show's chat: write, read, moderate. A message is in SQL before anyone sees it."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -86,6 +87,11 @@ class Chat:
         async with self._database.read() as conn:
             newest = await store.history(conn, show_id, None, CHAT_HISTORY_SHOWN, shown=True)
             return {"messages": plain(newest), "slow_s": await store.slow_mode(conn, show_id)}
+
+    async def known(self, show_id: str, viewer_ids: Sequence[str]) -> set[str]:
+        """Those of these viewers who wrote in the show before; `personal` says NOT_MUTED of all others but staff."""
+        async with self._database.read() as conn:
+            return set((await store.standings(conn, show_id, viewer_ids))[1])
 
     async def personal(self, show_id: str, viewer: Principal) -> dict[str, Any]:
         """What only this viewer needs to know: `muted`, with the data of the notice `chat.muted`, or None.

@@ -1,0 +1,65 @@
+"""Questions that many ask at the same time, answered together: one query for hundreds of viewers who come back.
+
+At once when nobody else asks; what is asked while an answer is being fetched goes together into the next fetch.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from live.core.tasks import end
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Together(Generic[K, V]):
+    """`fetch` answers every one of up to `most` different keys; what it raises, all who asked for these get."""
+
+    def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], most: int) -> None:
+        self._fetch = fetch
+        self._most = most
+        self._asked: dict[K, asyncio.Future[V]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.fetches = 0
+
+    async def ask(self, key: K) -> V:
+        """The answer to `key`; raises what `fetch` raises."""
+        future = self._asked.get(key)
+        if future is None:
+            future = self._asked[key] = asyncio.get_running_loop().create_future()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="together")
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        """Answer nobody any more."""
+        await end(self._task)
+
+    async def _run(self) -> None:
+        try:
+            while self._asked:
+                keys = list(self._asked)[: self._most]
+                futures = [self._asked.pop(key) for key in keys]
+                await self._answer(keys, futures)
+        finally:
+            self._task = None
+            for future in self._asked.values():
+                future.cancel()
+            self._asked.clear()
+
+    async def _answer(self, keys: list[K], futures: "list[asyncio.Future[V]]") -> None:
+        self.fetches += 1
+        try:
+            found = await self._fetch(keys)
+            for key, future in zip(keys, futures, strict=True):
+                future.set_result(found[key])
+        except asyncio.CancelledError:
+            for future in futures:
+                future.cancel()
+            raise
+        except Exception as error:  # theirs to deal with
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+                    future.exception()  # who asked may be gone

@@ -1,0 +1,58 @@
+"""Who asks at the same time is answered at the same time."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from live.core.together import Together
+
+
+async def test_what_is_asked_meanwhile_goes_into_one_fetch() -> None:
+    fetched: list[list[int]] = []
+    gate = asyncio.Event()
+
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        fetched.append(list(keys))
+        await gate.wait()
+        return {key: key * 2 for key in keys}
+
+    together = Together(fetch, 3)
+    first = asyncio.create_task(together.ask(0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [asyncio.create_task(together.ask(key)) for key in (1, 2, 2, 3, 4)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(first, *rest) == [0, 2, 4, 4, 6, 8]
+    assert fetched == [[0], [1, 2, 3], [4]]
+    assert await together.ask(9) == 18
+    await together.close()
+
+
+async def test_failure_is_told_to_all_who_asked_and_to_nobody_else() -> None:
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        if 1 in keys:
+            raise ValueError("no")
+        return dict.fromkeys(keys, 0)
+
+    together = Together(fetch, 10)
+    asked = [asyncio.create_task(together.ask(1)) for _ in range(2)]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(result) for result in results] == [ValueError, ValueError]
+    assert await together.ask(2) == 0
+
+
+async def test_end_leaves_nobody_waiting() -> None:
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    together = Together(fetch, 1)
+    asked = [asyncio.create_task(together.ask(key)) for key in range(2)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await together.close()
+    for task in asked:
+        with pytest.raises(asyncio.CancelledError):
+            await task
