@@ -331,6 +331,7 @@ SWEEP_BATCH = 200  # holds a transaction
 RECONCILE_INTERVAL_S = 60.0
 FIGURES_WINDOW_S = 60
 
+assert LANE_BATCH_MAX <= LANE_KEY_WAITING_MAX < LANE_WAITING_MAX, "a hot SKU must leave places for the others"
 assert RECOVERY_EVENTS_MAX <= HISTORY_EVENTS_MAX, "a recovery must fit into the history"
 assert WS_MESSAGE_BYTES_MAX <= BUS_PAYLOAD_BYTES_MAX, "what a viewer may send must fit through the bus"
 assert CHAT_TEXT_BYTES_MAX < WS_MESSAGE_BYTES_MAX
