@@ -183,6 +183,11 @@ class Valkeys:
         linked = all(role[3] == b"connected" for role in roles if role[0] == b"slave")
         return len(views) == 1 and len(primaries) == PRIMARIES and in_step and linked
 
+    def names(self) -> set[bytes]:
+        """By what all call each other."""
+        views = [node.ask("CLUSTER", "SLOTS") for node in self.nodes]
+        return {owner[0] for view in views for _, _, *owners in view for owner in owners}
+
     # --- who has what -------------------------------------------------------------------------------------------
 
     def primaries(self) -> list[Node]:

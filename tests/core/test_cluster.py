@@ -153,6 +153,8 @@ async def test_dead_server_is_left_at_once_when_another_one_has_the_slot(make: M
         own(node, first, second)
     cluster = await opened(first, third)
     await first.stop()
+    with pytest.raises(FAILURES):
+        await cluster.execute(KEY, "GET", KEY)  # a connection that there was may find its end only now
     with pytest.raises(NotReached):
         await cluster.execute(KEY, "GET", KEY)
     own(third, second)
