@@ -15,12 +15,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from live.core.auth import Principal, Tokens
 from live.core.bus import Bus
 from live.core.clock import SystemClock
+from live.core.http import BoundedProtocol
 from live.core.settings import Settings
 from live.core.valkey import EmbeddedValkey
 from live.realtime.commands import Commands
 from live.realtime.connections import Connections
 from live.realtime.figures import Figures
-from live.realtime.gateway import Gateway
+from live.realtime.gateway import Gateway, Shortcut
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
 from live.realtime.transport import uvicorn_options
@@ -86,9 +87,11 @@ async def stage() -> AsyncIterator[Stage]:
         stack.push_async_callback(valkey.stop)
         stack.push_async_callback(bus.close)
         built = Stage(bus, folder)
-        app = Starlette(routes=[built.gateway.route, WebSocketRoute("/plain", built.serve_plain)])
+        routed = Starlette(routes=[built.gateway.route, WebSocketRoute("/plain", built.serve_plain)])
+        app = Shortcut(routed, built.gateway)  # as app.py builds it
         options = {**uvicorn_options(), "ws_ping_interval": None}
-        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", backlog=4096, **options)
+        options |= {"http": BoundedProtocol, "log_level": "error", "lifespan": "off"}
+        config = uvicorn.Config(app, port=0, backlog=4096, **options)
         server = uvicorn.Server(config)
         built.hub.start()
         built.connections.start()
