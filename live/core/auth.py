@@ -99,7 +99,7 @@ class Tokens:
             "iat": now,
             "exp": now + ttl_s,
         }
-        # A library's `jwt.encode` takes 18 µs, and its `decode` 24; this takes 5, and ours to verify 6.
+        # A library's `jwt.encode` takes 17 µs, and its `decode` 24; this takes 7, and ours to verify 9.
         signed = _HEADER + urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
         return (signed + b"." + self._signature(signed)).decode("ascii")
 

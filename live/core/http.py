@@ -227,7 +227,7 @@ class BoundedProtocol(HttpToolsProtocol):
         take_over = getattr(self.ws_protocol_class, "take_over", None)
         if take_over is None or take_over(self) is None:
             super().handle_websocket_upgrade()
-        # It and we hold each other: 30 objects a viewer for the garbage collector, unless one lets go.
+        # It and we hold each other, which is work for the garbage collector, unless one lets go.
         self.parser = None  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:

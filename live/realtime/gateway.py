@@ -62,7 +62,7 @@ class Gateway:
 class Shortcut:
     """ASGI: viewers' sockets straight to the gateway, everything else to `app`, which has the gateway's route too.
 
-    Starlette's middleware and the routes before ours cost 60 µs a viewer, and frames that stay as long as the viewer.
+    Starlette's middleware and the routes before ours cost each viewer time, and frames that stay as long as the viewer.
     `hosts` None: every Host is good; with another one than these, `app` says no.
 
     Not a coroutine function: a frame less for each socket.

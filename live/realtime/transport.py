@@ -106,7 +106,7 @@ class RawProtocol(GuardedProtocol):
         if found is None:
             return None
         taken = cls(http.config, http.server_state, http.app_state)
-        # What `connection_made` does, but without asking the kernel for both addresses again: 10 µs.
+        # What `connection_made` does, but without asking the kernel for both addresses again.
         taken.transport = http.transport
         taken.server, taken.client, taken.scheme = http.server, http.client, "wss" if http.scheme == "https" else "ws"
         taken.connections.discard(http)
