@@ -1,9 +1,10 @@
 """When Python looks for cyclic garbage: often among what is young, hardly ever among what stays.
 
 Each viewer is some hundred objects that live as long as the viewer. Python looks through all objects when a quarter of
-them is new: with up to 6,000 viewers that held the loop for as long as 426 ms, several times while 2,000 more joined. So what has outlived a few seconds is set apart (`gc.freeze`, which only links lists) and
-freed as almost everything here is, when nothing refers to it any more. Cycles among what was set apart are looked for
-when half of it is gone, as after a show, when there is less to look through.
+them is new: with up to 6,000 viewers that held the loop for as long as 426 ms, several times while 2,000 more joined.
+So what has outlived a few seconds is set apart (`gc.freeze`, which only links lists) and freed as almost everything
+here is, when nothing refers to it any more. Cycles among what was set apart are looked for when half of it is gone, as
+after a show, when there is less to look through.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """The plain WebSocket handshake (RFC 6455, section 4.2), judged by the headers that the HTTP parser has found.
 
 uvicorn writes the request out again for `websockets` to parse. Without that, and with tokens signed by ourselves,
-accepting a viewer cost about two thirds of before. So requests as every browser and library sends them are judged here; whatever is odd in any way, wrong or only
-unusual, goes the long way, and `websockets` words the refusal.
+accepting a viewer cost about two thirds of before. So requests as every browser and library sends them are judged
+here; whatever is odd in any way, wrong or only unusual, goes the long way, and `websockets` words the refusal.
 """
 
 import re
