@@ -2,7 +2,8 @@
 import { h, icon, toast } from "./dom.js";
 import { clock, compact, loadTexts, money, number, problemText, t } from "./i18n.js";
 import { Steady } from "./health.js";
-import { ShowSocket, socketUrl, staffTokens } from "./socket.js";
+import { ShowSocket, socketUrl } from "./socket.js";
+import { staffTokens } from "./staff.js";
 import { Store, available } from "./store.js";
 import { Moderation } from "./parts/moderation.js";
 import "./parts/show-chat.js";

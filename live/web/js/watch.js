@@ -3,7 +3,6 @@ import { h, icon } from "./dom.js";
 import { compact, loadTexts, moreTexts, number, t } from "./i18n.js";
 import { ShowSocket, guestTokens, socketUrl } from "./socket.js";
 import { Store, cartCount, cover } from "./store.js";
-import { Watcher } from "./whep.js";
 import { Buying } from "./parts/buying.js";
 import "./parts/show-video.js";
 import "./parts/show-cover.js";
@@ -11,6 +10,7 @@ import "./parts/show-chat.js";
 import "./parts/pinned-card.js";
 
 const LATER_MS = 800;
+const whep = import("./whep.js"); // the page is painted, and the show asked for, while it comes
 const show = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const wide = matchMedia("(min-width: 900px), (orientation: landscape) and (min-width: 640px)");
 const id = (name) => document.getElementById(name);
@@ -30,8 +30,10 @@ function socketOf() {
   return socket;
 }
 
-function picture() {
+async function picture() {
   const video = document.querySelector("show-video");
+  sound(video);
+  const { Watcher } = await whep;
   const watcher = new Watcher({
     show,
     onStream: (stream) => { if (stream) id("chip-full").hidden = true; video.attach(stream); },
@@ -45,6 +47,10 @@ function picture() {
     else if (known.publishing) watcher.start();
   });
   store.watch(["leaving"], ({ leaving }) => leaving && watcher.move(leaving));
+  return watcher;
+}
+
+function sound(video) {
   const button = id("sound");
   const draw = (muted, blocked) => {
     button.replaceChildren(icon(muted ? "muted" : "sound"));
@@ -55,7 +61,6 @@ function picture() {
   store.watch(["show"], () => draw(video.muted, video.blocked && video.muted));
   button.addEventListener("click", () => video.setMuted(!video.muted));
   id("sound-on").addEventListener("click", () => { video.setMuted(false); button.focus(); });
-  return watcher;
 }
 
 function bar() {
@@ -114,14 +119,14 @@ function place(chat, openProducts) {
 }
 
 /** What is not part of the first paint: its code comes once the page stands, with the first tap, or when data is dear. */
-function later(buying, watcher, socket) {
+function later(buying, watching, socket) {
   const drawer = document.querySelector("cart-drawer");
   let ready = null;
   const load = () => (ready ??= moreTexts("later").then(() => Promise.all([
     import("./parts/cart-drawer.js").then(() => drawer.connect({ store, buying })),
     import("./parts/product-list.js").then(() => document.querySelector("product-list").connect({ store, buying })),
     import("./parts/reaction-bar.js").then(() => document.querySelector("reaction-bar").connect({ store, socket })),
-    import("./parts/quality-menu.js").then(() => document.querySelector("quality-menu").connect({ stage: document.querySelector("show-video"), watcher })),
+    Promise.all([watching, import("./parts/quality-menu.js")]).then(([watcher]) => document.querySelector("quality-menu").connect({ stage: document.querySelector("show-video"), watcher })),
   ])));
   const open = () => load().then(() => drawer.open());
   setTimeout(load, navigator.connection?.saveData || localStorage.getItem("showcart.quality") ? 0 : LATER_MS);
