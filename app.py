@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 import structlog
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -35,11 +34,11 @@ import stream.api
 from cart import demo
 from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
-from cart.importer import import_products
+from cart.importer import import_watched
 from cart.service import Shop
 from chat.counting import Reactions
 from chat.service import NOT_MUTED, Chat
-from live.core import rest
+from live.core import health, rest
 from live.core.addresses import ClientAddresses, Proxies
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.bus import Bus
@@ -50,7 +49,6 @@ from live.core.database import Database, is_current, migrate
 from live.core.departure import Departure
 from live.core.errors import Problem
 from live.core.garbage import keep_tidy
-from live.core.health import readiness
 from live.core.ids import uuid7
 from live.core.limits import RETURNING_MAX, TOKEN_TTL_S
 from live.core.metrics import CONTENT_TYPE, Metrics
@@ -74,7 +72,6 @@ from stream.service import Media
 
 VERSION = version("showcart")
 
-_BAR = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
 _FILE = str(Path(__file__).resolve())
 _log = structlog.get_logger("showcart")
 
@@ -166,18 +163,11 @@ def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics,
         await outlet.state(show, "video", figures, staff=True)
 
     media = Media(
-        settings,
-        store.clock,
-        authorise_publisher=shows.authorise_publisher,
-        show_exists=shows.get,
-        show_open=shows.check_open,
-        on_publisher=publisher_changed,
-        on_statistics=statistics,
-        on_air=shows.publishing,
-        cluster=cluster,
-        registry=metrics.registry,
-        worker=worker,
-    )
+        settings, store.clock,
+        authorise_publisher=shows.authorise_publisher, show_exists=shows.get, show_open=shows.check_open,
+        on_publisher=publisher_changed, on_statistics=statistics, on_air=shows.publishing,
+        cluster=cluster, registry=metrics.registry, worker=worker,
+    )  # fmt: skip
     shows.when_over = media.hang_up
     media.on_leaving = lambda show, leaving: outlet.state(show, "media.leaving", leaving, key=leaving["worker"])
     return media
@@ -229,18 +219,8 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
         *cart.api.operations(parts.store.shop, parts.store.shows),
         *stream.api.operations(parts.media),
     ]
-    document = rest.openapi(operations, VERSION)
+    checks = {"database": parts.store.database.check, "bus": parts.store.bus.check, "media": parts.media.check}
     missing = live.pages.Missing(settings)
-
-    async def openapi(_request: Request) -> Response:
-        return rest.respond(document)
-
-    async def healthz(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(_request: Request) -> Response:
-        checks = {"database": parts.store.database.check, "bus": parts.store.bus.check, "media": parts.media.check}
-        return await readiness(checks | parts.departure.checks)
 
     async def exposition(_request: Request) -> Response:
         return Response(parts.metrics.exposition(), media_type=CONTENT_TYPE)
@@ -259,9 +239,8 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
             *stream.api.routes(parts.media),
             parts.gateway.route,
             *rest.routes(operations, parts.store.tokens),
-            Route("/openapi.json", openapi),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            rest.document(operations, VERSION),
+            *health.routes(lambda: checks | parts.departure.checks),
             Route("/metrics", exposition),
         ],
         exception_handlers={Problem: rest.on_problem, HTTPException: on_http_exception, Exception: rest.on_crash},
@@ -392,13 +371,7 @@ def import_command(file: Path, dry_run: bool, **flags: str | None) -> None:
 
     async def job() -> None:
         async with open_store(settings, join=True) as store:
-            with Progress(*_BAR, transient=True) as progress:
-                task = progress.add_task(file.name, total=None)
-
-                def show(done: int, total: int) -> None:
-                    progress.update(task, completed=done, total=total)
-
-                report = await import_products(file, store.shows, dry_run=dry_run, progress=show)
+            report = await import_watched(file, store.shows, dry_run=dry_run)
         report.show()
         if report.refused:
             raise SystemExit(1)

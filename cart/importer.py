@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 import click
 import msgspec
 from msgspec import UNSET
+from rich import progress as bars
 
 from cart import shelf, store
 from cart.catalogue import Product, ProductEntry, VariantEntry
@@ -97,6 +98,18 @@ async def import_products(
         )
     finally:
         await asyncio.to_thread(source.close)
+
+
+async def import_watched(path: Path, shows: Shows, *, dry_run: bool = False) -> ImportReport:
+    """As `import_products`, with a bar on the terminal that shows how far it is."""
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.TaskProgressColumn())
+    with bars.Progress(*columns, transient=True) as bar:
+        task = bar.add_task(path.name, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        return await import_products(path, shows, dry_run=dry_run, progress=show)
 
 
 async def import_stream(

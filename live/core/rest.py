@@ -202,6 +202,16 @@ class ProblemDetails(msgspec.Struct):
     retry_after_s: int | None = None
 
 
+def document(operations: Sequence[Operation], version: str) -> Route:
+    """`/openapi.json`, made once."""
+    made = openapi(operations, version)
+
+    async def endpoint(_request: Request) -> Response:
+        return respond(made)
+
+    return Route("/openapi.json", endpoint)
+
+
 def openapi(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `operations`."""
     types: list[Any] = [ProblemDetails]
