@@ -7,6 +7,7 @@ connections of their own and never wait for the writer. On PostgreSQL both scope
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -24,6 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
+from live.core.buckets import Buckets
 from live.core.clock import Clock, SystemClock
 from live.core.errors import Kind, Problem
 from live.core.limits import DATABASE_POOL_SIZE, DATABASE_READERS, DATABASE_WAIT_S
@@ -50,6 +52,19 @@ Dialect = Literal["sqlite", "postgresql"]
 T = TypeVar("T")
 
 
+class StoreError(Problem):
+    """The store refused a transaction as a whole."""
+
+
+class DatabaseFigures:
+    """What the database has done for this process. `seconds` by kind: whole transactions, the wait for one included."""
+
+    def __init__(self) -> None:
+        bounds = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+        self.seconds = {"read": Buckets(bounds), "write": Buckets(bounds)}
+        self.errors = {Kind.overloaded.name: 0, Kind.unavailable.name: 0}
+
+
 class _Writers(Protocol):
     """How transactions that may write are opened; see `Database` for what the methods promise."""
 
@@ -66,6 +81,7 @@ class Database:
     def __init__(self, dialect: Dialect, readers: AsyncEngine, writers: _Writers, clock: Clock) -> None:
         self.dialect = dialect
         self.clock = clock
+        self.figures = DatabaseFigures()
         self._readers = readers
         self._writers = writers
 
@@ -79,7 +95,7 @@ class Database:
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that only reads. Raises `Problem` unavailable when the store is out of reach."""
-        return _scope(self._readers)
+        return self._counted("read", _scope(self._readers))
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that may write: commits when the block ends, rolls back when it raises.
@@ -87,7 +103,7 @@ class Database:
         Raises `Problem` overloaded when no connection is free in time and unavailable when the store is out of
         reach; nothing was changed then.
         """
-        return self._writers.scope()
+        return self._counted("write", self._writers.scope())
 
     async def write_sync(self, work: Callable[[Connection], T], done: Callable[[T], None] = lambda _: None) -> T:
         """As `write`, with a plain function for its block; what it returns, after COMMIT. It must not touch the loop.
@@ -95,7 +111,33 @@ class Database:
         `done` is called with the result on the loop, before anybody of this process can commit what depends on it.
         When COMMIT fails after that, this raises. A caller that is cancelled leaves it open what became of it.
         """
-        return await self._writers.run(work, done)
+        with self._counting("write"):
+            return await self._writers.run(work, done)
+
+    @asynccontextmanager
+    async def _counted(
+        self, kind: Literal["read", "write"], scope: AbstractAsyncContextManager[AsyncConnection]
+    ) -> AsyncIterator[AsyncConnection]:
+        with self._counting(kind):
+            async with scope as connection:
+                yield connection
+
+    @contextmanager
+    def _counting(self, kind: Literal["read", "write"]) -> Iterator[None]:
+        began_s = time.perf_counter()
+        try:
+            yield
+        except StoreError as error:
+            self.figures.errors[error.kind.name] += 1
+            raise
+        finally:
+            self.figures.seconds[kind].observe(time.perf_counter() - began_s)
+
+    def connections(self) -> dict[str, tuple[int, int]]:
+        """By pool: connections in use, and how many it may have."""
+        if self._writers.engine is self._readers:
+            return {"shared": _use(self._readers)}
+        return {"read": _use(self._readers), "write": _use(self._writers.engine)}
 
     async def now_ms(self, connection: AsyncConnection) -> int:
         """The database's own clock in Unix milliseconds, so that all workers agree on what has expired.
@@ -123,6 +165,11 @@ class Database:
         await self._writers.close()
 
 
+def _use(engine: AsyncEngine) -> tuple[int, int]:
+    pool = engine.pool
+    return (pool.checkedout(), pool.size()) if isinstance(pool, QueuePool) else (0, 1)
+
+
 def _clock_ms(connection: Connection) -> int:
     value = connection.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))
     assert isinstance(value, int)
@@ -135,7 +182,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise Problem(Kind.unavailable, retry_after_s=1) from error
+        raise StoreError(Kind.unavailable, retry_after_s=1) from error
 
 
 @asynccontextmanager
@@ -144,9 +191,9 @@ async def _scope(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         await connection.start()
     except PoolTimeout:
-        raise Problem(Kind.overloaded, "All database connections are busy.", retry_after_s=1) from None
+        raise StoreError(Kind.overloaded, "All database connections are busy.", retry_after_s=1) from None
     except (DBAPIError, OSError) as error:
-        raise Problem(Kind.unavailable, retry_after_s=1) from error
+        raise StoreError(Kind.unavailable, retry_after_s=1) from error
     try:
         with _refusals():
             async with connection.begin():
@@ -214,7 +261,7 @@ class _SqliteWriter:
             async with asyncio.timeout(DATABASE_WAIT_S):
                 await self._turn.acquire()
         except TimeoutError:
-            raise Problem(Kind.overloaded, "The database's writer is busy.", retry_after_s=1) from None
+            raise StoreError(Kind.overloaded, "The database's writer is busy.", retry_after_s=1) from None
         try:
             yield
         finally:

@@ -18,15 +18,17 @@ See docs/decisions/group-commit.md for what was measured.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from live.core.buckets import Buckets
 from live.core.errors import Kind, Problem
 from live.core.limits import LANE_BATCH_MAX, LANE_KEY_WAITING_MAX, LANE_TELLING_MAX, LANE_WAITING_MAX
 
-__all__ = ["Committed", "Lane"]
+__all__ = ["Committed", "Lane", "LaneFigures"]
 
 log = logging.getLogger(__name__)
 Command = TypeVar("Command")
@@ -48,9 +50,28 @@ class Committed(Generic[Answer]):
     told: Awaitable[None] | None = None
 
 
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_TIMES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class LaneFigures:
+    """What the lanes of one kind have done together, and how many commands wait in them just now."""
+
+    __slots__ = ("batch", "commit_s", "overloaded", "split", "wait_s", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.overloaded = 0
+        self.split = 0
+        self.batch = Buckets(_SIZES)  # commands in a batch that was committed
+        self.wait_s = Buckets(_TIMES_S)  # of a command, until its batch began
+        self.commit_s = Buckets(_TIMES_S)  # of a batch, until it was committed or failed
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter(Generic[Command, Answer]):
     command: Command
+    since_s: float = field(default_factory=time.perf_counter)
     answer: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def settle(self, answer: Answer | BaseException) -> None:
@@ -68,7 +89,7 @@ class Lane(Generic[Command, Answer]):
     """See the module. Counts what it does, for the metrics.
 
     `commit` carries a batch out in one transaction and returns after COMMIT; when it raises, nothing has happened.
-    `key` says what a command competes for (None: the lane has one queue).
+    `key` says what a command competes for (None: the lane has one queue). `figures` may be shared with other lanes.
     """
 
     def __init__(
@@ -80,8 +101,10 @@ class Lane(Generic[Command, Answer]):
         batch_max: int = LANE_BATCH_MAX,
         waiting_max: int = LANE_WAITING_MAX,
         key_waiting_max: int = LANE_KEY_WAITING_MAX,
+        figures: LaneFigures | None = None,
     ) -> None:
         self.name = name
+        self.figures = figures or LaneFigures()
         self._commit = commit
         self._key = key or (lambda _command: None)
         self._batch_max = batch_max
@@ -110,6 +133,7 @@ class Lane(Generic[Command, Answer]):
             queue = self._queues[key] = deque()
         queue.append(waiter)
         self.waiting += 1
+        self.figures.waiting += 1
         if self._runner is None:
             self._runner = asyncio.create_task(self._run(), name=f"lane {self.name}")
         return await waiter.answer
@@ -122,6 +146,7 @@ class Lane(Generic[Command, Answer]):
 
     def _full(self, detail: str) -> Problem:
         self.overloaded += 1
+        self.figures.overloaded += 1
         return Problem(Kind.overloaded, detail, retry_after_s=1)
 
     async def _run(self) -> None:
@@ -130,6 +155,9 @@ class Lane(Generic[Command, Answer]):
             while batch := self._gather():
                 while len(self._telling) >= LANE_TELLING_MAX:  # the bus is slower than the database
                     await asyncio.wait(self._telling, return_when=asyncio.FIRST_COMPLETED)
+                now_s = time.perf_counter()
+                for waiter in batch:
+                    self.figures.wait_s.observe(now_s - waiter.since_s)
                 await self._settle(batch)
         finally:
             self._runner = None
@@ -137,6 +165,7 @@ class Lane(Generic[Command, Answer]):
             for waiter in [*batch, *(waiter for queue in self._queues.values() for waiter in queue)]:
                 waiter.answer.cancel()
             self._queues.clear()
+            self.figures.waiting -= self.waiting
             self.waiting = 0
 
     def _gather(self) -> list[_Waiter[Command, Answer]]:
@@ -149,13 +178,16 @@ class Lane(Generic[Command, Answer]):
             if queue:
                 self._queues[key] = queue  # behind all others
         self.waiting -= len(batch)
+        self.figures.waiting -= len(batch)
         return batch
 
     async def _settle(self, batch: Sequence[_Waiter[Command, Answer]]) -> None:
         """Commit `batch`, in halves if it must be, and answer all of it."""
+        began_s = time.perf_counter()
         try:
             committed = await self._commit([waiter.command for waiter in batch])
         except Exception as error:
+            self.figures.commit_s.observe(time.perf_counter() - began_s)
             if len(batch) == 1 or (isinstance(error, Problem) and error.kind in _OF_THE_STORE):
                 for waiter in batch:
                     waiter.settle(error)
@@ -164,9 +196,12 @@ class Lane(Generic[Command, Answer]):
             assert len(committed.answers) == len(batch), "every command is answered"
             self.batches += 1
             self.commands += len(batch)
+            self.figures.commit_s.observe(time.perf_counter() - began_s)
+            self.figures.batch.observe(len(batch))
             self._acknowledge(batch, committed)
             return
         self.split += 1
+        self.figures.split += 1
         middle = len(batch) // 2
         await self._settle(batch[:middle])
         await self._settle(batch[middle:])

@@ -1,37 +1,13 @@
 """What fan-out has done on this worker since it started: plain integers, cheap where they are counted."""
 
-from bisect import bisect_left
-from collections.abc import Sequence
 from typing import Literal, get_args
+
+from live.core.buckets import Buckets
 
 Kind = Literal["event", "state", "notice", "reply", "snapshot"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _BROADCAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
-
-class Buckets:
-    """A histogram: `counts[i]` values of at most `bounds[i]` and above the bound before; the last: all above."""
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(self.bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count `value`."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    def cumulative(self) -> list[tuple[str, int]]:
-        """As Prometheus has it: (upper bound, values up to it), the last bound being "+Inf"."""
-        total, rows = 0, []
-        for bound, count in zip((*self.bounds, "+Inf"), self.counts, strict=True):
-            total += count
-            rows.append((str(bound), total))
-        return rows
 
 
 class Figures:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from live.realtime.figures import Buckets, Figures
+from live.core.buckets import Buckets
+from live.realtime.figures import Figures
 
 
 def test_buckets_count_up_to_their_bounds() -> None:
