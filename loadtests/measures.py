@@ -87,6 +87,79 @@ class Totals(msgspec.Struct, tag="totals"):
 Line = Second | Totals
 
 
+class MediaSecond(msgspec.Struct, tag="media_second"):
+    """One second of the video's generator. Durations are histograms, see `Histogram.plain`."""
+
+    at_s: float
+    watching: int  # viewers who are connected now
+    joins: int  # first pictures
+    packets: int
+    received_bytes: int
+    pictures: int  # that were shown, on all screens together
+    lost: int
+    recovered: int
+    freezes: int
+    closes: int
+    lag_max_ms: float  # of the generator's own event loop
+    cpu_percent: float  # of the generator's own process; 100 is one core
+    first_frame: dict[str, Any]
+    delay: dict[str, Any]
+
+
+class MediaTotals(msgspec.Struct, tag="media_totals"):
+    """A whole run of the video's viewers and of the one who published."""
+
+    viewers: int
+    joined: int  # saw a picture
+    not_back: int  # had seen one, and are not connected at the end
+    sent_pictures: int
+    sent_packets: int
+    sent_bytes: int
+    unsent_pictures: int  # the publisher was not connected when they were due
+    republished: int  # times that the publisher had to connect again
+    keyframes_asked: int  # by the server, of the publisher
+    packets: int
+    received_bytes: int
+    pictures: int
+    skipped: int  # pictures between a viewer's first and last one that it did not see
+    lost: int  # video packets that did not come, asked for again or not
+    asked: int  # how often the viewers asked for a packet again
+    recovered: int  # packets that came when they were asked for
+    duplicates: int
+    freezes: int  # times that a viewer saw no new picture for more than half a second
+    frozen_s: float  # all of that together
+    closes: dict[str, int]  # why sessions ended by themselves
+    refused: dict[str, int]  # offers, by the problem's name
+    first_frame: dict[str, Any]  # from the time a viewer was due to its first picture
+    delay: dict[str, Any]  # from the time a picture was due to be sent to its being there with all before it
+    back: dict[str, Any]  # from the loss of a session to the next picture
+    late: dict[str, Any]  # from the time a picture was due to when it was sent
+    lag_max_ms: float
+    cpu_s: float
+
+    @property
+    def not_joined(self) -> int:
+        return self.viewers - self.joined
+
+    @property
+    def closes_count(self) -> int:
+        return sum(self.closes.values())
+
+    def histogram(self, name: str) -> Histogram:
+        """One of `first_frame`, `delay`, `back`, `late`."""
+        return Histogram.of_plain(getattr(self, name))
+
+
+MediaLine = MediaSecond | MediaTotals
+
+
+class Screening(msgspec.Struct):
+    """The video of a whole run. `totals` None: its generator did not come to its end."""
+
+    seconds: list[MediaSecond] = []
+    totals: MediaTotals | None = None
+
+
 OTHERS = "other programs"  # of this machine, together; their memory is not read
 
 
@@ -94,7 +167,7 @@ class Usage(msgspec.Struct):
     """What one group of processes used in a second."""
 
     at_s: float
-    process: str  # "server", "valkey", "swarm", "shoppers" or `OTHERS`
+    process: str  # "server", "valkey", "swarm", "media", "shoppers" or `OTHERS`
     cpu_percent: float  # 100 is one core
     memory_mb: float
 

@@ -1,4 +1,4 @@
-"""What one swarm is told to do, and where its viewers connect to."""
+"""What one swarm, and the video's generator, are told to do, and where viewers connect to."""
 
 import base64
 import ipaddress
@@ -11,7 +11,7 @@ import msgspec
 
 from live.core.codec import Encoding
 from live.realtime.protocol import SUBPROTOCOLS
-from loadtests.scenario import Chat, Scenario, ViewerFault, Viewers
+from loadtests.scenario import Chat, Media, Scenario, ViewerFault, Viewers
 
 VIEWERS_PER_ADDRESS = 10_000  # of ~28,000 local ports; further viewers come from 127.0.0.2, .3, …
 
@@ -57,6 +57,17 @@ def plans(scenario: Scenario, url: str, swarms: int, run: str, start_us: int) ->
         )
         for swarm in range(swarms)
     ]  # fmt: skip
+
+
+class MediaPlan(msgspec.Struct, frozen=True):
+    """What is to be broadcast and watched. `token` lets publish; `start_us` is as in `Plan`."""
+
+    url: str
+    show: str
+    token: str
+    media: Media
+    duration_s: float
+    start_us: int | None = None
 
 
 class Target(NamedTuple):

@@ -73,13 +73,18 @@ class Chat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The show's video: one publisher, and `viewers` who receive it over WebRTC, joining evenly within `ramp_s`."""
+    """The show's video: one publisher, and `viewers` who receive it over WebRTC, joining evenly within `ramp_s`.
+
+    `bitrate_kbps` is that of the best of the `layers`; each other one has half of the next. A keyframe comes every
+    `keyframe_s` and when it is asked for; 0: only then, as browsers do.
+    """
 
     viewers: Annotated[int, Meta(ge=0, le=2000)] = 0
     ramp_s: Seconds = 5.0
     bitrate_kbps: Annotated[int, Meta(ge=50, le=20_000)] = 2500
     fps: Annotated[int, Meta(ge=1, le=60)] = 30
     layers: Annotated[int, Meta(ge=1, le=3)] = 1
+    keyframe_s: Seconds = 0.0
 
 
 class Reconnect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="reconnect", tag_field="kind"):
@@ -176,6 +181,12 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server_lag_p99_ms: Milliseconds | None = None  # of the workers' event loops, in the worst second
     server_cpu_mean_percent: Annotated[float, Meta(gt=0)] | None = None
     memory_per_viewer_kb: Annotated[float, Meta(gt=0)] | None = None
+    media_first_frame_p95_ms: Milliseconds | None = None
+    media_delay_p95_ms: Milliseconds | None = None
+    media_lost_max: Count | None = None
+    media_freezes_max: Count | None = None
+    media_not_joined_max: Count | None = 0
+    media_not_back_max: Count | None = 0
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -15,9 +15,10 @@ from typing import Any
 
 import uvloop
 
-from loadtests.benches.client import PAYLOAD_TYPES, Client
-from loadtests.benches.stage import FRAMES_PER_S, SHOW, Source, send, told
-from stream.api import SDP
+from loadtests.benches.stage import SHOW, send, told
+from loadtests.media.client import PAYLOAD_TYPES, Client
+from loadtests.media.doors import Doors
+from loadtests.media.source import FRAMES_PER_S, Source
 from stream.transport.peers import Certificate
 from stream.wire import rtcp
 
@@ -29,61 +30,6 @@ _SETTLE_S = 0.5
 _ENDLESS_FRAMES = 3600 * FRAMES_PER_S
 _REMB_BITS_PER_S = 8_000_000
 _STAMP_BYTES = 8
-_POST_TIMEOUT_S = 20.0
-_POSTS_PER_ADDRESS = 400  # the server bounds the offers of one address
-
-
-class Doors:
-    """POSTs offers from different loopback addresses: a whole audience behind one address would be refused.
-
-    Connections are kept and used again. A general HTTP client costs more here than all the rest of joining.
-    """
-
-    def __init__(self, http_port: int) -> None:
-        self._port = http_port
-        self._posts = 0
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self._idle_from = 0
-
-    async def enter(self, client: Client, way: str) -> None:
-        """Join by `way`, "whip" or "whep". Raises `ConnectionError` when the answer is no, `TimeoutError`."""
-        body = client.offer("sendonly" if way == "whip" else "recvonly").encode()
-        head = f"POST /{way}/{SHOW} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {SDP}\r\n"
-        head += f"Authorization: Bearer bench\r\nContent-Length: {len(body)}\r\n\r\n"
-        async with asyncio.timeout(_POST_TIMEOUT_S):
-            status, answer = await self._post(head.encode() + body)
-        if status != 201:
-            raise ConnectionError(f"{status}: {answer}")
-        await client.connect(answer)
-
-    async def _post(self, request: bytes) -> tuple[int, str]:
-        door, self._posts = self._posts // _POSTS_PER_ADDRESS, self._posts + 1
-        if door != self._idle_from:
-            self.close()
-            self._idle_from = door
-        reader, writer = await self._connection(door)
-        writer.write(request)
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        body = await reader.readexactly(int(fields["content-length"]))
-        if door == self._idle_from:
-            self._idle.append((reader, writer))
-        else:
-            writer.close()
-        return int(lines[0].split()[1]), body.decode()
-
-    async def _connection(self, door: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        while self._idle:
-            reader, writer = self._idle.pop()
-            if not reader.at_eof():  # the server has not closed it meanwhile
-                return reader, writer
-            writer.close()
-        return await asyncio.open_connection("127.0.0.1", self._port, local_addr=(f"127.0.0.{2 + door}", 0))
-
-    def close(self) -> None:
-        for _, writer in self._idle:
-            writer.close()
-        self._idle.clear()
 
 
 class Probe:
@@ -148,7 +94,9 @@ class Audience:
         self.source = Source()
         self.publisher = Client(self.certificate, on_rtcp=self._asked)
         self.viewers: list[Ear] = []
-        self.doors, self.origin_doors = Doors(http_port), Doors(origin_port)
+        self.doors, self.origin_doors = (
+            Doors(f"http://127.0.0.1:{port}", SHOW, "bench") for port in (http_port, origin_port)
+        )
         self._buffer = bytearray(2048)
 
     def _asked(self, compound: bytes) -> None:

@@ -21,7 +21,8 @@ from live.core.valkey import EmbeddedValkey
 from loadtests.benches.audience import Orders, audience
 from loadtests.benches.figure import figure
 from loadtests.benches.relay import floor_s, window
-from loadtests.benches.stage import PACKETS_PER_S, stage, told
+from loadtests.benches.stage import stage, told
+from loadtests.media.source import PACKETS_PER_S
 from stream.cluster.cluster import Cluster
 from stream.service import Media
 

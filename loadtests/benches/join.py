@@ -16,10 +16,11 @@ import httpx
 import uvloop
 
 from loadtests.benches.audience import audience
-from loadtests.benches.client import PAYLOAD_TYPES, Client
 from loadtests.benches.figure import figure
 from loadtests.benches.relay import Lags, waited_s, window
-from loadtests.benches.stage import FRAMES_PER_S, Source, join, send, stage, told
+from loadtests.benches.stage import join, send, stage, told
+from loadtests.media.client import PAYLOAD_TYPES, Client
+from loadtests.media.source import FRAMES_PER_S, Source
 from stream.transport.peers import Certificate
 from stream.wire import rtcp
 

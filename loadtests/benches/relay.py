@@ -19,7 +19,8 @@ import uvloop
 from loadtests.benches.audience import Orders, audience
 from loadtests.benches.figure import figure
 from loadtests.benches.picture import Curve, draw
-from loadtests.benches.stage import PACKETS_PER_S, SHOW, Source, stage
+from loadtests.benches.stage import SHOW, stage
+from loadtests.media.source import PACKETS_PER_S, Source
 from stream.downstream.subscribers import Subscriber
 from stream.service import Media
 

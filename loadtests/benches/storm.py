@@ -176,7 +176,7 @@ def _cpu_s(pid: int) -> float:
 
 def _lag_s(port: int) -> tuple[int, list[tuple[float, int]]]:
     """The loop's lag as the server counts it: how often, and how often up to each bound."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+    with urlopen(f"http://127.0.0.1:{port}/metrics?worker=self", timeout=10) as response:
         text = response.read().decode()
     found = re.findall(r'^showcart_loop_lag_seconds_bucket\{.*?le="([^"]+)".*?\} (\S+)$', text, re.MULTILINE)
     buckets = [(float(bound), int(float(count))) for bound, count in found]

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from live.core.tasks import end
-from loadtests.benches.client import PAYLOAD_TYPES, Client
-from loadtests.benches.stage import FRAMES_PER_S, Source
+from loadtests.media.client import PAYLOAD_TYPES, Client
+from loadtests.media.source import FRAMES_PER_S, Source
 from stream.wire import rtcp
 from stream.wire.rtp import parse
 from tests.stream.conftest import BACKUP_KEY, KEY, House

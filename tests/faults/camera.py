@@ -1,14 +1,14 @@
 """A host that encodes nothing: pictures in their rhythm, keyframes when asked, lost packets again.
 
-Layers of `loadtests.benches.stage.Source`; retransmissions go out in the stream itself or, with `rtx`, wrapped.
+Layers of `loadtests.media.source.Source`; retransmissions go out in the stream itself or, with `rtx`, wrapped.
 """
 
 import asyncio
 from collections.abc import Iterable
 from typing import Protocol
 
-from loadtests.benches.client import RTX_PAYLOAD_TYPES, Client
-from loadtests.benches.stage import FRAMES_PER_S
+from loadtests.media.client import RTX_PAYLOAD_TYPES, Client
+from loadtests.media.source import FRAMES_PER_S
 from stream.wire import rtcp
 from stream.wire.rtp import parse, wrap_rtx
 

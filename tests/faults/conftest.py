@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from loadtests.benches.client import PAYLOAD_TYPES, RTX_PAYLOAD_TYPES, Client
-from loadtests.benches.stage import Source
+from loadtests.media.client import PAYLOAD_TYPES, RTX_PAYLOAD_TYPES, Client
+from loadtests.media.source import Source
 from stream.transport.ice import IcePort
 from tests.faults.camera import Camera
 from tests.faults.footage import Footage

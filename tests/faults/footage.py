@@ -12,8 +12,8 @@ from functools import cache
 
 import av
 
-from loadtests.benches.client import PAYLOAD_TYPES, RID_ID
-from loadtests.benches.stage import FRAMES_PER_S
+from loadtests.media.client import PAYLOAD_TYPES, RID_ID
+from loadtests.media.source import FRAMES_PER_S
 
 SIZES = ((160, 90), (320, 180), (640, 360))
 BITS_PER_S = (100_000, 300_000, 1_000_000)
@@ -69,7 +69,7 @@ class _Layer:
 
 
 class Footage:
-    """A source of packets like `loadtests.benches.stage.Source`, without sound. One RID, "": the best layer alone."""
+    """A source of packets like `loadtests.media.source.Source`, without sound. One RID, "": the best layer alone."""
 
     def __init__(self, rids: tuple[str, ...]) -> None:
         self._loops = loops()[-len(rids) :]

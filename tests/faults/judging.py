@@ -2,7 +2,7 @@
 
 import asyncio
 
-from loadtests.benches.stage import FRAMES_PER_S
+from loadtests.media.source import FRAMES_PER_S
 from tests.faults.conftest import Show
 from tests.faults.path import Conditions
 from tests.faults.screen import Screen

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from aiortc.rate import RemoteBitrateEstimator
 
-from loadtests.benches.client import Client
-from loadtests.benches.stage import FRAMES_PER_S
+from loadtests.media.client import Client
+from loadtests.media.source import FRAMES_PER_S
 from stream.upstream.reception import Reception
 from stream.wire import rtcp
 from stream.wire.payloads import opens_h264_keyframe

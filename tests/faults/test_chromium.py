@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from loadtests.benches.stage import FRAMES_PER_S
+from loadtests.media.source import FRAMES_PER_S
 from stream.api import routes
 from tests.browser.conftest import _FLAGS as FLAGS
 from tests.browser.conftest import chromium_path

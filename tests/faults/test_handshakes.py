@@ -8,7 +8,7 @@ import pytest
 from aioice import stun
 
 from live.core.limits import AMPLIFICATION_MAX, HANDSHAKE_TIMEOUT_S
-from loadtests.benches.client import Client
+from loadtests.media.client import Client
 from stream.transport.handshake import Handshake
 from stream.transport.peers import _KEYING_BYTES, Certificate
 from tests.faults.conftest import Show

@@ -4,8 +4,8 @@ import asyncio
 import itertools
 
 from live.core.limits import PLI_INTERVAL_S, RETRANSMISSION_INTERVAL_S_MIN, RETRANSMISSIONS_PER_PACKET_MAX
-from loadtests.benches.client import PAYLOAD_TYPES, Client
-from loadtests.benches.stage import FRAMES_PER_S, Source
+from loadtests.media.client import PAYLOAD_TYPES, Client
+from loadtests.media.source import FRAMES_PER_S, Source
 from stream.wire import rtcp
 from stream.wire.rtp import parse
 from tests.faults.conftest import RIDS, Show

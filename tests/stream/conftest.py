@@ -17,7 +17,7 @@ from live.core.auth import Principal, Rank, Role, Tokens
 from live.core.clock import SystemClock
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
-from loadtests.benches.client import Client
+from loadtests.media.client import Client
 from stream.api import SDP, SDP_FRAGMENT, operations, routes
 from stream.cluster.cluster import Cluster
 from stream.service import Media

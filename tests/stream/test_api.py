@@ -12,7 +12,7 @@ from live.core.auth import Rank
 from live.core.errors import Kind
 from live.core.gate import Gate
 from live.core.limits import HANDSHAKE_GRACE_S, SDP_BYTES_MAX, TOKEN_BYTES_MAX
-from loadtests.benches.client import Client
+from loadtests.media.client import Client
 from stream.api import SDP
 from stream.connections import Publication, Subscription
 from stream.transport.sessions import Role

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loadtests.benches.client import Client
+from loadtests.media.client import Client
 from stream.connections import Subscription
 from stream.feed import Feed
 from stream.service import _ENDS_IN_A_TURN

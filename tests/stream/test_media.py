@@ -7,7 +7,7 @@ import pytest
 from aioice import stun
 
 from live.core.limits import GOP_FRESH_S
-from loadtests.benches.stage import Source
+from loadtests.media.source import Source
 from stream.feed import Arrival
 from stream.wire import rtcp
 from stream.wire.rtp import PacketError, parse

@@ -1,7 +1,7 @@
 """What viewers and a publisher tell each other through the media part: losses, keyframes, reports, figures."""
 
 from live.core.limits import PLI_INTERVAL_S
-from loadtests.benches.stage import Source
+from loadtests.media.source import Source
 from stream.wire import rtcp
 from stream.wire.rtp import parse
 from tests.stream.conftest import House, Make, until, viewer

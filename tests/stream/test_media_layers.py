@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from live.core.limits import PLI_INTERVAL_S
-from loadtests.benches.client import RTX_PAYLOAD_TYPES
-from loadtests.benches.stage import Source
+from loadtests.media.client import RTX_PAYLOAD_TYPES
+from loadtests.media.source import Source
 from stream.wire import rtcp
 from stream.wire.payloads import picture_size
 from stream.wire.rtp import parse, unwrap_rtx

@@ -7,7 +7,7 @@ import pytest
 
 from live.core.errors import Kind, Problem
 from live.core.limits import HANDSHAKE_TIMEOUT_S, PEER_DEAD_S
-from loadtests.benches.stage import Source
+from loadtests.media.source import Source
 from stream.wire.rtp import parse
 from tests.stream.conftest import House, Make, until, viewer
 from tests.stream.watching import AUDIO, VIDEO, Watcher, consecutive

@@ -7,8 +7,8 @@ import pylibsrtp
 import pytest
 
 from live.core.limits import DTLS_QUEUE_DATAGRAMS_MAX, EARLY_DATAGRAMS_MAX, HANDSHAKE_DATAGRAMS_MAX
-from loadtests.benches.client import Client
-from loadtests.benches.stage import Source
+from loadtests.media.client import Client
+from loadtests.media.source import Source
 from stream.connections import Publication
 from stream.transport.ice import IcePort
 from stream.transport.peers import Certificate, Peer

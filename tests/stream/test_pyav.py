@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benches.client import Client
+from loadtests.media.client import Client
 from stream.wire.rtp import parse
 from tests.stream.conftest import KEY, House, until
 

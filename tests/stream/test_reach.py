@@ -14,8 +14,8 @@ from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
 from live.core.gate import Gate
 from live.core.limits import CONSENT_EXPIRY_S, MOVED_PACKETS, PATH_CHECK_INTERVAL_S
-from loadtests.benches.client import Client
-from loadtests.benches.stage import Source
+from loadtests.media.client import Client
+from loadtests.media.source import Source
 from stream.connections import Connection
 from stream.wire import rtcp
 from stream.wire.rtp import parse

@@ -7,7 +7,7 @@ import pytest
 from live.core import rest
 from live.core.auth import ALL_SHOWS, Role
 from live.core.errors import Kind
-from loadtests.benches.client import Client
+from loadtests.media.client import Client
 from stream.api import operations
 from stream.downstream.tally import AudienceFigures, VideoFigures
 from tests.stream.conftest import House, until

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-from loadtests.benches.client import Client
+from loadtests.media.client import Client
 from stream.wire import rtcp
 from stream.wire.rtp import parse
 

@@ -1,4 +1,4 @@
-"""A WebRTC client that decodes nothing: for benches and tests that need many viewers, or exact packets.
+"""A WebRTC client that decodes nothing: for load tests, benches and tests that need many viewers, or exact packets.
 
 It makes an offer, finds the server with STUN binding requests, does the DTLS handshake and then hands over plain RTP
 and RTCP, or only counts. `transport.peers` is its engine in the DTLS client's role, so it proves nothing about foreign
@@ -63,6 +63,12 @@ class Client:
         self._reading = False
 
     @property
+    def server(self) -> Address:
+        """Where the server is."""
+        assert self._server is not None, "connect first"
+        return self._server
+
+    @property
     def credentials(self) -> tuple[str, str]:
         """Our ICE ufrag and password, as in the offer."""
         return self._ufrag, self._password
@@ -102,7 +108,8 @@ class Client:
         """Find the server that gave `answer` and do the handshake. Raises `TimeoutError`."""
         lines = answer.split("\r\n")
         found = {line[2:].partition(":")[0]: line.partition(":")[2] for line in lines if line.startswith("a=")}
-        candidate = next(line for line in lines if line.startswith("a=candidate:")).split()
+        candidates = [line.split() for line in lines if line.startswith("a=candidate:")]
+        candidate = next(one for one in candidates if one[2].lower() == "udp")
         self._server = (candidate[4], int(candidate[5]))
         self._remote = (found["ice-ufrag"], found["ice-pwd"])
         algorithm, _, fingerprint = found["fingerprint"].partition(" ")
@@ -173,14 +180,18 @@ class Client:
                 datagram, address = self.socket.recvfrom(2048)
             except (BlockingIOError, ConnectionRefusedError):
                 return
-            assert self.peer is not None
-            if datagram[0] < 4:
-                self._stun(stun.parse_message(datagram), address)
-            else:
-                self.counts["received"] += 1
-                self.peer.received(datagram, address)
+            self.take(datagram, address)
             if not self._reading:
                 return
+
+    def take(self, datagram: bytes, address: Address) -> None:
+        """Deal with one datagram, for somebody who reads the socket after `stop_reading`."""
+        assert self.peer is not None
+        if datagram[0] < 4:
+            self._stun(stun.parse_message(datagram), address)
+        else:
+            self.counts["received"] += 1
+            self.peer.received(datagram, address)
 
     def _stun(self, message: stun.Message, address: Address) -> None:
         assert self.peer is not None
