@@ -23,7 +23,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import cart.api
@@ -37,6 +36,7 @@ from cart.demo import DEMO_SHOW
 from cart.importer import import_watched
 from cart.service import Shop
 from chat.counting import Reactions
+from chat.metrics import ChatCollector
 from chat.service import NOT_MUTED, Chat
 from live.core import health, rest
 from live.core.addresses import ClientAddresses, Proxies
@@ -44,6 +44,7 @@ from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.bus import Bus
 from live.core.clock import Clock, SystemClock
 from live.core.codec import plain
+from live.core.collector import KernelCollector
 from live.core.command import run, settings_of, with_settings
 from live.core.database import Database, is_current, migrate
 from live.core.departure import Departure
@@ -51,14 +52,16 @@ from live.core.errors import Problem
 from live.core.garbage import keep_tidy
 from live.core.ids import uuid7
 from live.core.limits import RETURNING_MAX, TOKEN_TTL_S
-from live.core.metrics import CONTENT_TYPE, Metrics
+from live.core.metrics import Metrics
 from live.core.server import Server, listen, reserve
 from live.core.settings import Settings, environment
+from live.core.siblings import family
 from live.core.supervisor import Supervisor, leash, report_ready
 from live.core.tasks import running
 from live.core.text import clean_name
 from live.core.together import Together
 from live.core.valkey import private
+from live.ops import Ops
 from live.realtime.commands import Commands
 from live.realtime.connections import Connections
 from live.realtime.gateway import Gateway, Shortcut
@@ -96,7 +99,7 @@ class Parts(NamedTuple):
     """What one worker is made of."""
 
     store: Store
-    metrics: Metrics
+    ops: Ops
     chat: Chat
     media: Media
     departure: Departure
@@ -128,7 +131,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
 @asynccontextmanager
 async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts]:
     """Open every part of a worker, whose index is `worker`; closes them in reverse order."""
-    metrics = Metrics(worker)
+    metrics = Metrics(worker, settings.data_dir)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings))
         cluster = await stack.enter_async_context(Cluster.open(store.bus, store.bus_url))
@@ -143,14 +146,15 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         reactions = Reactions(store.outlet.count, store.clock)
         stack.push_async_callback(reactions.close)
         connections = _connections(settings, store, chat_room, reactions, hub)
-        RealtimeCollector(connections, hub, store.outlet).register(metrics.registry)
         connections.start()
         stack.push_async_callback(connections.close)
         departure = await stack.enter_async_context(Departure.open(store.bus))
         media.admit = departure.refuse
-        for job in (metrics.watch_loop(), store.shop.keeper.run()):
-            await stack.enter_async_context(running(job))
-        yield Parts(store, metrics, chat_room, media, departure, connections, Gateway(connections))
+        await stack.enter_async_context(running(store.shop.keeper.run()))
+        kernel = KernelCollector(departure, store.bus, store.database, cart=store.shop.adds, chat=chat_room.posting)
+        realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)
+        ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, kernel, realtime, written))
+        yield Parts(store, ops, chat_room, media, departure, connections, Gateway(connections))
 
 
 def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics, worker: int) -> Media:
@@ -222,9 +226,6 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
     checks = {"database": parts.store.database.check, "bus": parts.store.bus.check, "media": parts.media.check}
     missing = live.pages.Missing(settings)
 
-    async def exposition(_request: Request) -> Response:
-        return Response(parts.metrics.exposition(), media_type=CONTENT_TYPE)
-
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         page = missing(request) if error.status_code == 404 else None
@@ -241,7 +242,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
             *rest.routes(operations, parts.store.tokens),
             rest.document(operations, VERSION),
             *health.routes(lambda: checks | parts.departure.checks),
-            Route("/metrics", exposition),
+            parts.ops.route,
         ],
         exception_handlers={Problem: rest.on_problem, HTTPException: on_http_exception, Exception: rest.on_crash},
     )
@@ -283,10 +284,10 @@ async def _supervise(settings: Settings, ready: Callable[[Settings], None]) -> N
             if settings.demo:
                 async with open_store(settings) as store:
                     await demo.stage(store.shows)
+            environ = os.environ | environment(settings) | stack.enter_context(family())
             # Not `-m app`: a folder that the command happens to run in may have an app.py of its own.
             command = (sys.executable, _FILE, "worker")
-            supervisor = Supervisor(settings.workers, command, os.environ | environment(settings))
-            await supervisor.run(lambda: ready(settings))
+            await Supervisor(settings.workers, command, environ).run(lambda: ready(settings))
 
 
 # --- command line ------------------------------------------------------------------------------------------------

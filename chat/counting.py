@@ -46,18 +46,21 @@ class Reactions:
         self._tallies: dict[str, Tally] = {}  # by show
         self._flushing: dict[str, asyncio.Task[None]] = {}
         self._gate = Gate(REACTIONS_PER_S, REACTIONS_BURST, REACTORS_MAX)
+        self.counted = {"taken": 0, "refused": 0}
 
     def react(self, show_id: str, viewer: Principal, kind: Reaction) -> None:
         """Count a reaction to a show that exists; raises `Problem` rate_limited."""
         now_s = self._clock.monotonic()
         wait_s = self._gate.take(f"{show_id} {viewer.subject}", now_s)
         if wait_s > 0:
+            self.counted["refused"] += 1
             raise Problem(Kind.rate_limited, retry_after_s=max(1, round(wait_s)))
         tally = self._tallies.get(show_id)
         if tally is None:
             self._give_up(now_s)
             tally = self._tallies[show_id] = Tally(secret_token(9), now_s)
         tally.add(kind, now_s)
+        self.counted["taken"] += 1
         if show_id not in self._flushing:
             self._flushing[show_id] = asyncio.create_task(self._flush(show_id, tally), name=f"reactions {show_id}")
 

@@ -25,7 +25,7 @@ from live.core.codec import plain
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
-from live.core.lanes import Committed, Lane
+from live.core.lanes import Committed, Lane, LaneFigures
 from live.core.limits import (
     CHAT_FAST_MS,
     CHAT_LEFT_OUT_TOLD_MAX,
@@ -103,6 +103,8 @@ class Posting:
         self._database = database
         self._take_each = take_each
         self._rooms: dict[str, _Room] = {}  # by show; only of shows that exist
+        self.figures = LaneFigures()  # of all rooms' lanes
+        self.written = {"shown": 0, "left_out": 0}
 
     async def write(self, show_id: str, post: Post) -> Written:
         """Acknowledged after COMMIT; raises `Problem` as `Chat.post` does, and overloaded when too many wait."""
@@ -113,7 +115,8 @@ class Posting:
             async def commit(posts: Sequence[Post]) -> Committed[Written]:
                 return await self._commit(show_id, posts)
 
-            self._rooms[show_id] = _Room(Lane(f"chat {show_id}", commit, key=lambda post: post.viewer.id))
+            lane = Lane(f"chat {show_id}", commit, key=lambda post: post.viewer.id, figures=self.figures)
+            self._rooms[show_id] = _Room(lane)
         return await self._rooms[show_id].lane.do(post)
 
     async def close(self) -> None:
@@ -133,8 +136,14 @@ class Posting:
         if writing:
             (written, slow_s), told = await self._shows.batch(lambda tx: _write(tx, show_id, writing))
             room.learn(written, slow_s)
+            self._count(written)
             outcomes |= written
         return Committed([outcomes[post] for post in posts], told)
+
+    def _count(self, outcomes: Mapping[Post, Written | Problem]) -> None:
+        for outcome in outcomes.values():
+            if not isinstance(outcome, Problem) and not outcome[1]:
+                self.written["left_out" if outcome[0].shown is False else "shown"] += 1
 
     async def _judge(self, show_id: str, room: _Room, posts: Sequence[Post]) -> None:
         """Answer or refuse what can be without writing."""

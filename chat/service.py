@@ -39,11 +39,11 @@ class Chat:
     def __init__(self, shows: Shows, database: Database, take_each: TakeEach) -> None:
         self._shows = shows
         self._database = database
-        self._posting = Posting(shows, database, take_each)
+        self.posting = Posting(shows, database, take_each)
 
     async def close(self) -> None:
         """Take no more posts, and wait until those that were taken are committed and told."""
-        await self._posting.close()
+        await self.posting.close()
 
     # --- viewers ----------------------------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class Chat:
             raise Problem(Kind.unknown_message, "The message to reply to is gone.", field="reply_to")
         viewer = Author(id=author.subject, name=shown_name(author.name), role=author.role.value)
         exempt = moderation.is_exempt(author, show_id)
-        return await self._posting.write(show_id, Post(viewer, text, reply_to, key, exempt))
+        return await self.posting.write(show_id, Post(viewer, text, reply_to, key, exempt))
 
     async def history(
         self, show_id: str, *, before: str | None = None, limit: int = CHAT_HISTORY_SHOWN

@@ -68,7 +68,7 @@ class Scraper:
     """Reads a server's /metrics in a thread of its own, because an answer of a busy server takes its time."""
 
     def __init__(self, url: str, *, interval_s: float = INTERVAL_S) -> None:
-        self._url = f"{url}/metrics"
+        self._url = f"{url}/metrics?worker=self"
         self._interval_s = interval_s
         self._found: queue.SimpleQueue[ServerSecond] = queue.SimpleQueue()
         self._stopping = threading.Event()

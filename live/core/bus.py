@@ -17,11 +17,13 @@ a show's slot may change at any time: that is a `gone`, and a new epoch (`publis
 written, and a server that was promoted or restarted counts as another one).
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from live.core.buckets import Buckets
 from live.core.cluster import Cluster
 from live.core.errors import Kind, Problem
 from live.core.ids import secret_token
@@ -100,6 +102,8 @@ class Bus:
         self._listener = Listeners(servers, FAILURES, REFUSALS)
         self.leases = Leases(self._run_lease)
         self.tallies = Tallies(self._run_tally)
+        self.call_s = Buckets((0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0))
+        self.errors = 0  # calls that failed
 
     @classmethod
     async def open(cls, url: str) -> "Bus":
@@ -195,6 +199,11 @@ class Bus:
         """Raises `BusError` when the server, or every server of the cluster, does not answer."""
         await self._call(self._servers.check, again=True)
 
+    @property
+    def heard(self) -> Listeners:
+        """The ears, for those who look after them."""
+        return self._listener
+
     async def close(self) -> None:
         """Stop listening and close every connection."""
         await self._listener.stop()
@@ -243,15 +252,19 @@ class Bus:
 
     async def _call(self, work: Callable[[], Awaitable[T]], *, again: bool) -> T:
         """What `work` answers. `again`: doing it twice does no harm, so a stale connection costs one more try."""
+        began_s = time.perf_counter()
         try:
+            try:
+                return await work()
+            except FAILURES as error:
+                if not again or isinstance(error, NotNow):  # a cluster has been asked again already
+                    raise
             return await work()
         except FAILURES as error:
-            if not again or isinstance(error, NotNow):  # a cluster has been asked again already
-                raise BusError(f"The bus did not answer: {error}") from error
-        try:
-            return await work()
-        except FAILURES as error:
+            self.errors += 1
             raise BusError(f"The bus did not answer: {error}") from error
+        finally:
+            self.call_s.observe(time.perf_counter() - began_s)
 
 
 class Wire:

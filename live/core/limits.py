@@ -28,6 +28,10 @@ DATABASE_WAIT_S = 10.0  # for a free connection or the write lock, then 503
 
 # --- group commit ------------------------------------------------------------------------------------------------
 LANE_BATCH_MAX = 128  # commands a transaction; a click that comes with it must not wait long for the others
+LANE_CROWD = 32  # commands that are worth a transaction of their own at once; fewer wait for company, so that ...
+LANE_SHARE = 0.1  # ... transactions of a lane take this much of the time at most, as long as they begin within ...
+LANE_PACE_S = 0.1  # ... this after each other; clicks are answered this much later in the worst case ...
+CHAT_PACE_S = 0.05  # ... and posts, which then wait for the next round of the screens as well
 LANE_WAITING_MAX = 8192  # commands of one lane that are in no batch yet; more are refused with 503 ...
 LANE_KEY_WAITING_MAX = 4096  # ... and so many of one key, so that a hot SKU leaves places for the others
 LANE_TELLING_MAX = 4  # committed batches whose news have not left yet; then the lane waits for the bus
@@ -40,6 +44,15 @@ WORKER_BACKOFF_S_MIN = 0.1  # before a worker that died is started again
 WORKER_BACKOFF_S_MAX = 5.0
 WORKER_STOP_S = 30.0  # for a worker to drain and end; then it is killed
 WORKER_START_S = 30.0  # for the next worker of a rolling restart to answer; then the restart stops
+
+# --- seeing ------------------------------------------------------------------------------------------------------
+SIBLING_ANSWER_S = 1.0  # for another worker of the same machine to tell its figures
+SIBLING_ANSWER_BYTES_MAX = 4 * 1024 * 1024
+SIBLING_QUESTION_BYTES_MAX = 256
+RECENT_INTERVAL_S = 2.0
+RECENT_ROWS = 450  # a quarter of an hour
+RECENT_SERIES_MAX = 400
+DISK_LOOK_S = 15.0
 
 # --- event loop -------------------------------------------------------------------------------------------------
 LAG_PROBE_INTERVAL_S = 0.1
@@ -89,6 +102,12 @@ PARTED_S = 10.0  # a viewer who left is counted this much longer, so that a reco
 REACH_TIMEOUT_S = 1.0  # wait for another worker's newer events before a snapshot is taken
 VIEWER_RESUME_BYTES = 32 * 1024  # a skipped viewer is resynchronised when this little is left
 WS_CLOSE_TIMEOUT_S = 5.0
+STREAM_HEARTBEAT_S = 15.0  # a stream of events that is silent for longer is cut by many proxies
+STREAM_SILENT_S = 40.0  # and given up when so long nothing that was written to it is acknowledged
+STREAM_RETRY_MS = 2_000  # after which a stream's client may come back
+POSTED_COMMANDS_MAX = 40  # in one request
+POSTS_PER_S = 500  # of commands, for one address; whole offices share one
+POSTS_BURST = 2_000
 WS_FRAGMENTS_MAX = 32  # of one message
 WS_FRAME_BYTES_MAX = 64 * 1024  # beyond it the parser itself gives up, with 1009
 DRAIN_BATCH = 250  # sockets closed in a turn of the loop ...
@@ -115,6 +134,10 @@ BUS_HURRY_S = 0.5  # for a cluster that cannot serve a key just now, by calls th
 BUS_PULSE_S = 5.0  # a silent connection is asked this often, and given up after two unanswered
 BUS_CONNECTIONS_MAX = 32
 BUS_KEY_KEPT_S = 300
+BUS_EPOCHS_KNOWN_MAX = 10_000  # channels of which one worker remembers the epoch
+BUS_EPOCHS_TRIED_MAX = 3  # an event meets another epoch than expected this often, then its viewers take a snapshot
+BUS_CONFIRM_S = 20.0  # then a server that was replaced takes nothing any more: a cluster's default is 15 s to notice
+BUS_CONFIRMS_MAX = 10_000  # (show, epoch) of which one worker remembers what it published last
 COUNTS_KEPT_S = 7 * 24 * 3600  # sums that workers count together, after the last change
 LEASE_REMEMBERED_S = 24 * 3600  # after it has run out: its fence goes on from there
 CLUSTER_LOOK_S = 3.0  # between two looks at who owns which slots, give or take a fifth
@@ -332,6 +355,8 @@ RECONCILE_INTERVAL_S = 60.0
 FIGURES_WINDOW_S = 60
 
 assert LANE_BATCH_MAX <= LANE_KEY_WAITING_MAX < LANE_WAITING_MAX, "a hot SKU must leave places for the others"
+assert LANE_CROWD <= LANE_BATCH_MAX
+assert CHAT_PACE_S + BATCH_INTERVAL_S_MAX <= 0.25, "what is written is seen within 250 ms"
 assert RECOVERY_EVENTS_MAX <= HISTORY_EVENTS_MAX, "a recovery must fit into the history"
 assert WS_MESSAGE_BYTES_MAX <= BUS_PAYLOAD_BYTES_MAX, "what a viewer may send must fit through the bus"
 assert CHAT_TEXT_BYTES_MAX < WS_MESSAGE_BYTES_MAX

@@ -167,6 +167,11 @@ class Listener:
     def __len__(self) -> int:
         return len(self._subscriptions)
 
+    @property
+    def open(self) -> bool:
+        """Whether it is connected."""
+        return self._connection is not None
+
     async def attach(self, subscription: Subscription) -> None:
         """Subscribe; the desk is told when the server has confirmed, now or after the next connection."""
         self._subscriptions[subscription.channel] = subscription

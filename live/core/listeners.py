@@ -58,6 +58,8 @@ class Listeners:
         self._subscriptions: dict[bytes, Subscription] = {}
         self._at: dict[bytes, Address] = {}  # where each is subscribed, or was asked to be
         self._keeper: asyncio.Task[None] | None = None
+        self.losses = 0  # of connections, failed attempts at one included
+        self.gone = 0  # channels whose handlers were told that something may be missing
 
     async def start(self) -> None:
         """Begin to listen; answers once connected to the one server, if it is one. Raises `TimeoutError`."""
@@ -72,6 +74,11 @@ class Listeners:
         for listener in self._listeners.values():
             await listener.stop()
         self._listeners.clear()
+
+    @property
+    def connected(self) -> tuple[int, int]:
+        """Connections that stand just now, and how many there should be."""
+        return sum(listener.open for listener in self._listeners.values()), len(self._listeners)
 
     async def add(self, channel: bytes, handler: Handler) -> None:
         """Give `handler` every message of `channel` from a server's confirmation on, which this waits for.
@@ -122,6 +129,7 @@ class Listeners:
 
     def lost(self) -> None:
         """A connection is gone; perhaps its server is."""
+        self.losses += 1
         self._servers.doubted.set()
 
     # --- which channel is where ---------------------------------------------------------------------------------
@@ -211,6 +219,7 @@ class Listeners:
 
     def _deliver(self, subscription: Subscription, message: Message) -> None:
         message = subscription.admitted(message)
+        self.gone += message is GONE
         for handler in tuple(subscription.handlers):
             try:
                 handler(message)

@@ -1,26 +1,52 @@
-"""Prometheus metrics of a worker, in a registry of its own, and the probe that measures the event loop's lag."""
+"""Prometheus metrics of a worker, in a registry of its own, and the probes that measure the event loop and the disk."""
 
 import asyncio
+import os
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-from live.core.limits import LAG_PROBE_INTERVAL_S
+from live.core.exposition import labelled
+from live.core.limits import DISK_LOOK_S, LAG_PROBE_INTERVAL_S, RECENT_INTERVAL_S
+from live.core.recent import Recent
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_NOT_KEPT = ("_sum", "_count", "_created", "_info")
+_NOT_SHOWN = ("showcart_database_seconds", "showcart_lane_commit_seconds", "showcart_bus_call_seconds")
+
+
+class _Process(Collector):
+    """What the system says of the process, as of the last look: with 10,000 open sockets a look takes milliseconds."""
+
+    def __init__(self) -> None:
+        self._source = ProcessCollector(registry=None)
+        self._found: list[Metric] = []
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._found
+
+    async def look(self) -> None:
+        self._found = await asyncio.to_thread(lambda: list(self._source.collect()))
 
 
 class Metrics:
     """The worker's registry; parts create their counters in it by name.
 
-    Workers share one port and a scrape reaches any of them: `showcart_worker_info` says which one it was.
+    `folder` is where the worker keeps its files (None: nobody looks at its disk).
     """
 
-    def __init__(self, worker: int = 0) -> None:
+    def __init__(self, worker: int = 0, folder: Path | None = None) -> None:
+        self.worker = worker
+        self.recent = Recent()
+        self._folder = folder
         self.registry = CollectorRegistry()
         Info("showcart_worker", "Which worker answered.", registry=self.registry).info({"worker": str(worker)})
-        ProcessCollector(registry=self.registry)
+        self._process = _Process()
+        self.registry.register(self._process)
         self._lag = Histogram(
             "showcart_loop_lag_seconds",
             "How late the event loop ran a timer: everything else on this worker waited as long.",
@@ -30,10 +56,11 @@ class Metrics:
         self._lag_max = Gauge(
             "showcart_loop_lag_max_seconds", "The worst lag of the last ten seconds.", registry=self.registry
         )
+        self._free = Gauge("showcart_data_free_bytes", "Free space where the data folder is.", registry=self.registry)
 
     def exposition(self) -> bytes:
-        """All metrics in the text format that Prometheus reads."""
-        return generate_latest(self.registry)
+        """All metrics in the text format that Prometheus reads, each with the label `worker`."""
+        return labelled(generate_latest(self.registry).decode(), self.worker).encode()
 
     async def watch_loop(self) -> None:
         """Measure the loop's lag until cancelled."""
@@ -48,3 +75,32 @@ class Metrics:
             if time.monotonic() - window_start >= 10.0:
                 self._lag_max.set(worst)
                 window_start, worst = time.monotonic(), 0.0
+
+    async def watch_disk(self) -> None:
+        """Look at the free space until cancelled; not on the loop, because a disk may hang."""
+        while self._folder is not None:
+            try:
+                found = await asyncio.to_thread(os.statvfs, self._folder)
+                self._free.set(found.f_bavail * found.f_frsize)
+            except OSError:
+                self._free.set(float("nan"))
+            await asyncio.sleep(DISK_LOOK_S)
+
+    async def remember(self) -> None:
+        """Keep what the ops page shows, until cancelled; at round times, so that workers' rows lie side by side."""
+        await self._process.look()
+        while True:
+            await asyncio.sleep(RECENT_INTERVAL_S - time.time() % RECENT_INTERVAL_S)
+            await self._process.look()
+            self.recent.take(round(time.time() / RECENT_INTERVAL_S) * RECENT_INTERVAL_S, self._shown())
+
+    def _shown(self) -> Iterator[tuple[str, float]]:
+        """The series of the ops page by their names, as in the text format."""
+        for family in self.registry.collect():
+            if family.name.startswith(_NOT_SHOWN):
+                continue
+            for name, labels, value, *_ in family.samples:
+                if name.endswith(_NOT_KEPT) or "show" in labels:
+                    continue
+                inner = ",".join(f'{key}="{text}"' for key, text in labels.items())
+                yield (f"{name}{{{inner}}}" if inner else name), value

@@ -1,13 +1,15 @@
 """What viewers may ask for by name: each command with the type of its data and the least role."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
 from live.core.auth import Principal, Role
+from live.core.buckets import Buckets
 from live.core.codec import Malformed, convert, plain
 from live.core.errors import Kind, Problem
 from live.core.limits import IDEMPOTENCY_KEY_CHARS_MAX
@@ -15,6 +17,7 @@ from live.realtime.protocol import Command, Refused, Reply, Viewer
 
 log = logging.getLogger(__name__)
 StructT = TypeVar("StructT", bound=Struct)
+Outcome = Literal["done", "refused", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Commands:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self.outcomes: dict[tuple[str, Outcome], int] = {}  # by name ("unknown": none of ours) and outcome
+        self.seconds = Buckets((0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0))
 
     def add(
         self, name: str, type_: type[StructT], handler: CommandHandler[StructT], *, role: Role = Role.viewer
@@ -65,16 +70,24 @@ class Commands:
 
     async def run(self, context: Context, command: Command) -> Reply | Refused:
         """Carry `command` out; never raises but when cancelled."""
+        began_s = time.perf_counter()
+        outcome: Outcome = "done"
         try:
             done = await self._run(context, command)
             if isinstance(done, Replayed):
                 return Reply(command.id, plain(done.data), replayed=True)
             return Reply(command.id, plain(done))
         except Problem as problem:
+            outcome = "refused"
             return Refused(command.id, problem.body())
         except Exception:  # our own bug: it costs this one command, not the viewer's socket
+            outcome = "failed"
             log.exception("the command %s failed", command.name)
             return Refused(command.id, Problem(Kind.internal).body())
+        finally:
+            self.seconds.observe(time.perf_counter() - began_s)
+            counted = command.name if command.name in self._entries else "unknown", outcome
+            self.outcomes[counted] = self.outcomes.get(counted, 0) + 1
 
     async def _run(self, context: Context, command: Command) -> Done:
         entry = self._entries.get(command.name)

@@ -106,7 +106,7 @@ class Connections:
         exists: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
         self._hub = hub
-        self._commands = commands
+        self.commands = commands
         self._clock = clock
         self._exists = exists or snapshot
         self._personal = personal
@@ -125,6 +125,8 @@ class Connections:
         self._busy: set[Connection] = set()  # a message of theirs is being dealt with
         self.accepted = 0
         self.closes: dict[int, int] = {}  # by code, closed by us
+        self.turned_back: dict[str, int] = {}  # handshakes, by what they were refused with before admission
+        self.throttled = 0  # messages that came too fast
         hub.refresh = self._refresh
         commands.add("viewer.rename", Rename, self._doorman.rename)
 
@@ -182,9 +184,11 @@ class Connections:
 
         None: it may, and counts for its address from now on, until the carrier calls `released`.
         """
-        if self.draining:
-            return Problem(Kind.draining, retry_after_s=1)
-        problem = refusal(headers, self._origins) or self.admission.admit(address, self._clock.monotonic())
+        problem = Problem(Kind.draining, retry_after_s=1) if self.draining else refusal(headers, self._origins)
+        if problem is not None:
+            self.turned_back[problem.kind.name] = self.turned_back.get(problem.kind.name, 0) + 1
+            return problem
+        problem = self.admission.admit(address, self._clock.monotonic())
         if problem is not None and problem.retry_after_s is not None:
             # Those who are refused together must not come back together.
             problem.retry_after_s += random.randint(0, problem.retry_after_s // 2)
@@ -219,6 +223,7 @@ class Connections:
             case Do(command):
                 await self._do(connection, command)
             case Answer(answer):
+                self.throttled += isinstance(answer, Refused)
                 connection.send(answer)
             case Join(connect):
                 await self._let_in(connection, connect.id, self._join(connection, connect))
@@ -255,7 +260,7 @@ class Connections:
         shown = wire_viewer(viewer.principal)
         expires_s = connection.session.expires_s
         context = Context(connection.show, viewer.principal, command.key, shown, become, expires_s)
-        connection.send(await self._commands.run(context, command))
+        connection.send(await self.commands.run(context, command))
 
     async def _let_in(self, connection: Connection, message_id: str, placing: Awaitable[None]) -> None:
         """Wait for `placing`, and turn the viewer away when that fails."""

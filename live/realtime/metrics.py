@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from live.core.collector import Family, counters, histogram
 from live.realtime.connections import Connections
-from live.realtime.figures import KINDS, Buckets
+from live.realtime.figures import KINDS
+from live.realtime.guard import GuardedProtocol
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
-
-Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class RealtimeCollector(Collector):
@@ -21,13 +21,10 @@ class RealtimeCollector(Collector):
         self._hub = hub
         self._outlet = outlet
 
-    def register(self, registry: CollectorRegistry) -> None:
-        """Show the figures in `registry`."""
-        registry.register(self)
-
     def collect(self) -> Iterator[Family]:
         """The families; called by the registry."""
         yield from self._sockets()
+        yield from self._commands()
         yield from self._fan_out()
 
     def _sockets(self) -> Iterator[Family]:
@@ -43,6 +40,24 @@ class RealtimeCollector(Collector):
         joins.add_metric(["not_recovered"], connections.recovery.not_recovered)
         joins.add_metric(["new"], connections.recovery.new)
         yield joins
+        refused = connections.turned_back | connections.admission.refused
+        yield counters("showcart_handshakes_refused", "Sockets that were not let in, by why", "reason", refused)
+        yield counters(
+            "showcart_sockets_cut", "Sockets ended for what their peer did, by what", "reason", GuardedProtocol.ended
+        )
+
+    def _commands(self) -> Iterator[Family]:
+        commands = self._connections.commands
+        done = CounterMetricFamily(
+            "showcart_commands", "Commands of viewers and staff, by what became of them", labels=["command", "outcome"]
+        )
+        for (name, outcome), number in sorted(commands.outcomes.items()):
+            done.add_metric([name, outcome], number)
+        yield done
+        yield histogram("showcart_command_seconds", "From a command's receipt to its reply", commands.seconds)
+        yield CounterMetricFamily(
+            "showcart_messages_throttled", "Messages refused because they came too fast", self._connections.throttled
+        )
 
     def _fan_out(self) -> Iterator[Family]:
         channels, figures = self._hub.channels(), self._hub.figures
@@ -68,21 +83,17 @@ class RealtimeCollector(Collector):
         yield frames
         yield octets
         yield CounterMetricFamily("showcart_rounds", "Walks through a show's audience", figures.rounds)
-        yield _histogram(
+        yield histogram(
             "showcart_broadcast_seconds", "From the first viewer written to the last of a show", figures.broadcast_s
         )
         yield CounterMetricFamily("showcart_fanout_slices", "Times the loop was held for writing", figures.slices)
         yield GaugeMetricFamily(
             "showcart_fanout_slice_max_seconds", "The longest that writing ever held the loop", figures.slice_s_max
         )
-        yield _histogram(
+        yield histogram(
             "showcart_bus_lag_seconds", "From an event's publication to its arrival here", figures.bus_lag_s
         )
         yield CounterMetricFamily("showcart_repairs", "Gaps in what the bus handed over", self._hub.repairs)
         yield CounterMetricFamily(
             "showcart_events_unpublished", "Events that viewers got by snapshot instead", self._outlet.lost_events
         )
-
-
-def _histogram(name: str, text: str, values: Buckets) -> HistogramMetricFamily:
-    return HistogramMetricFamily(name, text, buckets=values.cumulative(), sum_value=values.sum)

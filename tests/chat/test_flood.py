@@ -132,7 +132,7 @@ async def test_many_posts_are_few_transactions_and_each_has_its_own_outcome(
     left_out = [told.data["messages"] for told in outlet.told if told.name == "chat.left_out"]
     assert sum(map(len, left_out)) == 41
     assert max(map(len, left_out)) <= CHAT_LEFT_OUT_TOLD_MAX
-    lane = chat._posting._rooms["demo"].lane
+    lane = chat.posting._rooms["demo"].lane
     assert lane.batches <= 6  # "first", one post alone while the others gather, and the others
 
 

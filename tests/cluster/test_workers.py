@@ -24,7 +24,7 @@ showcart = _showcart
 async def _worker(port: int) -> int:
     """The index of whoever answers a new connection."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
-        text = (await client.get("/metrics")).text
+        text = (await client.get("/metrics?worker=self")).text
     found = re.search(r'showcart_worker_info{worker="(\d)"} 1', text)
     assert found, text
     return int(found[1])

@@ -8,7 +8,7 @@ from tests.realtime.conftest import Audience, Stage
 
 async def test_figures_are_shown(stage: Stage, client: Audience) -> None:
     registry = CollectorRegistry()
-    RealtimeCollector(stage.connections, stage.hub, stage.outlet).register(registry)
+    registry.register(RealtimeCollector(stage.connections, stage.hub, stage.outlet))
     viewer = await client()
     await viewer.join()
     await stage.say("a")
