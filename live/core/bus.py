@@ -17,6 +17,7 @@ a show's slot may change at any time: that is a `gone`, and a new epoch (`publis
 written, and a server that was promoted or restarted counts as another one).
 """
 
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,8 @@ from live.core.errors import Kind, Problem
 from live.core.ids import secret_token
 from live.core.leases import Leases
 from live.core.limits import (
+    BUS_EPOCHS_KNOWN_MAX,
+    BUS_EPOCHS_TRIED_MAX,
     BUS_HURRY_S,
     BUS_KEY_KEPT_S,
     BUS_PAYLOAD_BYTES_MAX,
@@ -102,6 +105,7 @@ class Bus:
         self._listener = Listeners(servers, FAILURES, REFUSALS)
         self.leases = Leases(self._run_lease)
         self.tallies = Tallies(self._run_tally)
+        self._epochs: dict[str, str] = {}  # by channel, as the server said last
         self.call_s = Buckets((0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0))
         self.errors = 0  # calls that failed
 
@@ -129,7 +133,14 @@ class Bus:
         Raises `BusError`; then the event may or may not have been published: `rotate` when the bus is back.
         """
         assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it publishes"
-        return await self._head("publish", channel, payload, key=key, again=key is not None)
+        for _ in range(BUS_EPOCHS_TRIED_MAX):
+            if channel not in self._epochs:
+                await self.position(channel)
+            known = Position(self._epochs[channel], 0)
+            position = await self._head("publish", channel, payload, key=key, known=known, again=key is not None)
+            if position.offset > 0:
+                return position
+        raise BusError("The show's epoch changes all the time.")
 
     async def send(self, channel: str, payload: bytes, kind: Literal["state", "direct"] = "state") -> int:
         """Hand `payload` to every subscriber and answer how many; it is not numbered and not kept.
@@ -151,9 +162,14 @@ class Bus:
         async with _subscribed(self._listener, channel, handler):
             yield
 
-    async def position(self, channel: str) -> Position:
-        """Where the channel stands; begins an epoch when there is none. Raises `BusError`."""
-        return await self._head("position", channel, again=True)
+    async def position(self, channel: str, known: Position | None = None, age_s: float | None = None) -> Position:
+        """Where the channel stands; begins an epoch when there is none. Raises `BusError`.
+
+        `known` was published on the channel, `age_s` ago (None: at no known time). A new epoch begins when the server
+        has lost it, or when it was published under another epoch although the present one had begun: then it went to a
+        server that had been replaced, and those who look at the present one do not have it.
+        """
+        return await self._head("position", channel, known=known, age_s=age_s, again=True)
 
     async def history(self, channel: str, since: Position, limit: int) -> list[tuple[Position, bytes]] | None:
         """All events after `since`, oldest first, or None: not all are here, or more than `limit`; take a snapshot.
@@ -224,17 +240,37 @@ class Bus:
         return await self._run(Script(script), keys, arguments, again=True, hurry=True)
 
     async def _head(
-        self, operation: str, channel: str, payload: bytes = b"", *, key: str | None = None, again: bool
+        self,
+        operation: str,
+        channel: str,
+        payload: bytes = b"",
+        *,
+        key: str | None = None,
+        known: Position | None = None,
+        age_s: float | None = None,
+        again: bool,
     ) -> Position:
         keys = [_head_key(channel), _history_key(channel)]
         kept_s = 0
         if key is not None:
             keys.append(f"showcart:{{{channel}}}:once:{key}")
             kept_s = BUS_KEY_KEPT_S
-        args: list[str | bytes | int] = [
-            operation, secret_token(9), _name(channel), payload, HISTORY_EVENTS_MAX, HISTORY_TTL_S, kept_s,
-        ]  # fmt: skip
-        epoch, offset = await self._run(_PUBLISH, keys, args, again=again)
+        age: int | str = "" if age_s is None else math.ceil(age_s * 1000)
+        about: list[str | int] = ["", 0, age] if known is None else [known.epoch, known.offset, age]
+
+        async def call() -> Any:
+            # Each try brings an epoch of its own: both may be done, long after one another, and an epoch that begins
+            # twice gives out its offsets twice.
+            args: list[str | bytes | int] = [
+                operation, secret_token(9), _name(channel), payload, HISTORY_EVENTS_MAX, HISTORY_TTL_S, kept_s, *about,
+            ]  # fmt: skip
+            return await self._servers.execute(keys[0], _PUBLISH, len(keys), *keys, *args, patience_s=BUS_TIMEOUT_S)
+
+        epoch, offset = await self._call(call, again=again)
+        self._epochs.pop(channel, None)
+        self._epochs[channel] = epoch.decode()
+        if len(self._epochs) > BUS_EPOCHS_KNOWN_MAX:
+            del self._epochs[next(iter(self._epochs))]
         return Position(epoch.decode(), int(offset))
 
     async def _run(

@@ -396,6 +396,8 @@ assert STALL_S + 2 * CASTING_INTERVAL_S < SLATE_S, "viewers see a backup rather 
 assert LEASE_TTL_S < CENSUS_INTERVAL_S
 assert DRAIN_WINDOW_S + 2 <= DRAIN_S, "who comes over last needs a moment to be connected"
 assert DRAIN_S + WS_CLOSE_TIMEOUT_S + SHUTDOWN_S + 5 < WORKER_STOP_S, "a worker that drains must not be killed for it"
+assert STREAM_HEARTBEAT_S * 2 < STREAM_SILENT_S <= 60.0, "one lost comment is no lost viewer"
+assert POSTED_COMMANDS_MAX <= COMMANDS_BURST
 assert WS_PING_INTERVAL_S + WS_PING_TIMEOUT_S <= 60.0, "proxies cut sockets that are idle for a minute"
 assert HANDSHAKES_BURST + HANDSHAKES_PER_S * 3 >= 5_000, "5,000 viewers within ten seconds, most of them at once"
 assert HANDSHAKES_BURST <= WS_CONNECTIONS_MAX < HTTP_CONNECTIONS_MAX < 20_000, "files that a process may open"

@@ -1,10 +1,17 @@
 -- Everything that changes a show's head, in one call each, so that no reader ever sees half of it.
 --
--- KEYS[1] head: hash {epoch, offset, server}; KEYS[2] history: stream whose ids are the offsets;
+-- KEYS[1] head: hash {epoch, offset, server, since: when the epoch began, ms}; KEYS[2] history: stream whose ids are the offsets;
 -- KEYS[3] once: the position an idempotency key was published at; only given when there is such a key, because a
 -- cluster refuses scripts of which one key is missing while their slot moves. All share the hash tag {show}.
 -- ARGV[1] operation; [2] an epoch to use if a new one is needed; [3] channel; [4] payload; [5] events kept;
--- [6] seconds kept; [7] seconds an idempotency key is kept
+-- [6] seconds kept; [7] seconds an idempotency key is kept; [8] an epoch, "" for none; [9] an offset; [10] milliseconds
+--
+-- publish: [8] is the epoch that the caller knows; in another one nothing is published and the offset answered is -1.
+-- A command that waited in a server which stood still would otherwise be done after the caller has given it up, made
+-- everybody look at the database again, and published newer things.
+--
+-- position: [8] and [9] were published [10] ago ("": at no known time). When that went to a server that had been
+-- replaced already, or was lost, nobody here has it: a new epoch begins, so that everybody looks at the database again.
 --
 -- Answers {epoch, offset}. Frames: "e<epoch>:<offset>\n<payload>" an event, "r" the epoch is new.
 --
@@ -21,9 +28,15 @@ end
 
 local server = this_server()
 
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
 local function begin_epoch()
   redis.call('DEL', KEYS[2])
-  redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', 0, 'server', server)
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', 0, 'server', server,
+    'since', string.format('%.0f', now_ms()))
   redis.call('EXPIRE', KEYS[1], ARGV[6])
   return ARGV[2]
 end
@@ -40,7 +53,7 @@ if operation == 'rotate' then
   return {rotate(), 0}
 end
 
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'server')
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'server', 'since')
 local epoch = head[1]
 local another = epoch and server ~= '' and head[3] ~= '' and head[3] ~= server
 
@@ -61,7 +74,19 @@ elseif not epoch then
 end
 
 if operation == 'position' then
-  return {epoch, tonumber(head[2])}
+  local offset = tonumber(head[2])
+  if ARGV[8] == epoch then
+    if tonumber(ARGV[9]) > offset then return {rotate(), 0} end
+  elseif ARGV[8] ~= '' and ARGV[10] ~= '' and epoch == head[1] and head[4] then
+    -- Whoever is in an epoch looked at the database after it began. Was that before the publishing?
+    if now_ms() - head[4] >= tonumber(ARGV[10]) then return {rotate(), 0} end
+  end
+  redis.call('EXPIRE', KEYS[1], ARGV[6]) -- a show that is watched stays where it is, however quiet it is
+  return {epoch, offset}
+end
+
+if ARGV[8] ~= '' and ARGV[8] ~= epoch then
+  return {epoch, -1}
 end
 
 local offset = redis.call('HINCRBY', KEYS[1], 'offset', 1)

@@ -246,10 +246,10 @@ class Channel:
     def leave(self, viewer: Viewer) -> None:
         """Count `viewer` out; may be called twice."""
         viewer.next = 0
+        self.slow.discard(viewer)  # one may stall while it is out, on its way back in
         if viewer not in self.viewers:
             return
         del self.viewers[viewer]
-        self.slow.discard(viewer)
         self.people.leave(viewer.principal.subject, viewer, self._loop.time())
 
     def catch_up(self, viewer: Viewer) -> None:

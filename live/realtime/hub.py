@@ -156,11 +156,11 @@ class Hub:
 
     async def _drop(self, feed: _Feed) -> None:
         self._feeds.pop(feed.show, None)
+        await feed.subscription.aclose()  # first, or what still comes might begin another repair
         # A show that nobody watches is given up by its own tick.
         await end(feed.repair, None if feed.tick is asyncio.current_task() else feed.tick)
         if feed.channel is not None:
             feed.channel.close()
-        await feed.subscription.aclose()
         with contextlib.suppress(BusError):
             await self._bus.beat(feed.show, self._worker, 0, PRESENCE_TTL_S)
 
@@ -209,15 +209,22 @@ class Hub:
         assert channel is not None
         retry_s = BUS_RETRY_S_MIN
         while True:
+            # The answer is newer than what came before the question: an event of another epoch than ours is either in
+            # it, or the last word of a server that was replaced, which would have us ask again for ever.
+            assert feed.held is not None
+            feed.held = [m for m in feed.held if m.position is None or m.position.epoch == channel.epoch]
+            have = channel.position
             try:
-                # Asked first, because asking begins a new epoch when the server is another one.
-                position = await self._bus.position(feed.show)
-                have = Position(channel.epoch, channel.received)
+                # Asked first, because asking begins a new epoch when the server is another one, or has lost something.
+                position = await self._bus.position(feed.show, have)
                 missed = await self._bus.history(feed.show, have, HISTORY_EVENTS_MAX)
                 break
             except BusError:
-                await asyncio.sleep(retry_s)
-                retry_s = min(retry_s * 2, BUS_RETRY_S_MAX)
+                pass
+            except Exception:  # our own bug: without an end of this the show would be deaf
+                log.exception("mending the show %s failed; trying again", feed.show)
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, BUS_RETRY_S_MAX)
         if missed is None:
             channel.restart(position)
         else:
@@ -295,7 +302,7 @@ class Hub:
 
     async def _check(self, feed: _Feed, channel: Channel) -> None:
         """Compare with the bus in case it lost a message without a sign, and let the clients compare."""
-        position = await self._bus.position(feed.show)
+        position = await self._bus.position(feed.show, channel.position)
         if position.epoch == channel.epoch and position.offset <= channel.received:
             channel.tell(Here(channel.position))
         elif feed.held is None:

@@ -6,6 +6,9 @@ list of notices {viewer, name, data, staff}.
 Speaking never fails, because what it tells has been committed already: SQL is the truth. An event that could not
 be published (the bus is away, the event is too large) makes everyone look at the truth again: the show's epoch is
 rotated as soon as the bus takes it, and every viewer gets a fresh snapshot.
+
+An event that was published may still be lost: to a server that has been replaced and does not know it yet. So what was
+published last is confirmed a while later (see `Bus.position`); if it is lost, everyone looks at the truth again, too.
 """
 
 import asyncio
@@ -16,7 +19,14 @@ from typing import Any, Literal
 
 from live.core.bus import Bus, BusError
 from live.core.codec import encode
-from live.core.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETRY_S_MAX, BUS_RETRY_S_MIN
+from live.core.limits import (
+    BUS_CONFIRM_S,
+    BUS_CONFIRMS_MAX,
+    BUS_PAYLOAD_BYTES_MAX,
+    BUS_RETRY_S_MAX,
+    BUS_RETRY_S_MIN,
+)
+from live.core.position import Position
 from live.core.tasks import end
 
 log = logging.getLogger(__name__)
@@ -36,13 +46,16 @@ class Outlet:
         self._behind: set[str] = set()  # shows whose viewers must take a snapshot
         self._repair: asyncio.Task[None] | None = None
         self.lost_events = 0
+        self._published: dict[tuple[str, str], tuple[int, float]] = {}  # by show and epoch: the last, and since when
+        self._confirming: asyncio.Task[None] | None = None
 
     async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str | None = None) -> None:
         """Tell all viewers of `show`, in order and recoverably. `key` makes a repetition harmless."""
         payload = encode({"at_ms": at_ms, "name": name, "data": data, "sent_ms": time.time() * 1000}, "msgpack")
         try:
             if len(payload) <= BUS_PAYLOAD_BYTES_MAX:
-                await self._bus.publish(show, payload, key=key)
+                began_s = asyncio.get_running_loop().time()
+                self._remember(show, await self._bus.publish(show, payload, key=key), began_s)
                 return
             log.warning("the event %s of %s is too large; its viewers take a snapshot", name, show)
         except BusError as error:
@@ -95,7 +108,7 @@ class Outlet:
 
     async def close(self) -> None:
         """Stop trying to reach the bus."""
-        await end(self._repair)
+        await end(self._repair, self._confirming)
 
     async def _send(self, show: str, payload: bytes, what: str, kind: Literal["state", "direct"]) -> None:
         if len(payload) > BUS_PAYLOAD_BYTES_MAX:
@@ -119,3 +132,32 @@ class Outlet:
                 self._behind.add(show)
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, BUS_RETRY_S_MAX)
+
+    def _remember(self, show: str, position: Position, began_s: float) -> None:
+        """Confirm `position` later, together with all of its epoch before it. What was committed before an epoch began
+        is seen by all who are in it, so it matters when publishing began (loop seconds), not when it was answered.
+        """
+        self._published.pop((show, position.epoch), None)
+        self._published[show, position.epoch] = (position.offset, began_s)
+        if len(self._published) > BUS_CONFIRMS_MAX:
+            del self._published[next(iter(self._published))]
+        if self._confirming is None or self._confirming.done():
+            self._confirming = asyncio.create_task(self._confirm(), name="outlet confirmations")
+
+    async def _confirm(self) -> None:
+        loop = asyncio.get_running_loop()
+        retry_s = BUS_RETRY_S_MIN
+        while self._published:
+            (show, epoch), (offset, at_s) = next(iter(self._published.items()))
+            if (wait_s := at_s + BUS_CONFIRM_S - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+                continue
+            try:
+                await self._bus.position(show, Position(epoch, offset), loop.time() - at_s)
+            except BusError:
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, BUS_RETRY_S_MAX)
+                continue
+            retry_s = BUS_RETRY_S_MIN
+            if self._published.get((show, epoch)) == (offset, at_s):
+                del self._published[show, epoch]

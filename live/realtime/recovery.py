@@ -108,7 +108,8 @@ class Recovery:
             return near
         if channel.received - since.offset > RECOVERY_EVENTS_MAX:
             return None
-        return await self._hub.history(channel, since, RECOVERY_EVENTS_MAX)
+        found = await self._hub.history(channel, since, RECOVERY_EVENTS_MAX)
+        return None if channel.received - since.offset > RECOVERY_EVENTS_MAX else found  # more came meanwhile
 
     async def _greet(self, viewer: Viewer, message_id: str, personal: dict[str, Any], token: str | None) -> bool:
         channel = viewer.channel
