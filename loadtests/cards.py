@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from loadtests.charts import Line, chart, legend
 from loadtests.histogram import Histogram
-from loadtests.measures import OTHERS, Second
+from loadtests.measures import OTHERS, MediaSecond, Second
 from loadtests.scenario import Scenario
 from loadtests.verdict import Run
 
 _PERCENTILES = (("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9))
+_VIDEO_PERCENTILES = (("p50", 50.0), ("p95", 95.0))
+_Seconds = Sequence[Second] | Sequence[MediaSecond]
 
 
 def cards(scenario: Scenario, run: Run) -> str:
@@ -26,7 +28,7 @@ def cards(scenario: Scenario, run: Run) -> str:
     made = [
         card("Is it fast?", "From the time a message was due to its arrival on each screen.",
              _percentiles(run.seconds, "delivery"), "ms", limit=limits.delivery_p99_ms, log=True),
-        card("Who is here?", "Open sockets at the end of each second.", _people(run), ""),
+        card("Who is here?", "Open sockets, and sessions of the video, at the end of each second.", _people(run), ""),
         card("Who comes and goes?", "Viewers who join, sockets that are closed, sockets cut by the generator.",
              [_counts(run.seconds, name, word) for name, word in (
                  ("joins", "joins"), ("closes", "closes"), ("cut", "cut"))], "/s"),
@@ -36,6 +38,17 @@ def cards(scenario: Scenario, run: Run) -> str:
         card("Is anything missed?", "Gaps that viewers notice and have filled; what is lost is in the table.",
              [_counts(run.seconds, "gaps")], "/s"),
     ]  # fmt: skip
+    if run.screening and (video := run.screening.seconds):
+        made += [
+            card("Does the picture come at once?", "From the time a viewer of the video was due to its first picture.",
+                 _percentiles(video, "first_frame", _VIDEO_PERCENTILES), "ms", limit=limits.media_first_frame_p95_ms,
+                 log=True),
+            card("Is the picture live?", "From the time a picture was due to be sent to its being there whole.",
+                 _percentiles(video, "delay", _VIDEO_PERCENTILES), "ms", limit=limits.media_delay_p95_ms, log=True),
+            card("Does the picture stand still?", "No new picture for half a second; packets that never came.",
+                 [_counts(video, "freezes"), _counts(video, "lost", "packets lost"), _counts(video, "closes")], "/s"),
+            card("How much video is it?", "To all viewers together.", _megabits(video), "Mbit/s"),
+        ]  # fmt: skip
     if run.usage:
         cpu, memory = _usage(run, "cpu_percent"), _usage(run, "memory_mb")
         made.append(card("Is the processor full?", "CPU by process; 100 % is one core.", cpu, "%"))
@@ -56,18 +69,22 @@ def cards(scenario: Scenario, run: Run) -> str:
 
 def _people(run: Run) -> list[Line]:
     lines = [Line("viewers", [(second.at_s, second.open) for second in run.seconds])]
+    if run.screening:
+        lines.append(Line("watch the video", [(one.at_s, one.watching) for one in run.screening.seconds]))
     if run.shopping and run.shopping.seconds:
         lines.append(Line("shoppers", [(one.at_s, one.users) for one in run.shopping.seconds if one.at_s >= 0]))
     return lines
 
 
-def _percentiles(seconds: Sequence[Second], name: str) -> list[Line]:
+def _percentiles(
+    seconds: _Seconds, name: str, percentiles: Sequence[tuple[str, float]] = _PERCENTILES
+) -> list[Line]:  # fmt: skip
     told = [(second.at_s, Histogram.of_plain(getattr(second, name))) for second in seconds]
-    lines = [Line(word, [(at_s, one.percentile_ms(percent)) for at_s, one in told]) for word, percent in _PERCENTILES]
+    lines = [Line(word, [(at_s, one.percentile_ms(percent)) for at_s, one in told]) for word, percent in percentiles]
     return [*lines, Line("max", [(at_s, one.max_ms) for at_s, one in told])]
 
 
-def _counts(seconds: Sequence[Second], name: str, word: str = "") -> Line:
+def _counts(seconds: _Seconds, name: str, word: str = "") -> Line:
     """A count of each second as a rate; the last second may be a short one."""
     points: list[tuple[float, float | None]] = []
     before = 0.0
@@ -76,6 +93,11 @@ def _counts(seconds: Sequence[Second], name: str, word: str = "") -> Line:
         points.append((second.at_s, getattr(second, name) / span if span > 0.2 else None))
         before = second.at_s
     return Line(word or name, points)
+
+
+def _megabits(seconds: Sequence[MediaSecond]) -> list[Line]:
+    rates = _counts(seconds, "received_bytes")
+    return [Line("received", [(at_s, rate and rate * 8 / 1e6) for at_s, rate in rates.points])]
 
 
 def _usage(run: Run, name: str) -> list[Line]:

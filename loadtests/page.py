@@ -74,8 +74,8 @@ def _pictures(report: Report, index: int, outcome: Outcome) -> str:
 
 def _figures(report: Report, index: int, outcome: Outcome) -> str:
     run = outcome.run
-    shown = [tables.thresholds(outcome), tables.latencies(run), tables.messages(run), *tables.shoppers(run),
-             tables.generator(run)]  # fmt: skip
+    shown = [tables.thresholds(outcome), tables.latencies(run), tables.messages(run), *tables.video(run),
+             *tables.shoppers(run), tables.generator(run)]  # fmt: skip
     heading = _heading(report, index, outcome)
     return f"{heading}<section class='tables'>{''.join(_table(table) for table in shown)}</section>"
 
@@ -105,6 +105,13 @@ def _tiles(report: Report) -> str:
     if any(one.cut for one in totals):
         tiles.append(("Back after a cut, p99", percentile("back", 99),
                       f"{number(max(one.not_back for one in totals))} did not come back"))  # fmt: skip
+    videos = [one.run.media for one in report.runs if one.run.media]
+    if videos:
+        first_frame = over([one.histogram("first_frame").percentile_ms(95) for one in videos], " ms")
+        delay = over([one.histogram("delay").percentile_ms(95) for one in videos], " ms")
+        tiles.append(("First picture, p95", first_frame, f"live within {delay}"))
+        tiles.append(("Freezes", number(max(one.freezes for one in videos)),
+                      f"{number(max(one.lost for one in videos))} packets lost"))  # fmt: skip
     shopping = [one.run.shopping for one in report.runs if one.run.shopping]
     if shopping:
         done = [float(sum(action.count for action in one.actions)) for one in shopping]

@@ -60,11 +60,10 @@ def plans(scenario: Scenario, url: str, swarms: int, run: str, start_us: int) ->
 
 
 class MediaPlan(msgspec.Struct, frozen=True):
-    """What is to be broadcast and watched. `token` lets publish; `start_us` is as in `Plan`."""
+    """What is to be broadcast and watched; `start_us` is as in `Plan`."""
 
     url: str
     show: str
-    token: str
     media: Media
     duration_s: float
     start_us: int | None = None

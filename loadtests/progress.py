@@ -11,7 +11,7 @@ from rich.text import Text
 from loadtests.charts import number
 from loadtests.faults import marks
 from loadtests.histogram import Histogram
-from loadtests.measures import Second, Usage
+from loadtests.measures import MediaSecond, Second, Usage
 from loadtests.merge import spread
 from loadtests.report import Report
 from loadtests.scenario import Scenario
@@ -21,8 +21,9 @@ BARS_SHOWN = 60
 
 
 def panel(
-    scenario: Scenario, at_s: float, seconds: Sequence[Second], delivery: Histogram, usage: Sequence[Usage]
-) -> RenderableType:
+    scenario: Scenario, at_s: float, seconds: Sequence[Second], delivery: Histogram, usage: Sequence[Usage],
+    video: Sequence[MediaSecond] = (),
+) -> RenderableType:  # fmt: skip
     """The state of a run that began `at_s` seconds ago; `seconds` are the last ones."""
     last = seconds[-1] if seconds else None
     share = min(at_s, scenario.duration_s)
@@ -41,11 +42,23 @@ def panel(
     if (gone := sum(second.closes + second.cut for second in seconds)) or any(second.gaps for second in seconds):
         gaps = sum(second.gaps for second in seconds)
         grid.add_row("last minute", f"{number(gone)} sockets closed, {number(gaps)} gaps")
+    if video:
+        _add_video(grid, scenario, video)
     latest = {one.process: one for one in usage}
     for name, one in latest.items():
         memory = f", {one.memory_mb:.0f} MB" if one.memory_mb else ""
         grid.add_row(name, f"{one.cpu_percent:.0f} % of a core{memory}")
     return Group(Text(words, style="bold"), ProgressBar(scenario.duration_s, share, width=60), grid)
+
+
+def _add_video(grid: Table, scenario: Scenario, video: Sequence[MediaSecond]) -> None:
+    last, minute = video[-1], video[-BARS_SHOWN:]
+    delay = Histogram.of_plain(last.delay).percentile_ms(95)
+    grid.add_row("video", f"{number(last.watching)} of {number(scenario.media.viewers)} watch, delay p95 {_ms(delay)}")
+    grid.add_row("", Text(bars([one.received_bytes for one in minute]), "magenta"))
+    freezes, lost = sum(one.freezes for one in minute), sum(one.lost for one in minute)
+    if freezes or lost:
+        grid.add_row("", f"{number(freezes)} freezes, {number(lost)} packets lost in the last minute")
 
 
 def next_step(scenario: Scenario, at_s: float) -> tuple[float, str] | None:

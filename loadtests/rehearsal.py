@@ -1,7 +1,7 @@
 """One run of a scenario: an audience, shoppers and faults against a server that is ready, and all that was measured.
 
 Each generator is a process of its own, so that this one, which draws the progress and measures the others, disturbs
-nobody. Those besides the swarm are started in `Rehearsal._start_beside` and end by themselves.
+nobody. Those besides the swarm and the video are started in `Rehearsal._start_beside` and end by themselves.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from loadtests import crowd
 from loadtests.faults import FaultError, ServerFaults, marks
 from loadtests.histogram import Histogram
 from loadtests.host import Host, LoadTestError
-from loadtests.measures import Line, Mark, Second, Totals, Usage
+from loadtests.measures import Line, Mark, MediaLine, MediaSecond, MediaTotals, Screening, Second, Totals, Usage
 from loadtests.merge import merged_seconds, merged_totals
-from loadtests.plan import plans
+from loadtests.plan import MediaPlan, plans
 from loadtests.progress import BARS_SHOWN, panel
 from loadtests.scenario import Scenario
 from loadtests.scrape import Scraper
@@ -34,6 +34,7 @@ from loadtests.viewer import now_us
 
 DRAW_INTERVAL_S = 0.25
 LEAD_S = 1.0  # from the start of the swarms to that of the event: they must be there
+MEDIA_LEAD_S = 3.0  # the same when somebody must be on air by then
 GRACE_S = 30.0  # for the generators to end after the scenario's time
 
 Process = subprocess.Popen[bytes]
@@ -48,7 +49,9 @@ class Rehearsal:
         self._folder = folder
         self._swarms = swarms
         self._host = Host(server.url, scenario.show, token)
-        self._lines: queue.SimpleQueue[tuple[int, Line]] = queue.SimpleQueue()
+        self._token = token
+        self._lines: queue.SimpleQueue[tuple[int, Line | MediaLine]] = queue.SimpleQueue()
+        self._screening = Screening()
         self._seconds: list[list[Second]] = [[] for _ in range(swarms)]
         self._totals: dict[int, Totals] = {}
         self._usage: list[Usage] = []
@@ -58,8 +61,6 @@ class Rehearsal:
     def run(self, console: Console) -> Run:
         """Everything that was measured; raises `LoadTestError`."""
         scenario, server = self._scenario, self._server
-        if scenario.media.viewers:
-            raise LoadTestError("media.viewers: this version has no viewers of the video yet")
         try:
             faults = ServerFaults(
                 scenario.fault, server.pid, own_valkey=server.own_valkey, workers=server.workers
@@ -68,19 +69,24 @@ class Rehearsal:
             raise LoadTestError(str(error)) from None
         show = self._host.go_live()
         product = self._host.product_of(scenario.drop, show) if scenario.drop else None
-        start_us = now_us() + int(LEAD_S * 1e6)
-        start_unix_s = time.time() + LEAD_S
+        lead_s = MEDIA_LEAD_S if scenario.media.viewers else LEAD_S
+        start_us = now_us() + int(lead_s * 1e6)
+        start_unix_s = time.time() + lead_s
         with contextlib.ExitStack() as stack:
             stack.callback(faults.end)
             watched: dict[str, list[int]] = {"server": [server.pid]} if server.pid else {}
             swarms = [stack.enter_context(_ending(one)) for one in self._start_swarms(start_us)]
             watched["swarm"] = [one.pid for one in swarms]
+            telling = list(swarms)
+            if scenario.media.viewers:
+                telling.append(stack.enter_context(_ending(self._start_media(start_us))))
+                watched["media"] = [telling[-1].pid]
             time.sleep(max(0.0, (start_us - now_us()) / 1e6))
             beside = {name: stack.enter_context(_ending(one)) for name, one in self._start_beside().items()}
             watched |= {name: [one.pid] for name, one in beside.items()}
             scraper = Scraper(server.url)
             scraper.start()
-            self._watch(swarms, Meter(dict(sorted(watched.items()))), faults, product, console)
+            self._watch(telling, Meter(dict(sorted(watched.items()))), faults, product, console)
             self._take_lines()
             told = scraper.stop()
             for name, one in beside.items():
@@ -88,19 +94,22 @@ class Rehearsal:
                     _wait(one, crowd.LEAVING_S)
         if len(self._totals) < self._swarms:
             raise LoadTestError(f"the swarm did not come to its end; see {self._folder / 'swarm.log'}")
+        if scenario.media.viewers and self._screening.totals is None:
+            raise LoadTestError(f"the video did not come to its end; see {self._folder / 'media.log'}")
         shopping = crowd.results(self._folder, start_unix_s) if "shoppers" in beside else None
         return Run(
             seconds=merged_seconds(self._seconds), totals=merged_totals(list(self._totals.values())),
-            usage=self._usage, shopping=shopping, server=told, unread=scraper.missed,
+            usage=self._usage, shopping=shopping, server=told,
+            screening=self._screening if scenario.media.viewers else None, unread=scraper.missed,
             marks=sorted(self._marks, key=lambda one: one.at_s), swarms=self._swarms,
         )  # fmt: skip
 
     def _watch(
-        self, swarms: list[Process], meter: Meter, faults: ServerFaults, product: str | None, console: Console
+        self, telling: list[Process], meter: Meter, faults: ServerFaults, product: str | None, console: Console
     ) -> None:
-        """Measure once a second, draw, and do what the host and the faults do, until the swarms have ended."""
+        """Measure once a second, draw, and do what the host and the faults do, until all who tell of themselves end."""
         readers = [
-            threading.Thread(target=self._read, args=(index, one), daemon=True) for index, one in enumerate(swarms)
+            threading.Thread(target=self._read, args=(index, one), daemon=True) for index, one in enumerate(telling)
         ]
         for reader in readers:
             reader.start()
@@ -108,7 +117,7 @@ class Rehearsal:
         begin = time.monotonic()
         end = begin + scenario.duration_s + scenario.drain_s + GRACE_S
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            while any(one.poll() is None for one in swarms):
+            while any(one.poll() is None for one in telling):
                 at_s = time.monotonic() - begin
                 if at_s >= measured:
                     self._usage += meter.read(round(at_s, 2))
@@ -122,9 +131,9 @@ class Rehearsal:
                 except FaultError as error:
                     raise LoadTestError(str(error)) from None
                 self._take_lines()
-                live.update(panel(scenario, at_s, self._recent(), self._delivery, self._usage))
+                live.update(panel(scenario, at_s, self._recent(), self._delivery, self._usage, self._screening.seconds))
                 if time.monotonic() > end:
-                    raise LoadTestError(f"the swarm did not end in time; see {self._folder / 'swarm.log'}")
+                    raise LoadTestError(f"the generators did not end in time; see the logs in {self._folder}")
                 time.sleep(DRAW_INTERVAL_S)
         for reader in readers:
             reader.join()
@@ -137,7 +146,11 @@ class Rehearsal:
     def _take_lines(self) -> None:
         while not self._lines.empty():
             swarm, line = self._lines.get()
-            if isinstance(line, Totals):
+            if isinstance(line, MediaTotals):
+                self._screening.totals = line
+            elif isinstance(line, MediaSecond):
+                self._screening.seconds.append(line)
+            elif isinstance(line, Totals):
                 self._totals[swarm] = line
             else:
                 self._seconds[swarm].append(line)
@@ -150,6 +163,19 @@ class Rehearsal:
             started["shoppers"] = crowd.start(self._server.url, self._scenario, self._folder)
         return started
 
+    def _start_media(self, start_us: int) -> Process:
+        """The one who publishes and those who watch; they are told when the event begins, as the swarms are."""
+        scenario, file = self._scenario, self._folder / "media.json"
+        plan = MediaPlan(
+            url=self._server.url, show=scenario.show, media=scenario.media, duration_s=scenario.duration_s,
+            start_us=start_us,
+        )  # fmt: skip
+        file.write_bytes(msgspec.json.encode(plan))
+        with (self._folder / "media.log").open("wb") as log:
+            call = [sys.executable, "-m", "loadtests.media", "--plan", str(file)]
+            environ = os.environ | {"SHOWCART_LOADTEST_TOKEN": self._token}  # the folder is shown to others
+            return subprocess.Popen(call, env=environ, stdout=subprocess.PIPE, stderr=log)
+
     def _start_swarms(self, start_us: int) -> Iterator[Process]:
         for plan in plans(self._scenario, self._server.url, self._swarms, os.urandom(3).hex(), start_us):
             file = self._folder / f"swarm-{plan.swarm}.json"
@@ -159,11 +185,11 @@ class Rehearsal:
                     [sys.executable, "-m", "loadtests.swarm", "--plan", str(file)], stdout=subprocess.PIPE, stderr=log
                 )
 
-    def _read(self, index: int, swarm: Process) -> None:
-        assert swarm.stdout is not None
-        for text in swarm.stdout:
+    def _read(self, index: int, generator: Process) -> None:
+        assert generator.stdout is not None
+        for text in generator.stdout:
             with contextlib.suppress(msgspec.DecodeError):  # a process that was stopped leaves half a line
-                self._lines.put((index, msgspec.json.decode(text, type=Line)))
+                self._lines.put((index, msgspec.json.decode(text, type=Line | MediaLine)))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,12 @@ _LATENCIES = (
     ("join", "due to connected"), ("delivery", "due to screen"), ("acknowledge", "due to acknowledged"),
     ("back", "socket lost to connected again"), ("late", "due to sent (the generator's own delay)"),
 )  # fmt: skip
+_OF_VIDEO = (
+    ("first_frame", "due to first picture"), ("delay", "picture due to there, with all before it"),
+    ("back", "session lost to the next picture"), ("late", "picture due to sent (the generator's own delay)"),
+)  # fmt: skip
 _PERCENTILES = (50.0, 99.0, 99.9)
+_VIDEO_PERCENTILES = (50.0, 95.0, 99.0)
 
 
 class Table(NamedTuple):
@@ -62,6 +67,36 @@ def messages(run: Run) -> Table:
     ]  # fmt: skip
     rows = [(words, number(count)) for words, count in (*always, *(one for one in sometimes if one[1]))]
     return Table("Messages and sockets", ("", "count"), rows)
+
+
+def video(run: Run) -> list[Table]:
+    """How the video came, and what became of it."""
+    if run.media is None:
+        return []
+    media = run.media
+    found = [(words, media.histogram(name)) for name, words in _OF_VIDEO]
+    times = [(words, *_row(one, _VIDEO_PERCENTILES)) for words, one in found if one.count]
+    always = [
+        ("viewers who saw a picture", media.joined), ("pictures sent", media.sent_pictures),
+        ("packets sent, sound included", media.sent_packets), ("packets received", media.packets),
+        ("received, MB", media.received_bytes / 1e6), ("pictures on all screens", media.pictures),
+        ("packets lost", media.lost), ("freezes", media.freezes),
+    ]  # fmt: skip
+    sometimes = [
+        ("frozen, seconds of all viewers", media.frozen_s), ("pictures not seen", media.skipped),
+        ("times that a packet was asked for again", media.asked), ("packets that came again", media.recovered),
+        ("packets twice", media.duplicates), ("keyframes asked of the publisher", media.keyframes_asked),
+        ("pictures not sent, the publisher was cut off", media.unsent_pictures),
+        ("publisher connected again", media.republished), ("did not come back", media.not_back),
+        *((f"refused: {name}", count) for name, count in media.refused.items()),
+        *((f"session ended: {why}", count) for why, count in media.closes.items()),
+        ("worst lag of the generator's loop, ms", media.lag_max_ms), ("CPU of the generator, s", media.cpu_s),
+    ]  # fmt: skip
+    rows = [(words, number(count)) for words, count in (*always, *(one for one in sometimes if one[1]))]
+    return [
+        Table("Video, times in ms", ("from … to …", "p50", "p95", "p99", "max", "count"), times),
+        Table("Video", ("", "count"), rows),
+    ]
 
 
 def generator(run: Run) -> Table:
@@ -127,8 +162,8 @@ def told(value: float | None) -> str:
     return "not measured" if value is None else number(value)
 
 
-def _row(histogram: Histogram) -> tuple[str, ...]:
-    values = [histogram.percentile_ms(percent) for percent in _PERCENTILES]
+def _row(histogram: Histogram, percentiles: Sequence[float] = _PERCENTILES) -> tuple[str, ...]:
+    values = [histogram.percentile_ms(percent) for percent in percentiles]
     return (
         *("–" if value is None else number(value) for value in (*values, histogram.max_ms)),
         number(histogram.count),

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from loadtests.measures import OTHERS, Mark, Second, ServerSecond, Shopping, Totals, Usage
+from loadtests.histogram import Histogram
+from loadtests.measures import OTHERS, Mark, MediaTotals, Screening, Second, ServerSecond, Shopping, Totals, Usage
 from loadtests.scenario import Thresholds
 
 GENERATOR_LATE_MS_MAX = 50.0  # a probe sent later than this measures the generator
@@ -21,10 +22,16 @@ class Run(msgspec.Struct):
     totals: Totals
     usage: list[Usage] = []
     shopping: Shopping | None = None
+    screening: Screening | None = None  # of the video
     server: list[ServerSecond] = []  # what the server's workers told on /metrics
     unread: int = 0  # times that it told nothing
     marks: list[Mark] = []
     swarms: int = 1
+
+    @property
+    def media(self) -> MediaTotals | None:
+        """The totals of the video; None: nobody watched it."""
+        return self.screening.totals if self.screening else None
 
 
 class Judged(msgspec.Struct):
@@ -51,6 +58,10 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def _of_media(run: Run, name: str) -> Histogram:
+    return run.media.histogram(name) if run.media else Histogram()
+
+
 _FIGURES: dict[str, Callable[[Run], float | None]] = {
     "join_p99_ms": lambda run: run.totals.histogram("join").percentile_ms(99),
     "return_p99_ms": lambda run: run.totals.histogram("back").percentile_ms(99),
@@ -71,17 +82,24 @@ _FIGURES: dict[str, Callable[[Run], float | None]] = {
     "server_lag_p99_ms": lambda run: max((one.lag_p99_ms for one in run.server), default=None),
     "server_cpu_mean_percent": lambda run: _mean(cpu_percents(run.usage, "server")),
     "memory_per_viewer_kb": memory_per_viewer_kb,
+    "media_first_frame_p95_ms": lambda run: _of_media(run, "first_frame").percentile_ms(95),
+    "media_delay_p95_ms": lambda run: _of_media(run, "delay").percentile_ms(95),
+    "media_lost_max": lambda run: run.media.lost if run.media else None,
+    "media_freezes_max": lambda run: run.media.freezes if run.media else None,
+    "media_not_joined_max": lambda run: run.media.not_joined if run.media else None,
+    "media_not_back_max": lambda run: run.media.not_back if run.media else None,
 }
 _OF_SHOPPERS = ("shopper_p99_ms", "failures_max")
 assert set(_FIGURES) == set(Thresholds.__struct_fields__), "each threshold has its figure"
 
 
 def judge(run: Run, thresholds: Thresholds) -> list[Judged]:
-    """Each threshold that is set, with what was measured; those of shoppers only when there were to be some."""
+    """Each threshold that is set, with what was measured; those of shoppers and of the video only if there were any."""
     judged = []
     for name, figure in _FIGURES.items():
         limit = getattr(thresholds, name)
-        if limit is not None and (run.shopping or name not in _OF_SHOPPERS):
+        asked = (run.shopping or name not in _OF_SHOPPERS) and (run.screening or not name.startswith("media_"))
+        if limit is not None and asked:
             value = figure(run)
             judged.append(Judged(name, value, float(limit), value is not None and value <= limit))
     return judged
@@ -104,7 +122,14 @@ def doubts(run: Run) -> list[str]:
         found.append(
             f"The swarm's own event loop stood still for up to {run.totals.lag_max_ms:.0f} ms; latencies include that."
         )
-    for group, processes in (("swarm", run.swarms), ("shoppers", 1)):
+    if run.media is not None:
+        if (late := run.media.histogram("late").percentile_ms(99) or 0.0) > GENERATOR_LATE_MS_MAX:
+            found.append(
+                f"The pictures were sent late (p99 {late:.0f} ms): delays and freezes of the video include that."
+            )
+        if run.media.lag_max_ms > GENERATOR_LAG_MS_MAX:
+            found.append(f"The video's viewers stood still for up to {run.media.lag_max_ms:.0f} ms, all at once.")
+    for group, processes in (("swarm", run.swarms), ("shoppers", 1), ("media", 1)):
         percents = [percent / processes for percent in cpu_percents(run.usage, group)]
         full = sum(percent > GENERATOR_CPU_PERCENT_MAX for percent in percents)
         if full >= GENERATOR_FULL_S:

@@ -7,6 +7,7 @@ with the whole plan instead, and calls it with `--plan FILE`.
 """
 
 import argparse
+import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from loadtests.media.broadcast import run
 from loadtests.plan import MediaPlan
 from loadtests.scenario import Media
 
+TOKEN = "SHOWCART_LOADTEST_TOKEN"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a broadcast from the command line."""
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("url", nargs="?", help="of the server, such as http://127.0.0.1:8000")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="a whole plan as JSON, instead of all others")
     parser.add_argument("--show", default="demo")
-    parser.add_argument("--token", default="demo", help="a host's token or a stream key of the show")
+    parser.add_argument("--token", default=os.environ.get(TOKEN, "demo"), help=f"a host's or a stream key; {TOKEN}")
     parser.add_argument("--viewers", type=int, default=20)
     parser.add_argument("--ramp", type=float, default=2.0, metavar="SECONDS")
     parser.add_argument("--duration", type=float, default=10.0, metavar="SECONDS")
@@ -43,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         media = Media(
             options.viewers, options.ramp, options.kbps, options.fps, options.layers, options.keyframes
         )  # fmt: skip
-        plan = MediaPlan(options.url, options.show, options.token, media, options.duration)
+        plan = MediaPlan(options.url, options.show, media, options.duration)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def tell(line: MediaLine) -> None:
         print(msgspec.json.encode(line).decode(), flush=True)
 
-    tell(run(plan, tell))
+    tell(run(plan, options.token, tell))
     return 0
 
 

@@ -29,12 +29,12 @@ LEAD_US = 1_000_000  # of the publisher, when nobody else says when it begins
 
 
 class Broadcast:
-    """One broadcast from its first picture to its last; `tell` is called with each finished second."""
+    """One broadcast from its first picture to its last; `token` lets publish, `tell` is given each finished second."""
 
-    def __init__(self, plan: MediaPlan, tell: Callable[[MediaLine], None]) -> None:
+    def __init__(self, plan: MediaPlan, token: str, tell: Callable[[MediaLine], None]) -> None:
         self._plan = plan
         self._tell = tell
-        self.doors = Doors(plan.url, plan.show, plan.token)
+        self.doors = Doors(plan.url, plan.show, token)
         self.host = "127.0.0.1" if self.doors.target.loopback else "0.0.0.0"
         self.certificate = Certificate.generate()
         self.gate = asyncio.Semaphore(JOINING_MAX)
@@ -125,13 +125,13 @@ class Broadcast:
             self._tell(self.tally.second(now_us(), self._used_s()))
 
 
-def run(plan: MediaPlan, tell: Callable[[MediaLine], None]) -> MediaTotals:
+def run(plan: MediaPlan, token: str, tell: Callable[[MediaLine], None]) -> MediaTotals:
     """One broadcast on the fastest event loop there is, without the pauses of a garbage collector."""
     gc.freeze()
     gc.disable()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Broadcast(plan, tell).run())
+            return runner.run(Broadcast(plan, token, tell).run())
     finally:
         gc.enable()
         gc.unfreeze()

@@ -1,7 +1,20 @@
 """A run that was never made, with something of everything."""
 
 from loadtests.histogram import Histogram
-from loadtests.measures import OTHERS, Action, Mark, Second, ServerSecond, ShopperSecond, Shopping, Totals, Usage
+from loadtests.measures import (
+    OTHERS,
+    Action,
+    Mark,
+    MediaSecond,
+    MediaTotals,
+    Screening,
+    Second,
+    ServerSecond,
+    ShopperSecond,
+    Shopping,
+    Totals,
+    Usage,
+)
 from loadtests.verdict import Run
 
 
@@ -40,4 +53,25 @@ def sample_run() -> Run:
     )
     server = [ServerSecond(float(at), str(at % 2), 0.5, 2.5, 10.0) for at in range(1, 6)]
     marks = [Mark(1.0, "drop"), Mark(2.0, "slow 10%", 4.0), Mark(3.0, "reconnect"), Mark(99.0, "never")]
-    return Run(seconds=seconds, totals=totals, usage=usage, shopping=shopping, server=server, marks=marks)
+    return Run(
+        seconds=seconds, totals=totals, usage=usage, shopping=shopping, screening=sample_screening(), server=server,
+        marks=marks,
+    )  # fmt: skip
+
+
+def sample_screening() -> Screening:
+    """Of the video."""
+    quick, empty = histogram(3_000, 9_000, 45_000).plain(), histogram().plain()
+    seconds = [
+        MediaSecond(at_s=float(at), watching=at, joins=1, packets=at * 100, received_bytes=at * 100_000,
+                    pictures=at * 25, lost=int(at == 3), recovered=2, freezes=int(at == 3), closes=int(at == 2),
+                    lag_max_ms=2.0, cpu_percent=10.0, first_frame=quick, delay=empty if at == 3 else quick)
+        for at in range(1, 6)
+    ]  # fmt: skip
+    totals = MediaTotals(
+        viewers=6, joined=5, not_back=1, sent_pictures=125, sent_packets=900, sent_bytes=900_000, unsent_pictures=3,
+        republished=1, keyframes_asked=2, packets=1500, received_bytes=1_500_000, pictures=375, skipped=4, lost=1,
+        asked=12, recovered=10, duplicates=1, freezes=1, frozen_s=0.8, closes={"silence": 1}, refused={"not_live": 2},
+        first_frame=quick, delay=quick, back=quick, late=quick, lag_max_ms=2.0, cpu_s=0.5,
+    )  # fmt: skip
+    return Screening(seconds, totals)

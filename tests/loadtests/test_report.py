@@ -21,7 +21,7 @@ from loadtests.run import write
 from loadtests.scenario import Scenario, load
 from loadtests.summary import markdown
 from loadtests.verdict import Run, doubts, judge
-from tests.loadtests.samples import histogram, sample_run
+from tests.loadtests.samples import histogram, sample_run, sample_screening
 
 
 def sample(scenario: Scenario | None = None, *runs: Run) -> Report:
@@ -58,10 +58,11 @@ def test_the_page_says_what_happened() -> None:
     words = " ".join(ElementTree.fromstring(page).itertext())
     for expected in ("A drop", "thresholds broken", "2026-01-02 03:04 UTC",
                      "socket closed: 4001", "refused: slow_mode", "add: sold_out",
-                     "<overloaded> & co", "2 × <Chip>", "A doubt & a half.", "Is it fast?", "drop"):  # fmt: skip
+                     "<overloaded> & co", "2 × <Chip>", "A doubt & a half.", "Is it fast?", "Is the picture live?",
+                     "session ended: silence", "drop"):  # fmt: skip
         assert expected in words, expected
-    assert page.count("<svg") == 12
-    assert page.count('class="span"') == 12, "a fault that lasts is shaded in each chart"
+    assert page.count("<svg") == 16
+    assert page.count('class="span"') == 16, "a fault that lasts is shaded in each chart"
 
 
 def test_the_files_are_written(tmp_path: Path) -> None:
@@ -117,6 +118,20 @@ def test_doubts_say_that_the_generator_was_too_slow() -> None:
     late = msgspec.structs.replace(run.totals, late=histogram(80_000).plain(), lag_max_ms=300.0)
     busy = [msgspec.structs.replace(one, cpu_percent=99.0) for one in run.usage]
     assert len(doubts(Run(seconds=run.seconds, totals=late, usage=busy, unread=3))) == 5
+    assert run.screening is not None and run.media is not None
+    run.screening.totals = msgspec.structs.replace(run.media, late=histogram(80_000).plain(), lag_max_ms=300.0)
+    assert len(doubts(run)) == 2
+
+
+def test_the_video_is_judged_when_somebody_watched_it() -> None:
+    run, limits = sample_run(), load("broadcast").thresholds
+    found = {one.name: (one.value, one.ok) for one in judge(run, limits) if one.name.startswith("media_")}
+    assert found == {
+        "media_first_frame_p95_ms": (45.0, True), "media_delay_p95_ms": (45.0, True), "media_lost_max": (1, False),
+        "media_freezes_max": (1, False), "media_not_joined_max": (1, False), "media_not_back_max": (1, False),
+    }  # fmt: skip
+    run.screening = None
+    assert not [one for one in judge(run, limits) if one.name.startswith("media_")]
 
 
 def test_the_terminal_shows_the_same() -> None:
@@ -124,12 +139,14 @@ def test_the_terminal_shows_the_same() -> None:
     console.print(closing(sample(), Path("somewhere")))
     console.print(panel(load("quiet"), 3.0, sample_run().seconds, histogram(2000), sample_run().usage))
     console.print(closing(sample(None, sample_run(), sample_run()), Path("twice")))
+    video = sample_screening().seconds
+    console.print(panel(load("broadcast"), 9.0, sample_run().seconds, histogram(2000), [], video))
     console.print(panel(load("drop"), 90.0, sample_run().seconds, histogram(2000), []))
     console.print(panel(load("quiet"), 30.0, [], Histogram(), []))
     assert isinstance(console.file, StringIO)
     words = console.file.getvalue()
     for expected in ("broken", "overloaded", "somewhere/report.html", "server", "waiting for the last messages",
-                     "1000 join in 10 s", "last minute"):  # fmt: skip
+                     "1000 join in 10 s", "last minute", "5 of 200 watch", "1 freezes, 1 packets lost"):  # fmt: skip
         assert expected in words
 
 

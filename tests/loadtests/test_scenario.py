@@ -18,7 +18,7 @@ count = 20
 
 
 def test_ready_scenarios_load() -> None:
-    assert set(names()) == {"quiet", "drop", "join-storm", "reconnect-storm", "slow-readers"}
+    assert set(names()) == {"broadcast", "quiet", "drop", "join-storm", "reconnect-storm", "slow-readers"}
     for name in names():
         assert load(name).thresholds != Thresholds()
     drop = load("drop")
@@ -82,7 +82,7 @@ def test_errors_name_the_member(added: str, said: str) -> None:
 
 
 def test_other_errors_name_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"nowhere: .*ready scenarios are drop, join-storm, quiet"):
+    with pytest.raises(ScenarioError, match=r"nowhere: .*ready scenarios are broadcast, drop, join-storm, quiet"):
         load("nowhere")
     with pytest.raises(ScenarioError, match="title"):
         parse(b"duration_s = 3", "mine.toml")
