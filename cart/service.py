@@ -27,7 +27,7 @@ from live.core.codec import plain
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.lanes import Committed, Lane
-from live.core.limits import HOLD_TTL_S, PRODUCTS_PAGE, STATE_INTERVAL_S, SWEEP_BATCH
+from live.core.limits import HOLD_TTL_S, LANE_PACE_S, PRODUCTS_PAGE, STATE_INTERVAL_S, SWEEP_BATCH
 from live.service import Shows
 
 __all__ = ["Answer", "Shop"]
@@ -37,7 +37,8 @@ class Shop:
     """Carts, stock and orders of this installation.
 
     `hold_ttl_s`: how long a cart keeps its units; `payment` takes the money at check-out (None: on pick-up).
-    `stock_interval_s`: screens hear no more often what is left of a SKU. `keeper` ends the holds: somebody must run it.
+    `stock_interval_s`: screens hear no more often what is left of a SKU. `pace_s`: see `Lane`, of the adds. `keeper`
+    ends the holds: somebody must run it.
     """
 
     def __init__(
@@ -49,13 +50,14 @@ class Shop:
         hold_ttl_s: int = HOLD_TTL_S,
         payment: Payment | None = None,
         stock_interval_s: float = STATE_INTERVAL_S,
+        pace_s: float = LANE_PACE_S,
     ) -> None:
         self._database = database
         self._shows = shows
         self._hold_ttl_ms = hold_ttl_s * 1000
         self._stockroom = Stockroom(shows, clock, stock_interval_s=stock_interval_s)
         self._checkout = Checkout(self._stockroom, payment or PayOnPickup())
-        self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku)
+        self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
         self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout)
 
     async def close(self) -> None:

@@ -1,8 +1,9 @@
 """Group commit: commands for one hot thing queue in a lane, and a whole batch of them becomes one transaction.
 
 A transaction costs about the same whether it does one thing or a hundred: the lock, the round trips, the sync to disk.
-So a lane never waits to fill a batch, and never needs to: an idle lane commits a command at once, and while a batch
-commits the next one gathers. What a lane promises:
+So an idle lane commits a command at once, and while a batch commits the next one gathers. A lane that was busy a
+moment ago and has little to do lets that gather a little longer (`pace_s`), so that a transaction is shared by those
+who click within it; whatever has become a crowd goes at once. What a lane promises:
 
 - Acknowledged means committed: `do` returns after COMMIT, and after the news of it were handed to the bus.
 - Bounded: a lane that is full refuses with 503 `overloaded` and Retry-After; nothing was done then.
@@ -17,6 +18,7 @@ See docs/decisions/group-commit.md for what was measured.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -26,7 +28,14 @@ from typing import Generic, TypeVar
 
 from live.core.buckets import Buckets
 from live.core.errors import Kind, Problem
-from live.core.limits import LANE_BATCH_MAX, LANE_KEY_WAITING_MAX, LANE_TELLING_MAX, LANE_WAITING_MAX
+from live.core.limits import (
+    LANE_BATCH_MAX,
+    LANE_CROWD,
+    LANE_KEY_WAITING_MAX,
+    LANE_SHARE,
+    LANE_TELLING_MAX,
+    LANE_WAITING_MAX,
+)
 
 __all__ = ["Committed", "Lane", "LaneFigures"]
 
@@ -90,6 +99,8 @@ class Lane(Generic[Command, Answer]):
 
     `commit` carries a batch out in one transaction and returns after COMMIT; when it raises, nothing has happened.
     `key` says what a command competes for (None: the lane has one queue). `figures` may be shared with other lanes.
+    `pace_s`: batches of a few commands begin no sooner after each other, and take no more than LANE_SHARE of the time
+    where that is less (0: as fast as they commit).
     """
 
     def __init__(
@@ -102,6 +113,7 @@ class Lane(Generic[Command, Answer]):
         waiting_max: int = LANE_WAITING_MAX,
         key_waiting_max: int = LANE_KEY_WAITING_MAX,
         figures: LaneFigures | None = None,
+        pace_s: float = 0.0,
     ) -> None:
         self.name = name
         self.figures = figures or LaneFigures()
@@ -114,6 +126,9 @@ class Lane(Generic[Command, Answer]):
         self._runner: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._pace_s = pace_s
+        self._due_s = 0.0  # of the loop's clock: when the next batch may begin
+        self._crowd = asyncio.Event()  # enough wait for a batch of their own, or the lane is closing
         self.waiting = 0  # commands that are in no batch yet
         self.batches = 0  # that were committed
         self.commands = 0  # that were committed
@@ -134,6 +149,8 @@ class Lane(Generic[Command, Answer]):
         queue.append(waiter)
         self.waiting += 1
         self.figures.waiting += 1
+        if self.waiting >= LANE_CROWD:
+            self._crowd.set()
         if self._runner is None:
             self._runner = asyncio.create_task(self._run(), name=f"lane {self.name}")
         return await waiter.answer
@@ -141,6 +158,7 @@ class Lane(Generic[Command, Answer]):
     async def close(self) -> None:
         """Take no more commands, and wait until those that were taken are committed and told."""
         self._closed = True
+        self._crowd.set()
         while tasks := {task for task in (self._runner, *self._telling) if task is not None}:
             await asyncio.wait(tasks)
 
@@ -151,14 +169,21 @@ class Lane(Generic[Command, Answer]):
 
     async def _run(self) -> None:
         batch: list[_Waiter[Command, Answer]] = []
+        clock = asyncio.get_running_loop().time
         try:
-            while batch := self._gather():
+            while self._queues:
+                await self._pace(clock())
+                batch = self._gather()
                 while len(self._telling) >= LANE_TELLING_MAX:  # the bus is slower than the database
                     await asyncio.wait(self._telling, return_when=asyncio.FIRST_COMPLETED)
                 now_s = time.perf_counter()
                 for waiter in batch:
                     self.figures.wait_s.observe(now_s - waiter.since_s)
+                began_s = clock()
                 await self._settle(batch)
+                if len(batch) < LANE_CROWD:
+                    self._due_s = began_s + min((clock() - began_s) / LANE_SHARE, self._pace_s)
+                batch = []
         finally:
             self._runner = None
             # Only when the loop itself is ended is there anything left.
@@ -167,6 +192,15 @@ class Lane(Generic[Command, Answer]):
             self._queues.clear()
             self.figures.waiting -= self.waiting
             self.waiting = 0
+
+    async def _pace(self, now_s: float) -> None:
+        """Wait until the next batch may begin, or there is a crowd."""
+        if self._due_s <= now_s or self._closed or self.waiting >= LANE_CROWD:
+            return
+        self._crowd.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._due_s):
+                await self._crowd.wait()
 
     def _gather(self) -> list[_Waiter[Command, Answer]]:
         """The next batch: one of each key in turn."""

@@ -122,4 +122,4 @@ async def shows(database: Database, screens: Screens, clock: ManualClock) -> Sho
 @pytest.fixture
 def shop(database: Database, shows: Shows, clock: ManualClock) -> Shop:
     """Every change of the stock is told by itself; `test_board` tries the shop's own pace."""
-    return Shop(database, shows, clock, stock_interval_s=0)
+    return Shop(database, shows, clock, stock_interval_s=0, pace_s=0)

@@ -18,7 +18,7 @@ _SOON_S = 0.01
 @pytest.fixture
 def shop(database: Database, shows: Shows, clock: ManualClock) -> Shop:
     """A shop whose board waits for an interval of a clock that stands still."""
-    return Shop(database, shows, clock, stock_interval_s=_SOON_S)
+    return Shop(database, shows, clock, stock_interval_s=_SOON_S, pace_s=0)
 
 
 async def told(screens: Screens, sku: str, value: int) -> list[int]:
@@ -60,7 +60,7 @@ async def test_what_waits_is_told_by_itself(shop: Shop, screens: Screens) -> Non
 async def test_many_clicks_are_two_messages(
     database: Database, shows: Shows, clock: ManualClock, screens: Screens
 ) -> None:
-    shop = Shop(database, shows, clock, stock_interval_s=3600)
+    shop = Shop(database, shows, clock, stock_interval_s=3600, pace_s=0)
     for number in range(9):
         await shop.add("demo", viewer(f"v{number}"), "CUP")
     assert screens.stock("CUP") == [9]

@@ -43,7 +43,7 @@ def payment() -> TestPayment:
 
 @pytest.fixture
 def shop(database: Database, shows: Shows, clock: ManualClock, payment: TestPayment) -> Shop:
-    return Shop(database, shows, clock, payment=payment)
+    return Shop(database, shows, clock, payment=payment, pace_s=0)
 
 
 async def buy(shop: Shop, who: str = "ada", key: str | None = None, total_minor: int | None = None) -> Answer:

@@ -58,7 +58,7 @@ class Stampede(RuleBasedStateMachine):
         self.shows = shows
         self.clock = clock
         self.till = Till(clock)
-        self.shop = Shop(database, shows, clock, payment=self.till)
+        self.shop = Shop(database, shows, clock, payment=self.till, pace_s=0)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)

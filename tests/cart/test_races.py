@@ -35,7 +35,7 @@ async def test_two_shops_on_one_database_agree(
     shop: Shop, database_url: str, clock: ManualClock, database: Database
 ) -> None:
     other_database = await Database.open(database_url, clock)
-    other = Shop(other_database, Shows(other_database, Screens(), clock), clock)
+    other = Shop(other_database, Shows(other_database, Screens(), clock), clock, pace_s=0)
     try:
         results = await asyncio.gather(
             *((shop, other)[number % 2].add("demo", viewer(f"v{number}"), "CUP") for number in range(30)),

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.lanes import Committed, Lane
+from live.core.limits import LANE_CROWD
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,38 @@ async def test_an_idle_lane_commits_at_once_and_a_busy_one_gathers() -> None:
     assert await asyncio.gather(first, *others) == list(range(1, 8))
     assert [len(batch) for batch in ledger.batches] == [1, 1, 4, 2]
     assert (lane.batches, lane.commands, lane.waiting) == (4, 8, 0)
+
+
+async def test_a_lane_that_was_busy_lets_a_few_gather() -> None:
+    ledger = Ledger()
+    lane = ledger.lane(pace_s=3600.0)
+    ledger.gate.clear()
+    first = asyncio.create_task(lane.do(Wish(0)))
+    await asyncio.sleep(0.001)  # so long that a share of it is no time at all to wait for nobody
+    ledger.gate.set()
+    assert await first == 0
+    few = [asyncio.create_task(lane.do(Wish(number))) for number in (1, 2, 3)]
+    await turns()
+    assert [len(batch) for batch in ledger.batches] == [1]
+    assert await asyncio.gather(*few) == [1, 2, 3]
+    assert [len(batch) for batch in ledger.batches] == [1, 3]
+
+
+@pytest.mark.parametrize("how", ["a crowd", "closing"])
+async def test_a_crowd_does_not_wait_for_company_nor_does_the_end(how: str) -> None:
+    ledger = Ledger()
+    lane = ledger.lane(pace_s=3600.0)
+    assert await lane.do(Wish(0)) == 0
+    lane._due_s = asyncio.get_running_loop().time() + 3600  # as after a batch that took long
+    few = [asyncio.create_task(lane.do(Wish(number))) for number in range(1, LANE_CROWD)]
+    await turns()
+    assert len(ledger.batches) == 1
+    if how == "a crowd":
+        few.append(asyncio.create_task(lane.do(Wish(LANE_CROWD))))
+    else:
+        await lane.close()
+    assert await asyncio.gather(*few) == list(range(1, len(few) + 1))
+    assert [len(batch) for batch in ledger.batches] == [1, len(few)]
 
 
 async def test_nobody_is_answered_before_the_commit() -> None:
