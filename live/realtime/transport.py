@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol, Self, cast
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 from websockets.http11 import Request
-from websockets.protocol import State as WireState
 
 from live.core.errors import Close
 from live.core.limits import (
@@ -30,8 +31,10 @@ from live.core.limits import (
 from live.realtime.frames import payload_of
 from live.realtime.guard import GuardedProtocol
 from live.realtime.handshake import Plain, plain, switching
+from live.realtime.mould import Mould
 
 EXTENSION = "showcart.raw"
+_MOULDS: WeakKeyDictionary[ServerState, Mould] = WeakKeyDictionary()
 
 
 class Watcher(Protocol):
@@ -105,7 +108,14 @@ class RawProtocol(GuardedProtocol):
         found = plain(http.parser.get_method(), http.parser.get_http_version(), http.url, http.headers)
         if found is None:
             return None
-        taken = cls(http.config, http.server_state, http.app_state)
+        mould = _MOULDS.get(http.server_state)
+        if mould is None:
+            made = cls(http.config, http.server_state, http.app_state)
+            mould = _MOULDS[http.server_state] = Mould(made, made.conn)
+        taken: Self = mould.protocol()
+        taken.queue = cast(Any, _Mailbox())
+        taken.conn = mould.parser()
+        taken.default_headers = http.server_state.default_headers
         # What `connection_made` does, but without asking the kernel for both addresses again.
         taken.transport = http.transport
         taken.server, taken.client, taken.scheme = http.server, http.client, "wss" if http.scheme == "https" else "ws"
@@ -120,9 +130,6 @@ class RawProtocol(GuardedProtocol):
         """Hand a plain handshake to the application, as `handle_connect` does."""
         self._accept = found.accept
         self.handshake_initiated = True
-        self.conn.state = WireState.OPEN
-        self.conn.parser = self.conn.parse()  # of frames, now that there is no request to parse
-        next(self.conn.parser)
         raw_path, _, query = target.partition(b"?")
         path = raw_path.decode("ascii")
         self.scope = {
@@ -201,8 +208,18 @@ class RawProtocol(GuardedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         watcher, self.watcher = self.watcher, None
         super().connection_lost(exc)
+        self._let_go()
         if watcher is not None:
             watcher.lost()
+
+    def _let_go(self) -> None:
+        """Break the rings of references, so that all of this goes with its last user and is no work for the garbage
+        collector: after a show with 10,000 viewers that would be 270,000 objects to search at once."""
+        nothing: Any = None
+        if scope := getattr(self, "scope", nothing):
+            scope["extensions"] = {}
+        self.conn.parser.close()
+        self.conn.parser = nothing
 
 
 def uvicorn_options() -> dict[str, Any]:
