@@ -64,10 +64,12 @@ from live.core.valkey import private
 from live.ops import Ops
 from live.realtime.commands import Commands
 from live.realtime.connections import Connections
+from live.realtime.fallback import Fallback
 from live.realtime.gateway import Gateway, Shortcut
 from live.realtime.hub import Hub
 from live.realtime.metrics import RealtimeCollector
 from live.realtime.outlet import Outlet
+from live.realtime.streams import StreamingProtocol
 from live.realtime.transport import uvicorn_options
 from live.service import Shows
 from stream.cluster.cluster import Cluster
@@ -217,11 +219,13 @@ def _connections(settings: Settings, store: Store, chat_room: Chat, reactions: R
 
 def build(settings: Settings, parts: Parts) -> ASGIApp:
     """The application over open parts."""
+    fallback = Fallback(parts.connections, parts.store.tokens, parts.store.clock, settings)
     operations = [
         *live.api.operations(parts.store.shows, parts.store.tokens, parts.store.bus.take),
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),
         *stream.api.operations(parts.media),
+        *fallback.operations,
     ]
     checks = {"database": parts.store.database.check, "bus": parts.store.bus.check, "media": parts.media.check}
     missing = live.pages.Missing(settings)
@@ -239,6 +243,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
             *live.pages.routes(settings),
             *stream.api.routes(parts.media),
             parts.gateway.route,
+            fallback.route,
             *rest.routes(operations, parts.store.tokens),
             rest.document(operations, VERSION),
             *health.routes(lambda: checks | parts.departure.checks),
@@ -267,7 +272,7 @@ async def _work(settings: Settings, listener: socket.socket, worker: int, ready:
             await demo.stage(parts.store.shows)
         app = build(settings, parts)
         drain = partial(parts.departure.drain, parts.connections, parts.media)
-        server = Server(app, ready=ready, drain=drain, **uvicorn_options())
+        server = Server(app, ready=ready, drain=drain, http=StreamingProtocol, **uvicorn_options())
         async with running(keep_tidy()):
             await server.serve(sockets=[listener])
 

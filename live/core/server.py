@@ -38,17 +38,16 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: Any, *, ready: Callable[[], None], drain: Callable[[], Coroutine[Any, Any, None]], **options: Any
     ) -> None:
-        """`ready` is called once requests are answered, `drain` before sockets are closed."""
+        """`ready` is called once requests are answered, `drain` before sockets are closed. `options`: uvicorn's."""
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedProtocol,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN_S,
-                **options,
+                **{"http": BoundedProtocol} | options,
             )
         )
         self._ready = ready
@@ -87,7 +86,9 @@ class Server(uvicorn.Server):
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
-        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
+        made: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = made(self.config, self.server_state, self.lifespan.state)
+        return protocol
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from live.core import rest
 from live.core.auth import Principal, Role, Tokens
 from live.core.bus import Bus
 from live.core.clock import SystemClock
@@ -28,10 +29,12 @@ from live.core.valkey import EmbeddedValkey
 from live.realtime.channel import Channel
 from live.realtime.commands import Commands, Context, Replayed
 from live.realtime.connections import Connections
+from live.realtime.fallback import Fallback
 from live.realtime.figures import Figures
 from live.realtime.gateway import Gateway, Shortcut
 from live.realtime.hub import Hub
 from live.realtime.outlet import Outlet
+from live.realtime.streams import StreamingProtocol
 from live.realtime.transport import uvicorn_options
 from live.realtime.turns import Turns
 from tests.realtime.scripted import START, Refreshes
@@ -68,6 +71,7 @@ class Stage:
             snapshot=self._snapshot, personal=self._personal, newcomer={"cart": {"of": None}}, settings=settings,
         )  # fmt: skip
         self.gateway = Gateway(self.connections)
+        self.fallback = Fallback(self.connections, self.tokens, self.clock, settings)
         self._raw = raw
         self.url = ""
 
@@ -125,11 +129,15 @@ class Stage:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Stage"]:
         """Serve until the context ends."""
-        app = Shortcut(Starlette(routes=[self.gateway.route]), self.gateway, ["127.0.0.1"])
+        posts = rest.routes(self.fallback.operations, self.tokens)
+        routes = [self.gateway.route, self.fallback.route, *posts]
+        inner = Starlette(routes=routes, exception_handlers={Problem: rest.on_problem, Exception: rest.on_crash})
+        app = Shortcut(inner, self.gateway, ["127.0.0.1"])
         options = uvicorn_options()
+        options["http"] = StreamingProtocol if self._raw else BoundedProtocol
         if not self._raw:
             options["ws"] = "websockets-sansio"
-        config = uvicorn.Config(app, http=BoundedProtocol, port=0, log_level="error", lifespan="off", **options)
+        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", **options)
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         self.hub.start()
