@@ -1,12 +1,13 @@
 """What happens in a shop by itself: holds end, the staff sees figures, the books are checked."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from cart import shelf, store
+from cart import sales, shelf, store
 from cart.checkout import Checkout
 from cart.moves import Moves
 from cart.stock import Hold
@@ -104,19 +105,22 @@ class Keeper:
 
     async def figures(self, show: str) -> Figures:
         """How a show sells; raises `Problem` unknown_show."""
-        async with self._database.read() as conn:
-            await self._shows.find(conn, show)
-            now_ms = await self._database.now_ms(conn)
-            return await conn.run_sync(_figures, show, now_ms)
+
+        def read(conn: Connection) -> Figures:
+            self._shows.on_screen(conn, show)
+            return _figures(conn, show, self._database.now_ms_sync(conn))
+
+        return await self._database.read_sync(read)
 
     async def send_figures(self) -> None:
         """Tell the staff of every show that this worker sold something in lately how the show sells."""
         now = self._clock.monotonic()
         self._sells_until = {show: until for show, until in self._sells_until.items() if until > now}
         for show in list(self._sells_until):
-            figures = await self.figures(show)
-            async with self._shows.transaction() as tx:
-                tx.state(show, "figures", plain(figures), staff=True)
+            await self._send(show, plain(await self.figures(show)))
+
+    async def _send(self, show: str, figures: dict[str, Any]) -> None:
+        await self._stockroom.change(lambda moves: moves.tx.state(show, "figures", figures, staff=True))
 
     # --- books ------------------------------------------------------------------------------------------------
 
@@ -136,12 +140,12 @@ class Keeper:
 
 
 def _figures(conn: Connection, show: str, now_ms: int) -> Figures:
-    sales = store.sales(conn, show)
-    currency = sales[0][0] if sales else shelf.currency(conn)
+    orders = sales.sales(conn, show)
+    currency = orders[0][0] if orders else shelf.currency(conn)
     return Figures(
-        carts=store.count_carts(conn, show),
-        orders=sum(count for _, count, _ in sales),
-        revenue_minor=sales[0][2] if sales else 0,
+        carts=sales.count_carts(conn, show),
+        orders=sum(count for _, count, _ in orders),
+        revenue_minor=orders[0][2] if orders else 0,
         currency=currency or "EUR",
-        adds_per_minute=store.count_adds(conn, show, now_ms - FIGURES_WINDOW_S * 1000),
+        adds_per_minute=sales.count_adds(conn, show, now_ms - FIGURES_WINDOW_S * 1000),
     )

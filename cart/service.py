@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from cart import baskets, catalogue, shelf, stock, store
 from cart.adding import Add, add_all, check_same_price
@@ -69,14 +70,14 @@ class Shop:
 
     async def products(self, ids: list[str]) -> list[dict[str, Any]]:
         """Products as screens see them, in the order of `ids`; unknown ones are left out."""
-        async with self._database.read() as conn:
-            found = await conn.run_sync(shelf.products, [id_ for id_ in ids if catalogue.is_id(id_)])
+        known = [id_ for id_ in ids if catalogue.is_id(id_)]
+        found = await self._database.read_sync(lambda conn: shelf.products(conn, known))
         return [plain(product) for product in found]
 
     async def product(self, id_: str) -> Product:
         """One product; raises `Problem` unknown_product."""
-        async with self._database.read() as conn:
-            found = await conn.run_sync(shelf.products, [id_]) if catalogue.is_id(id_) else []
+        known = [id_] if catalogue.is_id(id_) else []
+        found = await self._database.read_sync(lambda conn: shelf.products(conn, known))
         if not found:
             raise Problem(Kind.unknown_product, field="product")
         return found[0]
@@ -85,28 +86,31 @@ class Shop:
         """A page of products, ordered by id; `after`: the last id of the page before, "" for the first page."""
         if after and not catalogue.is_id(after):
             raise Problem(Kind.invalid_field, "Not a product's id.", field="after")
-        async with self._database.read() as conn:
-            ids = await conn.run_sync(shelf.product_ids, after, PRODUCTS_PAGE)
-            return await conn.run_sync(shelf.products, ids)
+        return await self._database.read_sync(
+            lambda conn: shelf.products(conn, shelf.product_ids(conn, after, PRODUCTS_PAGE))
+        )
 
     async def cart(self, show: str, principal: Principal) -> Cart:
         """The viewer's cart in a show; raises `Problem` unknown_show."""
         cart = cart_id(show, principal.subject)
-        async with self._database.read() as conn:
-            await self._shows.find(conn, show)
-            return baskets.cart_of((await conn.run_sync(store.cart_holds, [cart]))[cart])
+
+        def holds(conn: Connection) -> list[Hold]:
+            self._shows.on_screen(conn, show)
+            return store.cart_holds(conn, [cart])[cart]
+
+        return baskets.cart_of(await self._database.read_sync(holds))
 
     async def carts(self, show: str, subjects: Sequence[str]) -> dict[str, Cart]:
         """The carts of several viewers of a show that exists, in one query."""
         ids = {subject: cart_id(show, subject) for subject in subjects}
-        async with self._database.read() as conn:
-            holds = await conn.run_sync(store.cart_holds, list(ids.values()))
+        holds = await self._database.read_sync(lambda conn: store.cart_holds(conn, list(ids.values())))
         return {subject: baskets.cart_of(holds[cart]) for subject, cart in ids.items()}
 
     async def order(self, order_id: str, principal: Principal) -> Order:
         """An order, for its buyer and for hosts of its show; raises `Problem` unknown_order for all others."""
-        async with self._database.read() as conn:
-            order = await conn.run_sync(store.find_order, order_id) if catalogue.is_id(order_id) else None
+        order = None
+        if catalogue.is_id(order_id):
+            order = await self._database.read_sync(lambda conn: store.find_order(conn, order_id))
         if order is None or not (order.viewer_id == principal.subject or principal.may(Role.host, order.show)):
             raise Problem(Kind.unknown_order, field="order")
         return order

@@ -33,6 +33,13 @@ _LOCK_OFFERS = (
     .order_by(stock_level.c.sku, stock_level.c.location)  # everybody's order
     .with_for_update(of=stock_level)
 )
+_PRODUCTS = select(product).where(product.c.id.in_(bindparam("product_ids", expanding=True)))
+_VARIANTS = (
+    select(variant, (stock_level.c.on_hand - stock_level.c.allocated - stock_level.c.held).label("available"))
+    .join(stock_level, (stock_level.c.sku == variant.c.sku) & (stock_level.c.location == MAIN))
+    .where(variant.c.product_id.in_(bindparam("product_ids", expanding=True)))
+    .order_by(variant.c.product_id, variant.c.position, variant.c.sku)
+)
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -60,18 +67,11 @@ def lock_offers(conn: Connection, skus: Iterable[str]) -> dict[str, tuple[Offer,
 def products(conn: Connection, ids: Sequence[str]) -> list[Product]:
     """These products with their variants, in the order of `ids`; unknown ones are left out."""
     variants: dict[str, list[Variant]] = {}
-    available = stock_level.c.on_hand - stock_level.c.allocated - stock_level.c.held
-    statement = (
-        select(variant, available.label("available"))
-        .join(stock_level, (stock_level.c.sku == variant.c.sku) & (stock_level.c.location == MAIN))
-        .where(variant.c.product_id.in_(ids))
-        .order_by(variant.c.product_id, variant.c.position, variant.c.sku)
-    )
-    for row in conn.execute(statement):
+    for row in conn.execute(_VARIANTS, {"product_ids": list(ids)}):
         members = {name: row._mapping[name] for name in Variant.__struct_fields__}
         variants.setdefault(row.product_id, []).append(Variant(**members))
     found: dict[str, Product] = {}
-    for row in conn.execute(select(product).where(product.c.id.in_(ids))):
+    for row in conn.execute(_PRODUCTS, {"product_ids": list(ids)}):
         members = {name: row._mapping[name] for name in Product.__struct_fields__ if name != "variants"}
         found[row.id] = Product(**members, variants=variants.get(row.id, []))
     return [found[id_] for id_ in ids if id_ in found]

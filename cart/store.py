@@ -1,4 +1,4 @@
-"""SQL of commerce: stock, holds, orders, kept answers, figures. The catalogue's is in `shelf.py`.
+"""SQL of commerce: stock, holds, orders, kept answers. The catalogue's is in `shelf.py`, the figures' in `sales.py`.
 
 Locks are taken in one order everywhere, so that two transactions never wait for each other: the cart, then stock
 levels by (sku, location), then rows that those two guard. A SKU's holds change only while its level is locked. On
@@ -58,7 +58,7 @@ _CHANGE_LEVEL = (
 )
 _INSERT_MOVEMENTS = insert(stock_movement)
 _LIVE_STATES = [state.value for state in HoldState if state in LIVE]
-_LIVE = hold.c.state.in_(_LIVE_STATES)
+LIVE_HOLD = hold.c.state.in_(_LIVE_STATES)
 _HOLDS: Select[Any] = select(
     *[column for column in hold.c],
     variant.c.product_id,
@@ -68,7 +68,17 @@ _HOLDS: Select[Any] = select(
 ).select_from(hold.join(variant, hold.c.sku == variant.c.sku).join(product, variant.c.product_id == product.c.id))
 
 
-_CART_HOLDS = _HOLDS.where(hold.c.cart.in_(bindparam("carts", expanding=True)), _LIVE).order_by(hold.c.id)
+_CART_HOLDS = _HOLDS.where(hold.c.cart.in_(bindparam("carts", expanding=True)), LIVE_HOLD).order_by(hold.c.id)
+_CARTS_HOLD = _HOLDS.where(hold.c.cart == bindparam("of_cart"), hold.c.sku == bindparam("of_sku"), LIVE_HOLD)
+_NEWEST_STATE = select(hold.c.state).where(hold.c.cart == bindparam("of_cart")).order_by(hold.c.id.desc()).limit(1)
+_SET_STATE = (
+    update(hold)
+    .where(hold.c.id.in_(bindparam("hold_ids", expanding=True)), hold.c.state == bindparam("from_state"))
+    .values(state=bindparam("to_state"), order_id=bindparam("to_order"), claim_until_ms=bindparam("to_ms"))
+)
+_CLAIMED_HOLDS = _HOLDS.where(
+    hold.c.order_id == bindparam("of_order"), hold.c.state == HoldState.claiming.value
+).order_by(hold.c.id)
 _INSERT_HOLDS = insert(hold)
 _RESIZE_HOLD = (
     update(hold)
@@ -79,6 +89,22 @@ _KEPT_ANSWERS = select(idempotency).where(
     tuple_(idempotency.c.scope, idempotency.c.key).in_(bindparam("pairs", expanding=True))
 )
 _KEEP_ANSWERS = insert(idempotency)
+_FORGET_ANSWER = delete(idempotency).where(
+    idempotency.c.scope == bindparam("the_scope"), idempotency.c.key == bindparam("the_key")
+)
+_INSERT_ORDER = insert(orders)
+_INSERT_LINES = insert(order_line)
+_ORDER = select(orders).where(orders.c.id == bindparam("the_order"))
+_LINES = (
+    select(*[order_line.c[name] for name in OrderLine.__struct_fields__])
+    .where(order_line.c.order_id == bindparam("of_order"))
+    .order_by(order_line.c.position)
+)
+_SAVE_ORDER = (
+    update(orders)
+    .where(orders.c.id == bindparam("the_order"))
+    .values(state=bindparam("to_state"), placed_at_ms=bindparam("to_ms"))
+)
 
 
 Key = tuple[str, str]  # scope (a cart), key
@@ -170,7 +196,7 @@ def drift(conn: Connection) -> list[Drift]:
     """The levels whose `held` is not what their living holds say, in one snapshot."""
     sums = (
         select(hold.c.sku, hold.c.location, func.sum(hold.c.quantity).label("holds"))
-        .where(_LIVE)
+        .where(LIVE_HOLD)
         .group_by(hold.c.sku, hold.c.location)
         .subquery()
     )
@@ -204,16 +230,14 @@ def cart_holds(conn: Connection, carts: Sequence[str]) -> dict[str, list[Hold]]:
 
 def live_hold(conn: Connection, cart: str, sku: str) -> Hold | None:
     """The cart's living hold of a SKU."""
-    row = conn.execute(_HOLDS.where(hold.c.cart == cart, hold.c.sku == sku, _LIVE)).first()
+    row = conn.execute(_CARTS_HOLD, {"of_cart": cart, "of_sku": sku}).first()
     return None if row is None else _hold(row)
 
 
 def newest_state(conn: Connection, cart: str, sku: str | None = None) -> HoldState | None:
     """The state of the cart's newest hold (`sku` None: of any SKU); None: there never was one."""
-    statement = select(hold.c.state).where(hold.c.cart == cart).order_by(hold.c.id.desc()).limit(1)
-    if sku is not None:
-        statement = statement.where(hold.c.sku == sku)
-    state = conn.scalar(statement)
+    statement = _NEWEST_STATE if sku is None else _NEWEST_STATE.where(hold.c.sku == sku)
+    state = conn.scalar(statement, {"of_cart": cart})
     return None if state is None else HoldState(state)
 
 
@@ -251,11 +275,8 @@ def set_state(
     assert len(before) == 1, "one transition at a time"
     for one in holds:
         one.to(to)
-    result = conn.execute(
-        update(hold)
-        .where(hold.c.id.in_([one.id for one in holds]), hold.c.state == before.pop().value)
-        .values(state=to.value, order_id=order_id, claim_until_ms=claim_until_ms)
-    )
+    change = {"from_state": before.pop().value, "to_state": to.value, "to_order": order_id, "to_ms": claim_until_ms}
+    result = conn.execute(_SET_STATE, {"hold_ids": [one.id for one in holds]} | change)
     assert result.rowcount == len(holds), "their levels are locked"
 
 
@@ -263,7 +284,7 @@ def overdue_skus(conn: Connection, now_ms: int, limit: int) -> list[str]:
     """Some SKUs that have expired holds which nobody is paying for."""
     statement = (
         select(hold.c.sku)
-        .where(hold.c.state == HoldState.active.value, _LIVE, hold.c.expires_at_ms <= now_ms)
+        .where(hold.c.state == HoldState.active.value, LIVE_HOLD, hold.c.expires_at_ms <= now_ms)
         .distinct()
         .limit(limit)
     )
@@ -274,7 +295,7 @@ def overdue_holds(conn: Connection, skus: Sequence[str], now_ms: int, limit: int
     """Expired holds of `skus`, whose levels are locked."""
     statement = (
         _HOLDS.where(
-            hold.c.sku.in_(skus), _LIVE, hold.c.state == HoldState.active.value, hold.c.expires_at_ms <= now_ms
+            hold.c.sku.in_(skus), LIVE_HOLD, hold.c.state == HoldState.active.value, hold.c.expires_at_ms <= now_ms
         )
         .order_by(hold.c.sku, hold.c.id)
         .limit(limit)
@@ -284,15 +305,14 @@ def overdue_holds(conn: Connection, skus: Sequence[str], now_ms: int, limit: int
 
 def claimed_holds(conn: Connection, order_id: str) -> list[Hold]:
     """The holds that a check-out is paying for."""
-    statement = _HOLDS.where(hold.c.order_id == order_id, hold.c.state == HoldState.claiming.value).order_by(hold.c.id)
-    return [_hold(row) for row in conn.execute(statement)]
+    return [_hold(row) for row in conn.execute(_CLAIMED_HOLDS, {"of_order": order_id})]
 
 
 def overdue_claims(conn: Connection, now_ms: int, limit: int) -> list[str]:
     """Ids of orders whose payment did not answer in time."""
     statement = (
         select(hold.c.order_id)
-        .where(hold.c.state == HoldState.claiming.value, _LIVE, hold.c.claim_until_ms <= now_ms)
+        .where(hold.c.state == HoldState.claiming.value, LIVE_HOLD, hold.c.claim_until_ms <= now_ms)
         .distinct()
         .limit(limit)
     )
@@ -306,31 +326,27 @@ def insert_order(conn: Connection, order: Order, cart: str) -> None:
     """Store a new order with its lines."""
     values = msgspec.structs.asdict(order) | {"state": order.state.value, "cart": cart}
     del values["lines"]
-    conn.execute(insert(orders).values(values))
+    conn.execute(_INSERT_ORDER, values)
     rows = [
         msgspec.structs.asdict(line) | {"order_id": order.id, "position": position}
         for position, line in enumerate(order.lines)
     ]
-    conn.execute(insert(order_line), rows)
+    conn.execute(_INSERT_LINES, rows)
 
 
 def find_order(conn: Connection, order_id: str) -> Order | None:
     """One order with its lines."""
-    row = (conn.execute(select(orders).where(orders.c.id == order_id))).first()
+    row = conn.execute(_ORDER, {"the_order": order_id}).first()
     if row is None:
         return None
-    columns = [order_line.c[name] for name in OrderLine.__struct_fields__]
-    statement = select(*columns).where(order_line.c.order_id == order_id).order_by(order_line.c.position)
-    lines = [OrderLine(**line._mapping) for line in conn.execute(statement)]
+    lines = [OrderLine(**line._mapping) for line in conn.execute(_LINES, {"of_order": order_id})]
     members = {name: row._mapping[name] for name in Order.__struct_fields__ if name != "lines"}
     return Order(**{**members, "state": OrderState(row.state), "lines": lines})
 
 
 def save_order(conn: Connection, order: Order) -> None:
     """Write the state of an order whose cart is locked."""
-    conn.execute(
-        update(orders).where(orders.c.id == order.id).values(state=order.state.value, placed_at_ms=order.placed_at_ms)
-    )
+    conn.execute(_SAVE_ORDER, {"the_order": order.id, "to_state": order.state.value, "to_ms": order.placed_at_ms})
 
 
 # --- kept answers ---------------------------------------------------------------------------------------------
@@ -353,37 +369,9 @@ def keep_answers(conn: Connection, kept: Mapping[Key, Kept]) -> None:
 
 def forget_answer(conn: Connection, scope: str, key: str) -> None:
     """Let a key be used again, because nothing came of it."""
-    conn.execute(delete(idempotency).where(idempotency.c.scope == scope, idempotency.c.key == key))
+    conn.execute(_FORGET_ANSWER, {"the_scope": scope, "the_key": key})
 
 
 def prune_answers(conn: Connection, before_ms: int) -> None:
     """Forget answers that are older than that."""
     conn.execute(delete(idempotency).where(idempotency.c.created_at_ms < before_ms))
-
-
-# --- figures --------------------------------------------------------------------------------------------------
-
-
-def count_carts(conn: Connection, show: str) -> int:
-    """How many carts of a show hold something."""
-    return int(conn.scalar(select(func.count(hold.c.cart.distinct())).where(hold.c.show == show, _LIVE)) or 0)
-
-
-def count_adds(conn: Connection, show: str, since_ms: int) -> int:
-    """How often something was put into a cart of a show since then."""
-    moved = stock_movement.c
-    statement = select(func.count()).where(
-        moved.show == show, moved.kind == Movement.held.value, moved.created_at_ms > since_ms
-    )
-    return int(conn.scalar(statement) or 0)
-
-
-def sales(conn: Connection, show: str) -> list[tuple[str, int, int]]:
-    """Currency, number of placed orders and their sum in minor units; the currency with most orders first."""
-    statement = (
-        select(orders.c.currency, func.count().label("orders"), func.sum(orders.c.total_minor).label("total"))
-        .where(orders.c.show == show, orders.c.state == OrderState.placed.value)
-        .group_by(orders.c.currency)
-        .order_by(func.count().desc(), orders.c.currency)
-    )
-    return [(row.currency, int(row.orders), int(row.total)) for row in conn.execute(statement)]

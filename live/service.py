@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from live import shows, store, timeline
@@ -91,12 +92,18 @@ class Shows:
 
     async def get(self, show_id: str) -> Show:
         """The show; raises `Problem` unknown_show."""
-        async with self._database.read() as conn:
-            return await self.find(conn, show_id)
+        return (await self._database.read_sync(lambda conn: self.on_screen(conn, show_id)))[0]
+
+    def on_screen(self, conn: Connection, show_id: str) -> tuple[Show, Pin | None]:
+        """The show and what is pinned, inside a plain function; raises `Problem` unknown_show."""
+        # An id that cannot be one never reaches SQL, where a NUL or half a surrogate would be our error.
+        found = store.on_screen(conn, [show_id]) if shows.is_show_id(show_id) else {}
+        if not found:
+            raise Problem(Kind.unknown_show, field="show")
+        return found[show_id]
 
     async def find(self, conn: AsyncConnection, show_id: str, *, lock: bool = False) -> Show:
         """As `get`, inside a transaction; `lock`: nobody else changes it before the transaction ends."""
-        # An id that cannot be one never reaches SQL, where a NUL or half a surrogate would be our error.
         show = await store.find_show(conn, show_id, lock=lock) if shows.is_show_id(show_id) else None
         if show is None:
             raise Problem(Kind.unknown_show, field="show")
@@ -117,10 +124,9 @@ class Shows:
 
     async def snapshot(self, show_id: str) -> timeline.Snapshot:
         """The show's part of a snapshot: `show`, `lineup`, `pin`; raises `Problem` unknown_show."""
-        async with self._database.read() as conn:
-            show = await self.find(conn, show_id)
-            product_ids = await store.lineup(conn, show_id)
-            pin = await store.current_pin(conn, show_id)
+        (show, pin), product_ids = await self._database.read_sync(
+            lambda conn: (self.on_screen(conn, show_id), store.lineup(conn, show_id))
+        )
         lineup = await self.products(product_ids)
         return timeline.compose(show, lineup, _pinned(pin, lineup))
 
@@ -263,7 +269,7 @@ class Shows:
         async with self._catalogue, self._changing(show_id) as (tx, show):
             if show.state in OVER:
                 raise Problem(Kind.illegal_transition, "The show is over.", extra={"state": show.state.value})
-            if product_id not in await store.lineup(tx.conn, show_id):
+            if product_id not in await tx.conn.run_sync(store.lineup, show_id):
                 raise Problem(Kind.not_in_lineup, field="product_id")
             product = next(iter(await self.products([product_id])), None)
             if product is None:

@@ -117,6 +117,11 @@ _SHOWS_WITH = (
     .distinct()
     .order_by(lineup_item.c.show_id)
 )
+_LINEUP = (
+    select(lineup_item.c.product_id)
+    .where(lineup_item.c.show_id == bindparam("of_show"))
+    .order_by(lineup_item.c.position)
+)
 _ON_SCREEN = (
     select(
         *_SHOW_COLUMNS,
@@ -229,12 +234,9 @@ async def publishing_shows(conn: AsyncConnection) -> list[str]:
 # --- lineup and pin -------------------------------------------------------------------------------------------
 
 
-async def lineup(conn: AsyncConnection, show_id: str) -> list[str]:
+def lineup(conn: Connection, show_id: str) -> list[str]:
     """Product ids in the show's order."""
-    statement = (
-        select(lineup_item.c.product_id).where(lineup_item.c.show_id == show_id).order_by(lineup_item.c.position)
-    )
-    return list(await conn.scalars(statement))
+    return list(conn.scalars(_LINEUP, {"of_show": show_id}))
 
 
 async def replace_lineup(conn: AsyncConnection, show_id: str, product_ids: Sequence[str]) -> None:

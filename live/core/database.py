@@ -12,23 +12,24 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
-import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, MetaData, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
+from live.core import sqlite
 from live.core.buckets import Buckets
 from live.core.clock import Clock, SystemClock
 from live.core.errors import Kind, Problem
 from live.core.limits import DATABASE_POOL_SIZE, DATABASE_READERS, DATABASE_WAIT_S
+from live.core.readers import Readers
 
 metadata = MetaData(
     naming_convention={
@@ -42,12 +43,6 @@ metadata = MetaData(
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x53484F57  # one process migrates a PostgreSQL database at a time
-_IMMEDIATE = "BEGIN IMMEDIATE"
-# Columns of JSON by orjson: a tenth of the time of Python's own.
-_JSON: dict[str, Any] = {
-    "json_serializer": lambda value: orjson.dumps(value).decode(),
-    "json_deserializer": orjson.loads,
-}
 Dialect = Literal["sqlite", "postgresql"]
 T = TypeVar("T")
 
@@ -78,7 +73,16 @@ class _Writers(Protocol):
 class Database:
     """Transaction scopes over the two kinds of store; build it with `open`."""
 
-    def __init__(self, dialect: Dialect, readers: AsyncEngine, writers: _Writers, clock: Clock) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        readers: AsyncEngine,
+        writers: _Writers,
+        clock: Clock,
+        threads: Readers | None = None,
+    ) -> None:
+        """`threads`: does plain functions for readers (None: `readers` does)."""
+        self._threads = threads
         self.dialect = dialect
         self.clock = clock
         self.figures = DatabaseFigures()
@@ -89,13 +93,29 @@ class Database:
     async def open(cls, url: str, clock: Clock) -> Self:
         """Engines for `url` (sqlite:///path or postgresql://user@host/name); connects on first use."""
         if url.startswith("sqlite"):
-            return cls("sqlite", _sqlite_engine(url, "BEGIN"), _SqliteWriter(url), clock)
+            readers = Readers(lambda: sqlite.thread_engine(url, sqlite.DEFERRED))
+            return cls("sqlite", sqlite.engine(url, sqlite.DEFERRED), _SqliteWriter(url), clock, readers)
         engine = _postgresql_engine(url)
         return cls("postgresql", engine, _PostgresqlWriters(engine), clock)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that only reads. Raises `Problem` unavailable when the store is out of reach."""
         return self._counted("read", _scope(self._readers))
+
+    async def read_sync(self, work: Callable[[Connection], T]) -> T:
+        """As `read`, with a plain function for its block, for what is asked often; it must not touch the loop.
+
+        Also raises `Problem` overloaded.
+        """
+        with self._counting("read"):
+            if self._threads is None:
+                async with _scope(self._readers) as connection:
+                    return await connection.run_sync(work)
+            try:
+                with _refusals():
+                    return await self._threads.run(work)
+            except TimeoutError:
+                raise StoreError(Kind.overloaded, "All database readers are busy.", retry_after_s=1) from None
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that may write: commits when the block ends, rolls back when it raises.
@@ -137,7 +157,8 @@ class Database:
         """By pool: connections in use, and how many it may have."""
         if self._writers.engine is self._readers:
             return {"shared": _use(self._readers)}
-        return {"read": _use(self._readers), "write": _use(self._writers.engine)}
+        threads = {} if self._threads is None else {"threads": (self._threads.busy, DATABASE_READERS)}
+        return {"read": _use(self._readers), "write": _use(self._writers.engine)} | threads
 
     async def now_ms(self, connection: AsyncConnection) -> int:
         """The database's own clock in Unix milliseconds, so that all workers agree on what has expired.
@@ -147,7 +168,7 @@ class Database:
         return self.clock.now_ms() if self._own_clock else await connection.run_sync(_clock_ms)
 
     def now_ms_sync(self, connection: Connection) -> int:
-        """As `now_ms`, inside `write_sync`."""
+        """As `now_ms`, inside `read_sync` and `write_sync`."""
         return self.clock.now_ms() if self._own_clock else _clock_ms(connection)
 
     @property
@@ -161,6 +182,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._threads is not None:
+            await self._threads.close()
         await self._readers.dispose()
         await self._writers.close()
 
@@ -227,7 +250,7 @@ class _SqliteWriter:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = _sqlite_engine(url, _IMMEDIATE)
+        self.engine = sqlite.engine(url, sqlite.IMMEDIATE)
         self._url = url
         self._sync_engine: Engine | None = None  # the thread makes it: the driver looks at the file system
         self._thread = ThreadPoolExecutor(1, "database writer")
@@ -269,54 +292,9 @@ class _SqliteWriter:
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         if self._sync_engine is None:
-            self._sync_engine = _sqlite_thread_engine(self._url)
+            self._sync_engine = sqlite.thread_engine(self._url, sqlite.IMMEDIATE)
         with _refusals(), self._sync_engine.begin() as connection:
             return work(connection)
-
-
-def _sqlite_engine(url: str, begin: str) -> AsyncEngine:
-    parsed = make_url(url).set(drivername="sqlite+aiosqlite")
-    if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(
-        parsed,
-        pool_size=1 if begin == _IMMEDIATE else DATABASE_READERS,
-        max_overflow=0,
-        pool_timeout=DATABASE_WAIT_S,
-        **_JSON,
-    )
-    _configure_sqlite(engine.sync_engine, begin)
-
-    @event.listens_for(engine.sync_engine, "invalidate")
-    def roll_back(connection: Any, _record: object, _error: object) -> None:
-        # A statement that was cancelled leaves its cursor open; as long as that lives, so does the write lock.
-        connection.run_async(lambda driver: driver.rollback())
-
-    return engine
-
-
-def _sqlite_thread_engine(url: str) -> Engine:
-    """For one thread, which is never interrupted in the middle of a statement."""
-    engine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"), poolclass=QueuePool, pool_size=1, **_JSON)
-    _configure_sqlite(engine, _IMMEDIATE)
-    return engine
-
-
-def _configure_sqlite(engine: Engine, begin: str) -> None:
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: object) -> None:
-        # The driver would otherwise open transactions by itself, deferred, at the first write.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA busy_timeout={int(DATABASE_WAIT_S * 1000)}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
 
 
 def _postgresql_engine(url: str) -> AsyncEngine:
@@ -327,7 +305,7 @@ def _postgresql_engine(url: str) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=DATABASE_WAIT_S,
         pool_pre_ping=True,
-        **_JSON,
+        **sqlite.JSON,
     )
 
 
@@ -347,7 +325,7 @@ async def is_current(url: str) -> bool:
 
 @asynccontextmanager
 async def _schema_connection(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = _sqlite_engine(url, _IMMEDIATE) if url.startswith("sqlite") else _postgresql_engine(url)
+    engine = sqlite.engine(url, sqlite.IMMEDIATE) if url.startswith("sqlite") else _postgresql_engine(url)
     try:
         async with AsyncExitStack() as stack:
             try:

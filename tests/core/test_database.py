@@ -1,6 +1,7 @@
 """Transaction scopes and migrations, on both stores."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
+from live.core import sqlite
 from live.core.clock import ManualClock, SystemClock
 from live.core.database import Database, is_current, migrate
 from live.core.errors import Kind, Problem
+from live.core.limits import DATABASE_READERS
+from live.core.readers import Readers
 
 
 @pytest.fixture
@@ -186,3 +190,44 @@ async def test_whoever_waits_too_long_for_the_writer_is_told_so(
         with pytest.raises(Problem) as raised:
             await counter.write_sync(_set(1))
         assert (raised.value.kind, raised.value.retry_after_s) == (Kind.overloaded, 1)
+
+
+async def test_a_reading_function_sees_one_moment_and_its_errors_are_its_own(counter: Database) -> None:
+    async def bump() -> None:
+        await counter.write_sync(lambda conn: conn.execute(text("UPDATE counter SET value = value + 1")))
+
+    def value(conn: Connection) -> object:
+        return conn.scalar(text("SELECT value FROM counter"))
+
+    before = await counter.read_sync(value)
+    await bump()
+    assert await counter.read_sync(value) == int(str(before)) + 1
+
+    def broken(_connection: Connection) -> None:
+        raise OperationalError("SELECT", {}, Exception("the disk is gone"))
+
+    with pytest.raises(Problem) as refused:
+        await counter.read_sync(broken)
+    assert refused.value.kind is Kind.unavailable
+
+
+async def test_readers_are_bounded_and_free_again_when_their_callers_have_gone(tmp_path: Path) -> None:
+    release = threading.Event()
+    readers = Readers(lambda: sqlite.thread_engine(f"sqlite:///{tmp_path / 'db'}", sqlite.DEFERRED), wait_s=0.01)
+    try:
+        gone = [asyncio.create_task(readers.run(lambda _: release.wait())) for _ in range(DATABASE_READERS)]
+        while readers.busy < DATABASE_READERS:
+            await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            await readers.run(lambda _: None)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        assert readers.busy == DATABASE_READERS  # what was begun goes on
+        release.set()
+        while readers.busy:
+            await asyncio.sleep(0.001)
+        assert await readers.run(lambda conn: conn.scalar(text("SELECT 1"))) == 1
+    finally:
+        release.set()
+        await readers.close()

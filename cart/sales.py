@@ -1,0 +1,33 @@
+"""SQL of how a show sells."""
+
+from sqlalchemy import Connection, func, select
+
+from cart.orders import OrderState
+from cart.stock import Movement
+from cart.store import LIVE_HOLD
+from cart.tables import hold, orders, stock_movement
+
+
+def count_carts(conn: Connection, show: str) -> int:
+    """How many carts of a show hold something."""
+    return int(conn.scalar(select(func.count(hold.c.cart.distinct())).where(hold.c.show == show, LIVE_HOLD)) or 0)
+
+
+def count_adds(conn: Connection, show: str, since_ms: int) -> int:
+    """How often something was put into a cart of a show since then."""
+    moved = stock_movement.c
+    statement = select(func.count()).where(
+        moved.show == show, moved.kind == Movement.held.value, moved.created_at_ms > since_ms
+    )
+    return int(conn.scalar(statement) or 0)
+
+
+def sales(conn: Connection, show: str) -> list[tuple[str, int, int]]:
+    """Currency, number of placed orders and their sum in minor units; the currency with most orders first."""
+    statement = (
+        select(orders.c.currency, func.count().label("orders"), func.sum(orders.c.total_minor).label("total"))
+        .where(orders.c.show == show, orders.c.state == OrderState.placed.value)
+        .group_by(orders.c.currency)
+        .order_by(func.count().desc(), orders.c.currency)
+    )
+    return [(row.currency, int(row.orders), int(row.total)) for row in conn.execute(statement)]
