@@ -42,7 +42,7 @@ def print_links(settings: Settings) -> None:
         "Studio": (f"{base}/studio/{DEMO_SHOW}#token=demo", "go live here"),
         "Watch": (f"{base}/watch/{DEMO_SHOW}", "in a second browser"),
         "Shop window": (f"{base}/", "what is on, what is next"),
-        "Operations": (f"{base}/ops", "charts of this worker"),
+        "Operations": (f"{base}/ops", "charts of all workers"),
         "API": (f"{base}/openapi.json", "of the REST API"),
         "OBS": (f"{base}/whip/{DEMO_SHOW}", "WHIP; bearer token: demo"),
     }

@@ -15,8 +15,19 @@ from live.core.limits import DISK_LOOK_S, LAG_PROBE_INTERVAL_S, RECENT_INTERVAL_
 from live.core.recent import Recent
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_NOT_KEPT = ("_sum", "_count", "_created", "_info")
-_NOT_SHOWN = ("showcart_database_seconds", "showcart_lane_commit_seconds", "showcart_bus_call_seconds")
+_WINDOW_S = 10.0
+REMEMBERED = frozenset(
+    (
+        "process_cpu_seconds", "process_resident_memory_bytes", "process_start_time_seconds",
+        "showcart_broadcast_seconds", "showcart_bus_lag_seconds", "showcart_command_seconds", "showcart_commands",
+        "showcart_connections_refused", "showcart_draining", "showcart_events", "showcart_frames",
+        "showcart_handshakes_refused", "showcart_joins", "showcart_lane_batch_commands", "showcart_lane_waiting",
+        "showcart_loop_lag_max_seconds", "showcart_loop_lag_seconds", "showcart_media_packets",
+        "showcart_media_sessions", "showcart_media_sessions_ended", "showcart_messages_throttled",
+        "showcart_slow_viewers", "showcart_slow_viewers_closed", "showcart_sockets", "showcart_sockets_closed",
+        "showcart_sockets_cut",
+    )
+)  # fmt: skip
 
 
 class _Process(Collector):
@@ -54,7 +65,7 @@ class Metrics:
             registry=self.registry,
         )
         self._lag_max = Gauge(
-            "showcart_loop_lag_max_seconds", "The worst lag of the last ten seconds.", registry=self.registry
+            "showcart_loop_lag_max_seconds", "The worst lag of the last ten to twenty seconds.", registry=self.registry
         )
         self._free = Gauge("showcart_data_free_bytes", "Free space where the data folder is.", registry=self.registry)
 
@@ -65,16 +76,16 @@ class Metrics:
     async def watch_loop(self) -> None:
         """Measure the loop's lag until cancelled."""
         loop = asyncio.get_running_loop()
-        window_start, worst = time.monotonic(), 0.0
+        window_start, before, worst = time.monotonic(), 0.0, 0.0
         while True:
             due = loop.time() + LAG_PROBE_INTERVAL_S
             await asyncio.sleep(LAG_PROBE_INTERVAL_S)
             lag = max(0.0, loop.time() - due)
             self._lag.observe(lag)
             worst = max(worst, lag)
-            if time.monotonic() - window_start >= 10.0:
-                self._lag_max.set(worst)
-                window_start, worst = time.monotonic(), 0.0
+            self._lag_max.set(max(before, worst))
+            if time.monotonic() - window_start >= _WINDOW_S:
+                window_start, before, worst = time.monotonic(), worst, 0.0
 
     async def watch_disk(self) -> None:
         """Look at the free space until cancelled; not on the loop, because a disk may hang."""
@@ -95,12 +106,10 @@ class Metrics:
             self.recent.take(round(time.time() / RECENT_INTERVAL_S) * RECENT_INTERVAL_S, self._shown())
 
     def _shown(self) -> Iterator[tuple[str, float]]:
-        """The series of the ops page by their names, as in the text format."""
+        """The series that the ops page needs, by their names, as in the text format."""
         for family in self.registry.collect():
-            if family.name.startswith(_NOT_SHOWN):
+            if family.name not in REMEMBERED:
                 continue
             for name, labels, value, *_ in family.samples:
-                if name.endswith(_NOT_KEPT) or "show" in labels:
-                    continue
                 inner = ",".join(f'{key}="{text}"' for key, text in labels.items())
                 yield (f"{name}{{{inner}}}" if inner else name), value

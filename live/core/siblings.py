@@ -23,6 +23,7 @@ FOLDER = "SHOWCART_SIBLINGS"
 """The variable in which the supervisor hands its workers the folder."""
 
 Answer = Callable[[str], bytes]
+_CHUNK_BYTES = 64 * 1024
 
 
 @contextlib.contextmanager
@@ -94,11 +95,13 @@ class Siblings:
         writer = None
         try:
             async with asyncio.timeout(SIBLING_ANSWER_S):
-                reader, writer = await asyncio.open_unix_connection(
-                    self._socket(worker), limit=SIBLING_ANSWER_BYTES_MAX
-                )
+                reader, writer = await asyncio.open_unix_connection(self._socket(worker))
                 writer.write(question.encode() + b"\n")
-                answer = await reader.read(-1)
+                answer = b""
+                while chunk := await reader.read(_CHUNK_BYTES):
+                    answer += chunk
+                    if len(answer) > SIBLING_ANSWER_BYTES_MAX:
+                        return None
         except OSError:  # TimeoutError is one
             return None
         finally:

@@ -6,6 +6,7 @@ import re
 import httpx
 import pytest
 
+from live.core.metrics import REMEMBERED
 from tests.live.web import PAGES, SCRIPTS, STYLES, WEB, Markup, modules, text
 
 PRODUCTS = (
@@ -49,14 +50,14 @@ async def test_what_a_script_mentions_exists(browser: httpx.AsyncClient) -> None
 
 def test_the_ops_page_asks_for_figures_that_exist() -> None:
     told = "".join(path.read_text() for part in METRICS for path in (WEB.parents[1] / part).rglob("*.py"))
-    script = (WEB / "js/ops.js").read_text()
-    for name in re.findall(r'"(showcart_\w+?)(?:_total)?"', script):
+    script = "".join((WEB / f"js/{name}.js").read_text() for name in ("ops", "charts"))
+    asked = set(re.findall(r'"((?:showcart|process)_\w+?)(?:_total|_bucket|_sum)?"', script))
+    assert asked == REMEMBERED
+    for name in asked:
         assert f'"{name}"' in told, name
-    for what in [
-        *re.findall(r'what: "(\w+)"', script),
-        *re.findall(r'"(\w+)"', script.split("DROPPED = ")[1].split("]")[0]),
-    ]:
-        assert f'"{what}"' in told, what
+    dropped = re.findall(r'"(\w+)"', script.split("DROPPED = ")[1].split("]")[0])
+    for what in [*re.findall(r'(?:what|how|outcome|lane): "(\w+)"', script), *dropped]:
+        assert re.search(rf'"{what}"|\b{what}=', told), what
 
 
 def test_every_script_and_style_is_used() -> None:

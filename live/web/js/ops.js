@@ -1,77 +1,110 @@
-/* The ops page: one chart per question, from /metrics; the stores' health from /readyz. */
+/* The ops page: the last fifteen minutes of all workers together or of one, from /metrics; health from /readyz. */
+import { CHARTS, LISTS, loop, megabytes, ms, perSecond } from "./charts.js";
 import { h } from "./dom.js";
-import { compact, loadTexts, number, percent, t } from "./i18n.js";
-import { Rates, parse, quantile, sum } from "./prometheus.js";
+import { clock, compact, loadTexts, percent, t } from "./i18n.js";
+import { Recent } from "./recent.js";
 import "./parts/line-chart.js";
 
-const SCRAPE_MS = 2000;
-const LAG_LIMIT_S = 0.05;
-const DROPPED = ["frame_dropped", "overload_dropped", "send_full", "send_failed", "protect_refused"];
-const plus = (a, b) => (a === null || b === null ? null : a + b);
-const rates = new Rates();
+const ASK_MS = 2000;
+const ANSWER_MS = 10_000;
 const id = (name) => document.getElementById(name);
-const ms = (value) => t("ops.ms", { value: number(1000 * value, { maximumFractionDigits: value < 0.01 ? 1 : 0 }) });
-const perSecond = (value) => t("ops.perSecond", { value: number(value, { maximumFractionDigits: value < 10 ? 1 : 0, notation: value < 10_000 ? "standard" : "compact" }) });
-const megabytes = (value) => t("ops.mb", { value: number(value / 1e6, { maximumFractionDigits: 0 }) });
+const recent = new Recent();
+let shown = null; // a worker, or all of them together
+let charts = [];
+let told = 0; // the newest time that is drawn
+let totals = new Map(); // by list, then by label
 
-/** Each line is a function of a scrape {samples, before, now, rate}; null leaves a hole. A counter that has not counted yet is missing: it starts at 0. */
-const CHARTS = [
-  { key: "here", format: compact, floor: 10, lines: {
-    sockets: ({ samples }) => sum(samples, "showcart_sockets"),
-    watching: ({ samples }) => sum(samples, "showcart_media_sessions", { role: "subscriber" }) ?? 0,
-    publishing: ({ samples }) => sum(samples, "showcart_media_sessions", { role: "publisher" }) ?? 0,
-  } },
-  { key: "fast", format: ms, floor: 0.02, limit: LAG_LIMIT_S, lines: {
-    p99: ({ samples, before }) => quantile(samples, before, "showcart_loop_lag_seconds", 0.99),
-    worst: ({ samples }) => sum(samples, "showcart_loop_lag_max_seconds"),
-  } },
-  { key: "messages", format: perSecond, floor: 10, lines: {
-    sent: ({ rate }) => rate("showcart_frames_total", {}, 0),
-    events: ({ rate }) => rate("showcart_events_total", { what: "delivered" }, 0),
-  } },
-  { key: "video", format: perSecond, floor: 100, lines: {
-    packets: ({ rate }) => rate("showcart_media_packets_total", { what: "sent" }, 0),
-  } },
-  { key: "losing", format: perSecond, floor: 5, lines: {
-    dropped: ({ rate }) => DROPPED.map((what) => rate("showcart_media_packets_total", { what }, 0)).reduce(plus),
-    again: ({ rate }) => rate("showcart_media_packets_total", { what: "retransmitted" }, 0),
-    skipped: ({ rate }) => rate("showcart_events_total", { what: "skipped" }, 0),
-  } },
-  { key: "closes", format: perSecond, floor: 1, lines: {
-    closed: ({ rate }) => rate("showcart_sockets_closed_total", {}, 0),
-    ended: ({ rate }) => rate("showcart_media_sessions_ended_total", {}, 0),
-  } },
-  { key: "cpu", format: percent, floor: 1, limit: 0.7, lines: {
-    cpu: ({ rate }) => rate("process_cpu_seconds_total"),
-  } },
-  { key: "memory", format: megabytes, floor: 100e6, lines: {
-    memory: ({ samples }) => sum(samples, "process_resident_memory_bytes"),
-  } },
-];
-
-let before = [];
 function build() {
   return CHARTS.map((chart) => {
     const element = h("line-chart", { "data-testid": `chart-${chart.key}` });
     id("charts").append(element);
     const lines = Object.keys(chart.lines).map((key) => ({ key, text: t(`ops.line.${key}`) }));
-    element.setup({ title: t(`ops.${chart.key}`), lines, format: chart.format, limit: chart.limit ?? null, floor: chart.floor });
-    return { ...chart, element };
+    element.setup({ title: t(`ops.${chart.key}`), lines, format: chart.format, floor: chart.floor });
+    return { ...chart, element, points: [] };
   });
 }
 
-async function scrape(charts) {
+/** Draws what is new, or everything again for another choice. */
+function draw(again = false) {
+  if (again) {
+    told = 0;
+    totals = new Map();
+    for (const chart of charts) chart.points = [];
+  }
+  for (const time of recent.times(told)) {
+    const reading = recent.at(time, shown);
+    for (const { points, lines } of charts) points.push({ now: time, values: Object.values(lines).map((line) => line(reading)) });
+    for (const { key, name, label } of LISTS) {
+      const list = totals.get(key) ?? new Map();
+      for (const [value, increase] of reading.by(name, label)) list.set(value, [...(list.get(value) ?? []), [time, increase]].slice(-450));
+      totals.set(key, list);
+    }
+    told = time;
+  }
+  const count = shown === null ? Math.max(1, recent.workers.size) : 1;
+  for (const { element, points, limit } of charts) element.show(told, points, limit ? limit(count) : null);
+  id("empty").hidden = told > 0;
+  list();
+}
+
+function list() {
+  const parts = LISTS.flatMap(({ key }) => {
+    const found = [...(totals.get(key) ?? [])].map(([value, steps]) => [value, steps.reduce((total, [, increase]) => total + increase, 0)]).filter(([, total]) => total > 0).sort((a, b) => b[1] - a[1]);
+    return found.length ? [h("div", {}, h("h3", { text: t(`ops.list.${key}`) }), h("dl", { class: "tally" }, found.map(([value, total]) => h("div", {}, h("dt", { text: value }), h("dd", { text: compact(total) })))))] : [];
+  });
+  id("tallies").replaceChildren(...(parts.length ? parts : [h("p", { class: "muted", text: t("ops.list.none") })]));
+}
+
+function state(number, worker) {
+  if (!worker.up) return ["bad", "ops.away"];
+  return recent.at(worker.newest, number).sum("showcart_draining") ? ["warn", "ops.draining"] : ["good", "ops.up"];
+}
+
+function table() {
+  const rows = [...recent.workers].map(([number, worker]) => {
+    const reading = recent.at(worker.newest, number);
+    const words = (value, format) => (value === null || !worker.up ? "–" : format(value));
+    const [kind, text] = state(number, worker);
+    const started = reading.max("process_start_time_seconds");
+    return h("tr", {},
+      h("th", { scope: "row", text: t("ops.worker", { number: String(number) }) }),
+      h("td", {}, h("span", { class: `badge ${kind}`, text: t(text) })),
+      h("td", { text: words(reading.sum("showcart_sockets"), compact) }),
+      h("td", { text: words(reading.rate("showcart_joins_total"), perSecond) }),
+      h("td", { text: words(reading.rate("showcart_events_total", { what: "delivered" }), perSecond) }),
+      h("td", { text: words(loop(reading), ms) }),
+      h("td", { text: words(reading.rate("process_cpu_seconds_total"), percent) }),
+      h("td", { text: words(reading.sum("process_resident_memory_bytes"), megabytes) }),
+      h("td", { text: words(started === null ? null : worker.newest - 1000 * started, clock) }));
+  });
+  id("workers").replaceChildren(...rows);
+}
+
+/** One choice for all workers together and one for each; built again only when there are others. */
+function choices() {
+  const numbers = [null, ...recent.workers.keys()];
+  const box = id("scope");
+  box.hidden = numbers.length < 3;
+  if (box.dataset.numbers === numbers.join()) return;
+  box.dataset.numbers = numbers.join();
+  const choice = (number) => h("label", { class: "choice" },
+    h("input", { type: "radio", name: "scope", value: String(number), checked: number === shown, onchange: () => { shown = number; draw(true); } }),
+    h("span", { text: number === null ? t("ops.all") : t("ops.worker", { number: String(number) }) }));
+  box.replaceChildren(h("legend", { class: "visually-hidden", text: t("ops.scope") }), ...numbers.map(choice));
+}
+
+async function ask() {
   const fresh = id("fresh");
   try {
-    const answer = await fetch("/metrics");
+    const answer = await fetch(`/metrics?recent=${recent.since}`, { signal: AbortSignal.timeout(ANSWER_MS) });
     if (!answer.ok) throw new Error(answer.statusText);
-    const samples = parse(await answer.text());
-    const now = Date.now();
-    const rate = (name, labels = {}, start = null) => rates.of(name + JSON.stringify(labels), sum(samples, name, labels) ?? start, now);
-    for (const { element, lines } of charts) element.add(now, Object.values(lines).map((line) => line({ samples, before, now, rate })));
-    before = samples;
-    fresh.textContent = t("ops.fresh");
-    fresh.className = "badge good";
+    recent.take(await answer.json());
+    choices();
+    table();
+    draw();
+    const away = [...recent.workers.values()].filter(({ up }) => !up).length;
+    fresh.textContent = away ? t("ops.some", { count: away }) : t("ops.fresh");
+    fresh.className = `badge ${away ? "warn" : "good"}`;
   } catch {
     fresh.textContent = t("ops.stale");
     fresh.className = "badge bad";
@@ -81,15 +114,22 @@ async function scrape(charts) {
 async function ready() {
   let parts = {};
   try {
-    parts = await (await fetch("/readyz")).json();
+    parts = await (await fetch("/readyz", { signal: AbortSignal.timeout(ANSWER_MS) })).json();
   } catch {
     parts = { server: "out" };
   }
-  id("stores").replaceChildren(...Object.entries(parts).map(([name, state]) => h("li", { class: `badge ${state === "ok" ? "good" : "bad"}`, title: state, text: t(state === "ok" ? "ops.ok" : "ops.bad", { name }) })));
+  id("stores").replaceChildren(...Object.entries(parts).map(([name, found]) => h("li", { class: `badge ${found === "ok" ? "good" : "bad"}`, title: found, text: t(found === "ok" ? "ops.ok" : "ops.bad", { name }) })));
 }
 
-await loadTexts("staff");
-const charts = build();
-await Promise.all([scrape(charts), ready()]);
-setInterval(() => scrape(charts), SCRAPE_MS);
-setInterval(ready, 5 * SCRAPE_MS);
+/** One question after the other, however slow the answers are. */
+async function forever(question, pause) {
+  for (;;) {
+    await question();
+    await new Promise((resolve) => { setTimeout(resolve, pause); });
+  }
+}
+
+await loadTexts("ops");
+charts = build();
+forever(ask, ASK_MS);
+forever(ready, 5 * ASK_MS);

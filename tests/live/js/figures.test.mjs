@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { Steady, judge } from "../../../live/web/js/health.js";
 import { clock, pick } from "../../../live/web/js/i18n.js";
-import { Rates, parse, quantile, sum } from "../../../live/web/js/prometheus.js";
 import { preferred } from "../../../live/web/js/whip.js";
 
 const good = { fps: 30, bitrate: 2e6, loss: 0, rtt: 0.02, limited: "none" };
@@ -24,28 +23,6 @@ test("an alarm is raised when it lasts and stays until it is over", () => {
   assert.deepEqual(run(["a"], ["a"], ["a"], ["a"]), ["", "", "a", "a"]);
   assert.deepEqual(run([], [], ["a"], []), ["a", "a", "a", "a"]);
   assert.deepEqual(run([], [], []).at(-1), "");
-});
-
-test("Prometheus text becomes samples", () => {
-  const samples = parse('# HELP a b\na_total{what="sent",q="x\\"y"} 4\na_total{what="lost"} 1e3\nb 2 1700000000\n\nnonsense\nc_bucket{le="+Inf"} +Inf\n');
-  assert.deepEqual(samples[0], { name: "a_total", labels: { what: "sent", q: 'x"y' }, value: 4 });
-  assert.equal(sum(samples, "a_total"), 1004);
-  assert.equal(sum(samples, "a_total", { what: "lost" }), 1000);
-  assert.equal(sum(samples, "missing"), null);
-  assert.equal(sum(samples, "c_bucket"), Infinity);
-});
-
-test("a quantile between two scrapes", () => {
-  const scrape = (...counts) => counts.map((value, index) => ({ name: "lag_bucket", labels: { le: ["0.1", "0.2", "+Inf"][index] }, value }));
-  assert.equal(quantile(scrape(50, 100, 100), [], "lag", 0.5), 0.1);
-  assert.ok(Math.abs(quantile(scrape(50, 100, 100), [], "lag", 0.75) - 0.15) < 1e-9);
-  assert.equal(quantile(scrape(0, 0, 10), [], "lag", 0.99), 0.2);
-  assert.equal(quantile(scrape(5, 5, 5), scrape(5, 5, 5), "lag", 0.99), null);
-});
-
-test("a rate starts with the second scrape, and again after a restart", () => {
-  const rates = new Rates();
-  assert.deepEqual([rates.of("a", 10, 0), rates.of("a", 30, 2000), rates.of("a", 5, 4000), rates.of("a", 6, 5000), rates.of("a", null, 6000)], [null, 10, null, 1, null]);
 });
 
 test("H.264 is offered first, what cannot be relayed not at all", () => {

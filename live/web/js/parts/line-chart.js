@@ -1,10 +1,10 @@
-/* <line-chart>: one question, up to four lines, the last fifteen minutes, and a threshold when there is one. */
+/* <line-chart>: one question, up to three lines, the last fifteen minutes, and a threshold when there is one. */
 import { h, s } from "../dom.js";
 import { clock, t } from "../i18n.js";
-import { WINDOW_MS } from "../prometheus.js";
+import { WINDOW_MS } from "../recent.js";
 
 const SPAN_MS_MIN = 2 * 60_000; // a young page is not an empty chart
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [560, 200, 8, 22, 14];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [560, 200, 8, 28, 14];
 
 /** A round number not below `value`. */
 export function ceiling(value) {
@@ -13,10 +13,9 @@ export function ceiling(value) {
 }
 
 customElements.define("line-chart", class extends HTMLElement {
-  /** `lines`: [{key, text}], `format` turns a value into words, `limit` is drawn in; `floor` keeps the scale calm. */
-  setup({ title, lines, format, limit = null, floor = 1 }) {
-    Object.assign(this, { lines, format, limit, floor });
-    this.points = [];
+  /** `lines`: [{key, text}], `format` turns a value into words; `floor` keeps the scale calm. */
+  setup({ title, lines, format, floor = 1 }) {
+    Object.assign(this, { lines, format, floor });
     this.big = h("p", { class: "chart-now" });
     this.plot = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "plot", role: "img" });
     this.legend = h("ul", { class: "legend" });
@@ -25,11 +24,12 @@ customElements.define("line-chart", class extends HTMLElement {
     this.heading = title;
   }
 
-  /** `values`: one number or null per line. */
-  add(now, values) {
-    this.points.push({ now, values });
-    while (this.points[0].now < now - WINDOW_MS) this.points.shift();
-    this.#draw(now);
+  /** `points`: [{now, values}, …], oldest first, a number or null per line; those too old are taken out. `limit` is drawn in. */
+  show(now, points, limit = null) {
+    while (points.length && points[0].now < now - WINDOW_MS) points.shift();
+    this.points = points;
+    this.limit = limit;
+    if (points.length) this.#draw(now);
   }
 
   #draw(now) {
