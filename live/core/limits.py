@@ -69,6 +69,7 @@ SECRET_CHARS_MIN = 16
 WS_MESSAGE_BYTES_MAX = 16 * 1024  # client → server
 WS_CONNECT_TIMEOUT_S = 10.0
 RETURNING_MAX = 256  # viewers who come back, looked up in one query
+TOGETHER_INTERVAL_S = 0.02  # between two such fetches: at 250 viewers a second five come together
 WS_PING_INTERVAL_S = 20.0
 WS_PING_TIMEOUT_S = 20.0
 WS_CONNECTIONS_MAX = 15_000  # per worker; a process may open 20,000 files

@@ -1,12 +1,15 @@
 """Questions that many ask at the same time, answered together: one query for hundreds of viewers who come back.
 
-At once when nobody else asks; what is asked while an answer is being fetched goes together into the next fetch.
+At once when nobody else asks; what is asked while an answer is being fetched, or within TOGETHER_INTERVAL_S of the
+last fetch, goes together into the next one. Without that pause a steady stream of a few hundred questions a second is
+answered by twos and threes, and most of the work is each fetch's own.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from live.core.limits import TOGETHER_INTERVAL_S
 from live.core.tasks import end
 
 K = TypeVar("K", bound=Hashable)
@@ -21,6 +24,7 @@ class Together(Generic[K, V]):
         self._most = most
         self._asked: dict[K, asyncio.Future[V]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._next_s = 0.0  # of the loop's clock: no fetch begins before, unless there is enough for a whole one
         self.fetches = 0
 
     async def ask(self, key: K) -> V:
@@ -37,8 +41,12 @@ class Together(Generic[K, V]):
         await end(self._task)
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._asked:
+                if len(self._asked) < self._most and (wait_s := self._next_s - loop.time()) > 0:
+                    await asyncio.sleep(wait_s)
+                self._next_s = loop.time() + TOGETHER_INTERVAL_S
                 keys = list(self._asked)[: self._most]
                 futures = [self._asked.pop(key) for key in keys]
                 await self._answer(keys, futures)

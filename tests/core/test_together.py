@@ -56,3 +56,35 @@ async def test_end_leaves_nobody_waiting() -> None:
     for task in asked:
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_steady_stream_is_answered_in_few_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("live.core.together.TOGETHER_INTERVAL_S", 0.3)
+    fetched: list[list[int]] = []
+
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        fetched.append(list(keys))
+        return dict.fromkeys(keys, 0)
+
+    together = Together(fetch, 10)
+    await together.ask(0)
+    asked = []
+    for key in (1, 2, 3):
+        asked.append(asyncio.create_task(together.ask(key)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await asyncio.gather(*asked)
+    assert fetched == [[0], [1, 2, 3]]
+
+
+async def test_enough_for_a_whole_fetch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("live.core.together.TOGETHER_INTERVAL_S", 3600)
+
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        return dict.fromkeys(keys, 0)
+
+    together = Together(fetch, 2)
+    await together.ask(0)
+    async with asyncio.timeout(10):
+        await asyncio.gather(together.ask(1), together.ask(2))
+    assert together.fetches == 2
