@@ -13,10 +13,11 @@ them at once, and their authors see them from the reply. What the staff write is
 everything is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from sqlalchemy import Connection
 
 from chat import moderation, store
 from chat.moderation import Standing
@@ -132,9 +133,11 @@ class Posting:
         # Not kept in the posts: the batch may be rolled back and tried again in parts.
         outcomes = {post: post.outcome for post in posts if post.outcome is not None}
         writing = [post for post in posts if post.outcome is None]
+        done = [outcome[0] for outcome in outcomes.values() if not isinstance(outcome, Problem)]
+        again = {message.id: message for message in done if message.shown is not False}.values()
         told = None
-        if writing:
-            (written, slow_s), told = await self._shows.batch(lambda tx: _write(tx, show_id, writing))
+        if writing or again:
+            (written, slow_s), told = await self._shows.batch(lambda tx: _write(tx, show_id, writing, again))
             room.learn(written, slow_s)
             self._count(written)
             outcomes |= written
@@ -149,10 +152,13 @@ class Posting:
         """Answer or refuse what can be without writing."""
         if not posts:
             return
-        async with self._database.read() as conn:
-            now_ms = await self._database.now_ms(conn)
-            slow_s, standings = await store.standings(conn, show_id, {post.viewer.id for post in posts})
-            done = await conn.run_sync(store.posted_under, show_id, _identities(posts))
+
+        def read(conn: Connection) -> tuple[int, int, dict[str, Standing], dict[tuple[str, str], Message]]:
+            slow_s, standings = store.standings(conn, show_id, {post.viewer.id for post in posts})
+            done = store.posted_under(conn, show_id, _identities(posts))
+            return self._database.now_ms_sync(conn), slow_s, standings, done
+
+        now_ms, slow_s, standings, done = await self._database.read_sync(read)
         for post in posts:
             post.outcome = _decided(post, standings.get(post.viewer.id, Standing()), done, slow_s, now_ms)
         room.learn({post: post.outcome for post in posts}, slow_s)
@@ -171,12 +177,16 @@ class Posting:
             post.shown = grant.shared
 
 
-def _write(tx: Batch, show_id: str, posts: Sequence[Post]) -> tuple[dict[Post, Written | Problem], int]:
-    """Write `posts` in their order; what became of each, and the seconds of slow mode."""
+def _write(
+    tx: Batch, show_id: str, posts: Sequence[Post], again: Collection[Message]
+) -> tuple[dict[Post, Written | Problem], int]:
+    """Write `posts` in their order, and tell `again`; what became of each post, and the seconds of slow mode."""
     outcomes: dict[Post, Written | Problem] = {}
     room = store.room(tx.conn, show_id)
     if room is None:
         raise Problem(Kind.unknown_show, field="show")
+    at_ms = show_clock(room.started_at_ms, room.ended_at_ms, tx.now_ms)
+    _tell_again(tx, show_id, at_ms, again)
     there = store.still_there(tx.conn, show_id, {post.reply_to for post in posts if post.reply_to})
     for post in posts:
         if post.reply_to is not None and post.reply_to not in there:
@@ -207,7 +217,6 @@ def _write(tx: Batch, show_id: str, posts: Sequence[Post]) -> tuple[dict[Post, W
             outcome = message, False
         outcomes[post] = outcome
     if written:
-        at_ms = show_clock(room.started_at_ms, room.ended_at_ms, tx.now_ms)
         store.have_posted(tx.conn, show_id, {message.viewer.id for message, _ in written}, tx.now_ms)
         store.insert_messages(tx.conn, show_id, written, at_ms)
         _tell(tx, show_id, at_ms, [message for message, _ in written])
@@ -221,6 +230,17 @@ def _decided(
     if post.identity is not None and post.identity in done:
         return post.repeats(done[post.identity])
     return None if post.exempt else _problem(moderation.refusal(standing, slow_s, now_ms))
+
+
+def _tell_again(tx: Batch, show_id: str, at_ms: int, messages: Collection[Message]) -> None:
+    """Announce what was written before. Its author was not answered: that worker may have died before it told anybody.
+
+    The bus knows what it was told (BUS_KEY_KEPT_S), and a message that comes twice does no harm.
+    """
+    there = store.still_there(tx.conn, show_id, {message.id for message in messages})
+    for message in messages:
+        if message.id in there:
+            tx.broadcast(show_id, at_ms, "chat.message", plain(message), key=message.id)
 
 
 def _tell(tx: Batch, show_id: str, at_ms: int, messages: Sequence[Message]) -> None:

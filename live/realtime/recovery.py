@@ -7,6 +7,7 @@ serves everybody who joins within a second: they get the events and states since
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -79,7 +80,8 @@ class Recovery:
                     channel.enter(viewer)
                     connected = self._connected(viewer, message_id, channel.position, personal, token)
                     connected = replace(connected, recovered=True, events=[*events, *rest])
-                    viewer.send([connected], "snapshot")
+                    # States are not numbered: nobody knows which of them it has seen.
+                    viewer.send([connected, *channel.states_since(-math.inf, viewer.staff)], "snapshot")
                 return
             self.not_recovered += 1
         else:
