@@ -1,4 +1,4 @@
-"""Starts Locust on our shoppers and reads what they did."""
+"""Starts Locust on our shoppers, in one process or several, and reads what they did."""
 
 import csv
 import os
@@ -11,13 +11,14 @@ import msgspec
 
 from loadtests.measures import ShopperSecond, Shopping
 from loadtests.scenario import Scenario
+from loadtests.server import free_port
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 LEAVING_S = 25.0  # for the last answers, after the run
 
 
-def command(host: str, scenario: Scenario, folder: Path) -> list[str]:
-    """The call of Locust for `scenario`, leaving its files in `folder`."""
+def command(host: str, scenario: Scenario, folder: Path, processes: int = 1) -> list[str]:
+    """The call of Locust for `scenario`, leaving its files in `folder`; several processes have a master besides."""
     shoppers = scenario.shoppers
     rate = shoppers.count / max(shoppers.ramp_s, 0.1)
     return [
@@ -25,10 +26,22 @@ def command(host: str, scenario: Scenario, folder: Path) -> list[str]:
         "--host", host, "--users", str(shoppers.count), "--spawn-rate", f"{rate:g}",
         "--run-time", f"{scenario.duration_s:g}s", "--stop-timeout", "5",
         "--csv", str(folder / "shoppers"), "--csv-full-history", "--exit-code-on-error", "0",
+        *(_distributed(processes) if processes > 1 else ()),
     ]  # fmt: skip
 
 
-def start(host: str, scenario: Scenario, folder: Path, *kinds: str) -> subprocess.Popen[bytes]:
+def _distributed(processes: int) -> list[str]:
+    """On a port of its own: another rehearsal may run on this machine."""
+    port = str(free_port())
+    return [
+        "--processes", str(processes), "--master-bind-host", "127.0.0.1", "--master-bind-port", port,
+        "--master-port", port,
+    ]  # fmt: skip
+
+
+def start(
+    host: str, scenario: Scenario, folder: Path, *kinds: str, processes: int = 1
+) -> subprocess.Popen[bytes]:  # fmt: skip
     """Let the shoppers of `scenario` in; they leave by themselves. `kinds` are the locustfile's classes; (): all."""
     environ = os.environ | {
         "SHOWCART_LOADTEST_SHOW": scenario.show,
@@ -36,7 +49,9 @@ def start(host: str, scenario: Scenario, folder: Path, *kinds: str) -> subproces
         "SHOWCART_LOADTEST_RESULT": str(folder / "shoppers.json"),
     }
     with (folder / "shoppers.log").open("wb") as log:
-        return subprocess.Popen([*command(host, scenario, folder), *kinds], env=environ, stdout=log, stderr=log)
+        return subprocess.Popen(
+            [*command(host, scenario, folder, processes), *kinds], env=environ, stdout=log, stderr=log
+        )
 
 
 def results(folder: Path, start_unix_s: float) -> Shopping:

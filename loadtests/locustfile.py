@@ -1,16 +1,16 @@
-"""Shoppers: people who join, read, chat, fill a cart, change their mind, pay and leave, with time to think between.
+"""Shoppers: people who join, read, chat, react, fill a cart, change their mind, pay, leave and come back.
 
-    locust -f loadtests/locustfile.py --headless --users 50 --run-time 40s --host http://127.0.0.1:8000
+    locust -f loadtests/locustfile.py --headless --users 50 --run-time 40s --host http://127.0.0.1:8000 --processes 2
 
 Three in four come over the WebSocket as the watch page does, one over the HTTP API. What the shop refuses for good
 reasons ("sold out") is counted under a name of its own and is no failure; `outcomes.py` lists the reasons.
 `SHOWCART_LOADTEST_SHOW` names the show, `SHOWCART_LOADTEST_PLAN` holds the scenario's `shoppers` as JSON.
 
 Locust makes the standard library's threads and sockets cooperative (gevent); nothing here needs to know.
-With `SHOWCART_LOADTEST_RESULT` set, that file holds the totals (`measures.Shopping`) at the end.
+With `SHOWCART_LOADTEST_RESULT` set, that file holds the totals (`measures.Shopping`) of all processes at the end.
 
-Shoppers wait for an answer before they go on, as people do; their times are therefore no measure of a stall. The
-swarm's are.
+Shoppers wait for an answer before they think and go on, as people do: they have no schedule, and ask less while the
+server stalls. Their times are therefore no measure of a stall. The swarm's and the video's are.
 """
 
 import os
@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 import msgspec
 from locust import FastHttpUser, User, between, events
 from locust.env import Environment
+from locust.runners import WorkerRunner
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -35,7 +36,7 @@ from websockets.typing import Subprotocol
 from live.core.codec import Malformed, decode, encode
 from live.realtime.protocol import Command, Connect, Connected, Event, Notice, Refused, Reply, ServerMessage
 from loadtests.measures import Action, Shopping
-from loadtests.outcomes import PHRASES, judged, problem_name, quantities, skus
+from loadtests.outcomes import PHRASES, REACTIONS, judged, problem, quantities, skus
 from loadtests.scenario import Shoppers
 
 SHOW = os.environ.get("SHOWCART_LOADTEST_SHOW", "demo")
@@ -76,11 +77,14 @@ class Shopper:
         raise NotImplementedError
 
     def act(self, action: str, body: dict[str, Any]) -> None:
-        """Do one of chat, add, change, remove, check_out."""
+        """Do one of chat, react, add, change, remove, check_out."""
         raise NotImplementedError
 
     def chat(self) -> None:
         self.act("chat", {"text": random.choice(PHRASES)})
+
+    def react(self) -> None:
+        self.act("react", {"kind": random.choice(REACTIONS)})
 
     def add(self) -> None:
         shown = self.pinned if self.pinned and random.random() < PINNED_SHARE else self.lineup
@@ -120,7 +124,7 @@ class SocketShopper(Shopper, User):
     abstract = False
     weight = 3
     commands: ClassVar[dict[str, str]] = {
-        "chat": "chat.post", "add": "cart.add", "change": "cart.change", "remove": "cart.remove",
+        "chat": "chat.post", "react": "chat.react", "add": "cart.add", "change": "cart.change", "remove": "cart.remove",
         "check_out": "cart.checkout", "read": "cart.get",
     }  # fmt: skip
     socket: ClientConnection | None = None
@@ -131,7 +135,7 @@ class SocketShopper(Shopper, User):
         super().on_start()
 
     def join(self) -> None:
-        self.measure("join", self._join)
+        self.measure("join" if self.token is None else "come back", self._join)
 
     def go(self) -> None:
         if self.socket is not None:
@@ -215,7 +219,7 @@ class SocketShopper(Shopper, User):
                 self.cart = {}
             self._settle(message.id, None)
         elif isinstance(message, Refused):
-            self._settle(message.id, str(message.error.get("name", "unknown")))
+            self._settle(message.id, problem(message.error))
         elif isinstance(message, Notice) and message.name == "cart.changed":
             self.cart = quantities(message.data.get("cart"))
         elif isinstance(message, Event) and message.name == "product.pinned":
@@ -245,6 +249,9 @@ class ApiShopper(Shopper, FastHttpUser):
         show = self._request("read", "GET", f"/api/shows/{SHOW}")
         self.lineup = skus(show.get("lineup")) or self.lineup
         self.pinned = skus([(show.get("pin") or {}).get("product")])
+
+    def react(self) -> None:
+        self.read()  # the API has no reactions
 
     def act(self, action: str, body: dict[str, Any]) -> None:
         path = f"/api/shows/{SHOW}"
@@ -276,7 +283,7 @@ class ApiShopper(Shopper, FastHttpUser):
             except ValueError:
                 answer = {}
             status = response.status_code or 0
-            error = None if 200 <= status < 300 else problem_name(answer, status)
+            error = None if 200 <= status < 300 else problem(answer, status)
             name, failed = judged(action, error)
             response.request_meta["name"] = name
             if failed:
@@ -310,8 +317,9 @@ def totals(environment: Environment) -> Shopping:
     return Shopping(actions=actions, failures=dict(sorted(failures.items())), p99_ms=p99_ms)
 
 
-def _write_at_the_end(environment: Any, **_: Any) -> None:
-    result = os.environ.get("SHOWCART_LOADTEST_RESULT")
+def _write_at_the_end(environment: Any, runner: Any, **_: Any) -> None:
+    """Locust's master writes what its workers counted; they themselves know only their own shoppers."""
+    result = "" if isinstance(runner, WorkerRunner) else os.environ.get("SHOWCART_LOADTEST_RESULT", "")
 
     def write(**_: Any) -> None:
         if result:

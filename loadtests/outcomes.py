@@ -6,6 +6,7 @@ from typing import Any
 EXPECTED = frozenset(
     {"sold_out", "cart_empty", "not_in_cart", "hold_expired", "checkout_running", "not_live", "slow_mode"}
 )
+REACTIONS = ("heart", "heart", "heart", "clap", "fire", "wow")
 PHRASES = (
     "How long is it?", "Does it come in blue?", "Got one!", "What a lovely colour", "Is it waterproof?",
     "Hello from Vienna", "I have last year's, still great", "Please show the back", "How warm is it?", "Yes!",
@@ -13,18 +14,19 @@ PHRASES = (
 
 
 def judged(action: str, error: str | None) -> tuple[str, bool]:
-    """The name to count `action` under, and whether it failed; `error` is a problem's name, None when it was done."""
+    """The name to count `action` under, and whether it failed; `error` is as of `problem`, None when it was done."""
     if error is None:
         return action, False
-    if error in EXPECTED:
+    if error.rpartition(" ")[2] in EXPECTED:
         return f"{action}: {error}", False
     return action, True
 
 
-def problem_name(body: object, status: int) -> str:
-    """The name of a problem+json body; "http 502" when it is something else."""
-    name = body.get("name") if isinstance(body, dict) else None
-    return name if isinstance(name, str) else f"http {status}"
+def problem(body: object, status: int = 0) -> str:
+    """Number and name of a problem, such as "1007 overloaded"; "http 502" when it is something else."""
+    if isinstance(body, dict) and isinstance(body.get("name"), str):
+        return f"{body.get('code', 0)} {body['name']}"
+    return f"http {status}"
 
 
 def skus(products: object) -> list[str]:

@@ -41,13 +41,17 @@ Process = subprocess.Popen[bytes]
 
 
 class Rehearsal:
-    """A run of `scenario`; its files go to `folder`. `swarms` processes are the audience together."""
+    """A run of `scenario`; its files go to `folder`. `swarms` processes are the audience, `shopper_processes` buy."""
 
-    def __init__(self, scenario: Scenario, server: Server, folder: Path, *, token: str, swarms: int = 1) -> None:
+    def __init__(
+        self, scenario: Scenario, server: Server, folder: Path, *, token: str, swarms: int = 1,
+        shopper_processes: int = 1,
+    ) -> None:  # fmt: skip
         self._scenario = scenario
         self._server = server
         self._folder = folder
         self._swarms = swarms
+        self._shopper_processes = shopper_processes
         self._host = Host(server.url, scenario.show, token)
         self._token = token
         self._lines: queue.SimpleQueue[tuple[int, Line | MediaLine]] = queue.SimpleQueue()
@@ -102,6 +106,7 @@ class Rehearsal:
             usage=self._usage, shopping=shopping, server=told,
             screening=self._screening if scenario.media.viewers else None, unread=scraper.missed,
             marks=sorted(self._marks, key=lambda one: one.at_s), swarms=self._swarms,
+            shopper_processes=self._shopper_processes,
         )  # fmt: skip
 
     def _watch(
@@ -160,7 +165,9 @@ class Rehearsal:
         """The generators that the scenario asks for besides the swarm, by the name of their group of processes."""
         started = {}
         if self._scenario.shoppers.count:
-            started["shoppers"] = crowd.start(self._server.url, self._scenario, self._folder)
+            started["shoppers"] = crowd.start(
+                self._server.url, self._scenario, self._folder, processes=self._shopper_processes
+            )
         return started
 
     def _start_media(self, start_us: int) -> Process:

@@ -10,8 +10,9 @@ _TIMES = ("at_s", "for_s", "within_s", "ramp_s")
 
 
 def resized(
-    scenario: Scenario, *, viewers: int | None = None, shoppers: int | None = None, duration_s: float | None = None
-) -> Scenario:
+    scenario: Scenario, *, viewers: int | None = None, shoppers: int | None = None, media_viewers: int | None = None,
+    duration_s: float | None = None,
+) -> Scenario:  # fmt: skip
     """`scenario` with other sizes (None: as it is): waves shrink with the viewers, all times with a shorter end.
 
     `viewers` are all that come at any time. Raises `ScenarioError` when the sizes cannot be used.
@@ -27,6 +28,8 @@ def resized(
         plain["viewers"]["count"] = viewers - sum(wave["joins"] for wave in plain["viewers"]["wave"])
     if shoppers is not None:
         plain["shoppers"]["count"] = shoppers
+    if media_viewers is not None:
+        plain["media"]["viewers"] = media_viewers
     try:
         return check(msgspec.convert(plain, Scenario), "sizes")
     except msgspec.ValidationError as error:

@@ -32,13 +32,15 @@ class Options(msgspec.Struct, frozen=True):
     """How to rehearse, besides the scenario.
 
     `host` is the URL of a running server and `token` its host's; None starts a demo for each run, with `workers`,
-    `database_url` and `redis_url` ("": in the run's own folder). `swarms` processes are the audience together.
+    `database_url` and `redis_url` ("": in the run's own folder). `swarms` processes are the audience together, and
+    `shopper_processes` the shoppers.
     """
 
     host: str | None = None
     token: str = "demo"
     runs: int = 1
     swarms: int = 1
+    shopper_processes: int = 1
     workers: int = 1
     database_url: str = ""
     redis_url: str = ""
@@ -46,13 +48,14 @@ class Options(msgspec.Struct, frozen=True):
     @property
     def told(self) -> dict[str, str]:
         """The options for the report; addresses of stores may hold passwords."""
+        processes = {"swarms": str(self.swarms), "processes of shoppers": str(self.shopper_processes)}
         if self.host is not None:
-            return {"swarms": str(self.swarms)}
+            return processes
         stores = {
             "database": self.database_url.partition(":")[0] or "sqlite",
             "bus": self.redis_url.partition(":")[0] or "private Valkey",
         }
-        return {"swarms": str(self.swarms), "workers": str(self.workers), **stores}
+        return {**processes, "workers": str(self.workers), **stores}
 
 
 def run(
@@ -61,19 +64,22 @@ def run(
     *,
     viewers: int | None = None,
     shoppers: int | None = None,
+    media_viewers: int | None = None,
     duration_s: float | None = None,
     output: Path | None = None,
     console: Console | None = None,
 ) -> int:
     """Rehearse `scenario`, a ready one's name or a file; 0: all thresholds kept, 1: some broken, 2: not possible.
 
-    `viewers`, `shoppers`, `duration_s` replace the scenario's sizes. The report goes to `output` (None: a new folder
-    in var/reports).
+    `viewers`, `shoppers`, `media_viewers`, `duration_s` replace the scenario's sizes. The report goes to `output`
+    (None: a new folder in var/reports).
     """
     console = console or Console()
     options = options or Options()
     try:
-        event = resized(load(scenario), viewers=viewers, shoppers=shoppers, duration_s=duration_s)
+        event = resized(
+            load(scenario), viewers=viewers, shoppers=shoppers, media_viewers=media_viewers, duration_s=duration_s
+        )
         if event.viewers.count // options.swarms < event.chat.speakers:
             raise LoadTestError(f"--swarms: the first swarm must hold all {event.chat.speakers} viewers who write")
         folder = (output or REPORTS / f"{Path(scenario).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}").absolute()
@@ -113,7 +119,11 @@ def _rehearsed(event: Scenario, options: Options, folder: Path, console: Console
     """The server's URL and one run; each run of ours has a server of its own, which nothing has happened to."""
     started = datetime.now(UTC)
     with _server(options, folder, console) as server:
-        measured = Rehearsal(event, server, folder, token=options.token, swarms=options.swarms).run(console)
+        rehearsal = Rehearsal(
+            event, server, folder, token=options.token, swarms=options.swarms,
+            shopper_processes=options.shopper_processes,
+        )  # fmt: skip
+        measured = rehearsal.run(console)
         outcome = Outcome(
             started_at=started.isoformat(timespec="seconds"),
             run=measured,
@@ -151,23 +161,31 @@ _COUNT = click.IntRange(min=1)
 @click.option("--token", envvar=_variable("TOKEN"), default="demo", help="A host's token for the show.")
 @click.option("--viewers", envvar=_variable("VIEWERS"), type=int, help="All of them, instead of the scenario's.")
 @click.option("--shoppers", envvar=_variable("SHOPPERS"), type=int, help="Instead of the scenario's.")
+@click.option("--media-viewers", envvar=_variable("MEDIA_VIEWERS"), type=int, help="Instead of the scenario's.")
 @click.option("--duration", "duration_s", envvar=_variable("DURATION"), type=float, help="Seconds.")
 @click.option("--runs", envvar=_variable("RUNS"), type=_COUNT, default=1, help="Repeat, and show the spread.")
 @click.option("--swarms", envvar=_variable("SWARMS"), type=_COUNT, default=1, help="Processes that hold the viewers.")
+@click.option(
+    "--shopper-processes", envvar=_variable("SHOPPER_PROCESSES"), type=_COUNT, default=1,
+    help="Processes that hold the shoppers.",
+)  # fmt: skip
 @click.option("--workers", envvar=_variable("WORKERS"), type=_COUNT, default=1, help="Of the demo that is started.")
 @click.option("--database-url", envvar=_variable("DATABASE_URL"), default="", help="Of the demo; SQLite without it.")
 @click.option("--redis-url", envvar=_variable("REDIS_URL"), default="", help="Of the demo; its own Valkey without it.")
 @click.option("--output", envvar=_variable("OUTPUT"), type=click.Path(file_okay=False, path_type=Path))
 def command(
-    scenario: str, viewers: int | None, shoppers: int | None, duration_s: float | None, output: Path | None,
-    **options: Any,
+    scenario: str, viewers: int | None, shoppers: int | None, media_viewers: int | None, duration_s: float | None,
+    output: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Rehearse an event: SCENARIO is the name of a ready one, or a file. The report goes to var/reports.
 
     Ends with 1 when a threshold broke, with 2 when the event could not be rehearsed.
     """
     sys.exit(
-        run(scenario, Options(**options), viewers=viewers, shoppers=shoppers, duration_s=duration_s, output=output)
+        run(
+            scenario, Options(**options), viewers=viewers, shoppers=shoppers, media_viewers=media_viewers,
+            duration_s=duration_s, output=output,
+        )
     )  # fmt: skip
 
 

@@ -136,6 +136,7 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     read: Weight = 10
     chat: Weight = 2
+    react: Weight = 4
     add: Weight = 4
     change: Weight = 2
     check_out: Weight = 1

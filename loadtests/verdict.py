@@ -27,6 +27,7 @@ class Run(msgspec.Struct):
     unread: int = 0  # times that it told nothing
     marks: list[Mark] = []
     swarms: int = 1
+    shopper_processes: int = 1
 
     @property
     def media(self) -> MediaTotals | None:
@@ -129,7 +130,7 @@ def doubts(run: Run) -> list[str]:
             )
         if run.media.lag_max_ms > GENERATOR_LAG_MS_MAX:
             found.append(f"The video's viewers stood still for up to {run.media.lag_max_ms:.0f} ms, all at once.")
-    for group, processes in (("swarm", run.swarms), ("shoppers", 1), ("media", 1)):
+    for group, processes in (("swarm", run.swarms), ("shoppers", run.shopper_processes), ("media", 1)):
         percents = [percent / processes for percent in cpu_percents(run.usage, group)]
         full = sum(percent > GENERATOR_CPU_PERCENT_MAX for percent in percents)
         if full >= GENERATOR_FULL_S:

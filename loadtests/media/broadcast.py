@@ -6,7 +6,8 @@ Publisher and viewers share this machine's clock, so that the way of each pictur
 import asyncio
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import uvloop
 
@@ -39,6 +40,7 @@ class Broadcast:
         self.certificate = Certificate.generate()
         self.gate = asyncio.Semaphore(JOINING_MAX)
         self.stopping = False
+        self._finished = asyncio.Event()
         self.bits_per_s = plan.media.bitrate_kbps * 1000
         self.fps = plan.media.fps
         self._watchers = [Watcher(self, index) for index in range(plan.media.viewers)]
@@ -62,9 +64,7 @@ class Broadcast:
             sending = asyncio.create_task(publisher.send(now_us()))
             work += [sending, *map(asyncio.create_task, (self._let_in(), self._tick(), self._seconds(), self._lag()))]
             rest_s = (self._start_us - now_us()) / 1e6 + plan.duration_s
-            done, _ = await asyncio.wait(work, timeout=max(0.0, rest_s), return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            await self._work_until_finished(work, rest_s)
             await end(sending)
             await asyncio.sleep(SETTLE_S)
             not_back = sum(one.been and not one.open for one in self._watchers)
@@ -72,6 +72,24 @@ class Broadcast:
             await self._close(work)
         self._tell(self.tally.second(now_us(), self._used_s()))
         return self.tally.totals(viewers=len(self._watchers), not_back=not_back, cpu_s=self._used_s())
+
+    def finish(self) -> None:
+        """End before `duration_s`."""
+        self._finished.set()
+
+    async def _work_until_finished(self, work: Iterable[asyncio.Task[None]], rest_s: float) -> None:
+        """Return when it is time; raises what ends a part of `work`."""
+        over = asyncio.create_task(self._finished.wait())
+        timer = asyncio.get_running_loop().call_later(max(0.0, rest_s), self.finish)
+        pending: set[asyncio.Task[Any]] = {over, *work}
+        try:
+            while over in pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            timer.cancel()
+            await end(over)
 
     async def _let_in(self) -> None:
         """Everybody when due, evenly within the ramp."""

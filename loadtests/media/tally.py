@@ -32,6 +32,11 @@ class Tally:
         """Sessions that ended by themselves."""
         return self.closes.total()
 
+    @property
+    def returned(self) -> int:
+        """Times that a viewer whose session was lost saw a picture again."""
+        return self._back.count
+
     def join(self, after_us: int) -> None:
         """A viewer sees its first picture."""
         self.joins += 1

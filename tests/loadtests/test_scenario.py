@@ -49,7 +49,7 @@ def test_a_file_is_a_scenario(tmp_path: Path) -> None:
         ("[shoppers]\ncount = 1\nramp_s = 11", "shoppers.ramp_s: must be shorter"),
         ("[shoppers]\nthink_min_s = 3", "shoppers.think_min_s: must not be above think_max_s"),
         ("[shoppers.weights]\nadd = 'often'", "shoppers.weights.add: expected `int`"),
-        ("[shoppers]\ncount = 1\n[shoppers.weights]\nread=0\nchat=0\nadd=0\nchange=0\ncheck_out=0\nleave=0",
+        ("[shoppers]\ncount = 1\n[shoppers.weights]\nread=0\nchat=0\nreact=0\nadd=0\nchange=0\ncheck_out=0\nleave=0",
          "shoppers.weights: at least one"),
         ("[[viewers.wave]]\nat_s = 2", "viewers.wave[0]: either joins or leaves"),
         ("[[viewers.wave]]\nat_s = 2\njoins = 1\nleaves = 1", "viewers.wave[0]: either joins or leaves"),
@@ -104,6 +104,7 @@ def test_sizes_can_be_set() -> None:
     assert small.drop is not None
     assert small.drop.at_s == drop.drop.at_s / 2
     assert resized(drop) == drop
+    assert resized(load("broadcast"), media_viewers=7).media.viewers == 7
     assert resized(drop, duration_s=drop.duration_s * 2).viewers.ramp_s == drop.viewers.ramp_s
     with pytest.raises(ScenarioError, match=r"sizes: viewers\.count"):
         resized(drop, viewers=0)
