@@ -30,6 +30,7 @@ from live.core.lanes import Committed, Lane, LaneFigures
 from live.core.limits import (
     CHAT_FAST_MS,
     CHAT_LEFT_OUT_TOLD_MAX,
+    CHAT_PACE_S,
     CHAT_RATE_BURST,
     CHAT_RATE_PER_S,
     CHAT_SHOWN_BURST,
@@ -97,9 +98,10 @@ class _Room:
 
 
 class Posting:
-    """See the module. `take_each` counts over all workers (the bus does)."""
+    """See the module. `take_each` counts over all workers (the bus does); `pace_s`: see `Lane`."""
 
-    def __init__(self, shows: Shows, database: Database, take_each: TakeEach) -> None:
+    def __init__(self, shows: Shows, database: Database, take_each: TakeEach, *, pace_s: float = CHAT_PACE_S) -> None:
+        self._pace_s = pace_s
         self._shows = shows
         self._database = database
         self._take_each = take_each
@@ -116,8 +118,15 @@ class Posting:
             async def commit(posts: Sequence[Post]) -> Committed[Written]:
                 return await self._commit(show_id, posts)
 
-            lane = Lane(f"chat {show_id}", commit, key=lambda post: post.viewer.id, figures=self.figures)
-            self._rooms[show_id] = _Room(lane)
+            self._rooms[show_id] = _Room(
+                Lane(
+                    f"chat {show_id}",
+                    commit,
+                    key=lambda post: post.viewer.id,
+                    figures=self.figures,
+                    pace_s=self._pace_s,
+                )
+            )
         return await self._rooms[show_id].lane.do(post)
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat import messages, moderation, store
@@ -18,6 +19,7 @@ from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.core.limits import (
     CHAT_HISTORY_SHOWN,
+    CHAT_PACE_S,
     IDEMPOTENCY_KEY_CHARS_MAX,
     MODERATION_LOG_LISTED_MAX,
     VIEWER_ID_CHARS_MAX,
@@ -34,12 +36,12 @@ _ROW_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Chat:
-    """The chats of all shows. `take_each` counts rates over all workers (the bus does)."""
+    """The chats of all shows. `take_each` counts rates over all workers (the bus does); `pace_s`: see `Lane`."""
 
-    def __init__(self, shows: Shows, database: Database, take_each: TakeEach) -> None:
+    def __init__(self, shows: Shows, database: Database, take_each: TakeEach, *, pace_s: float = CHAT_PACE_S) -> None:
         self._shows = shows
         self._database = database
-        self.posting = Posting(shows, database, take_each)
+        self.posting = Posting(shows, database, take_each, pace_s=pace_s)
 
     async def close(self) -> None:
         """Take no more posts, and wait until those that were taken are committed and told."""
@@ -78,20 +80,26 @@ class Chat:
             raise Problem(Kind.invalid_field, "The id of a message.", field="before")
         if not 1 <= limit <= CHAT_HISTORY_SHOWN:
             raise Problem(Kind.invalid_field, f"Between 1 and {CHAT_HISTORY_SHOWN}.", field="limit")
-        async with self._database.read() as conn:
-            await self._shows.find(conn, show_id)
-            return await store.history(conn, show_id, before, limit)
+
+        def read(conn: Connection) -> list[Message]:
+            self._shows.on_screen(conn, show_id)
+            return store.history(conn, show_id, before, limit)
+
+        return await self._database.read_sync(read)
 
     async def snapshot(self, show_id: str) -> dict[str, Any]:
         """The chat's part of a show's snapshot: `messages` (those that viewers are shown), `slow_s`."""
-        async with self._database.read() as conn:
-            newest = await store.history(conn, show_id, None, CHAT_HISTORY_SHOWN, shown=True)
-            return {"messages": plain(newest), "slow_s": await store.slow_mode(conn, show_id)}
+
+        def read(conn: Connection) -> tuple[list[Message], int]:
+            newest = store.history(conn, show_id, None, CHAT_HISTORY_SHOWN, shown=True)
+            return newest, store.slow_mode(conn, show_id)
+
+        newest, slow_s = await self._database.read_sync(read)
+        return {"messages": plain(newest), "slow_s": slow_s}
 
     async def known(self, show_id: str, viewer_ids: Sequence[str]) -> set[str]:
         """Those of these viewers who wrote in the show before; `personal` says NOT_MUTED of all others but staff."""
-        async with self._database.read() as conn:
-            return set((await store.standings(conn, show_id, viewer_ids))[1])
+        return set((await self._database.read_sync(lambda conn: store.standings(conn, show_id, viewer_ids)))[1])
 
     async def personal(self, show_id: str, viewer: Principal) -> dict[str, Any]:
         """What only this viewer needs to know: `muted`, with the data of the notice `chat.muted`, or None.
@@ -101,21 +109,21 @@ class Chat:
         """
         if not _is_viewer_id(viewer.subject):
             return NOT_MUTED
-        async with self._database.read() as conn:
+
+        def read(conn: Connection) -> dict[str, Any]:
             if moderation.is_exempt(viewer, show_id):
-                newest = await store.history(conn, show_id, None, CHAT_HISTORY_SHOWN)
+                newest = store.history(conn, show_id, None, CHAT_HISTORY_SHOWN)
                 return NOT_MUTED | _left_out([message for message in newest if message.shown is False])
-            member = await store.find_member(conn, show_id, viewer.subject)
+            member = store.find_member(conn, show_id, viewer.subject)
             if member is None:
                 return NOT_MUTED
-            left_out = await store.history(
-                conn, show_id, None, CHAT_HISTORY_SHOWN, shown=False, viewer_id=viewer.subject
-            )
-            now_ms = await self._database.now_ms(conn)
-        muted = None
-        if member.standing.muted_at(now_ms) is not Mute.none:
-            muted = {"until_ms": member.standing.muted_until_ms, "reason": member.standing.reason}
-        return {"muted": muted} | _left_out(left_out)
+            left_out = store.history(conn, show_id, None, CHAT_HISTORY_SHOWN, shown=False, viewer_id=viewer.subject)
+            muted = None
+            if member.standing.muted_at(self._database.now_ms_sync(conn)) is not Mute.none:
+                muted = {"until_ms": member.standing.muted_until_ms, "reason": member.standing.reason}
+            return {"muted": muted} | _left_out(left_out)
+
+        return await self._database.read_sync(read)
 
     # --- moderators -------------------------------------------------------------------------------------------
 
@@ -226,7 +234,9 @@ def _left_out(messages: list[Message]) -> dict[str, Any]:
 
 
 async def _find_member(conn: AsyncConnection, show_id: str, viewer_id: str) -> store.Member:
-    member = await store.find_member(conn, show_id, viewer_id, lock=True) if _is_viewer_id(viewer_id) else None
+    member = None
+    if _is_viewer_id(viewer_id):
+        member = await conn.run_sync(lambda sync: store.find_member(sync, show_id, viewer_id, lock=True))
     if member is None:
         raise Problem(Kind.unknown_viewer, "Nobody with this id has written in the show.", field="viewer_id")
     return member

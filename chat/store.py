@@ -10,21 +10,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     Connection,
-    ForeignKey,
-    Index,
-    Integer,
     Row,
-    String,
-    Table,
     and_,
+    bindparam,
     func,
     insert,
     select,
-    true,
     tuple_,
     update,
 )
@@ -32,69 +24,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat.moderation import Mute, Standing
+from chat.tables import chat_member, chat_message, chat_mode, moderation_log
 from live.core.auth import Role
-from live.core.database import metadata
-from live.core.limits import (
-    CHAT_REASON_BYTES_MAX,
-    CHAT_TEXT_BYTES_MAX,
-    IDEMPOTENCY_KEY_CHARS_MAX,
-    SHOW_ID_CHARS_MAX,
-    VIEWER_ID_CHARS_MAX,
-    VIEWER_NAME_BYTES_MAX,
-)
 from live.store import show
-
-chat_message = Table(
-    "chat_message",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("show_id", String(SHOW_ID_CHARS_MAX), ForeignKey("show.id"), nullable=False),
-    Column("viewer_id", String(VIEWER_ID_CHARS_MAX), nullable=False),
-    Column("viewer_name", String(VIEWER_NAME_BYTES_MAX), nullable=False),
-    Column("viewer_role", String(16), nullable=False),
-    Column("text", String(CHAT_TEXT_BYTES_MAX), nullable=False),
-    Column("sent_at_ms", BigInteger, nullable=False),
-    Column("at_ms", BigInteger, nullable=False),  # on the show's clock, for the replay
-    Column("reply_to", String(32)),
-    Column("post_key", String(IDEMPOTENCY_KEY_CHARS_MAX)),
-    Column("deleted_at_ms", BigInteger),
-    Column("deleted_by", String(VIEWER_ID_CHARS_MAX)),
-    Column("shown", Boolean, nullable=False, server_default=true()),
-    Index("ix_chat_message_show_id", "show_id", "id"),
-    Index("uq_chat_message_post_key", "show_id", "viewer_id", "post_key", unique=True),
-)
-chat_member = Table(
-    "chat_member",
-    metadata,
-    Column("show_id", String(SHOW_ID_CHARS_MAX), ForeignKey("show.id"), primary_key=True),
-    Column("viewer_id", String(VIEWER_ID_CHARS_MAX), primary_key=True),
-    Column("name", String(VIEWER_NAME_BYTES_MAX), nullable=False),
-    Column("role", String(16), nullable=False),
-    Column("posted_at_ms", BigInteger),
-    Column("mute", String(16), nullable=False),
-    Column("muted_until_ms", BigInteger),
-    Column("reason", String(CHAT_REASON_BYTES_MAX), nullable=False),
-)
-chat_mode = Table(
-    "chat_mode",
-    metadata,
-    Column("show_id", String(SHOW_ID_CHARS_MAX), ForeignKey("show.id"), primary_key=True),
-    Column("slow_s", Integer, nullable=False),
-)
-moderation_log = Table(
-    "moderation_log",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("show_id", String(SHOW_ID_CHARS_MAX), ForeignKey("show.id"), nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("action", String(16), nullable=False),
-    Column("moderator_id", String(VIEWER_ID_CHARS_MAX), nullable=False),
-    Column("viewer_id", String(VIEWER_ID_CHARS_MAX)),
-    Column("message_id", String(32)),
-    Column("seconds", BigInteger),
-    Column("reason", String(CHAT_REASON_BYTES_MAX), nullable=False),
-    Index("ix_moderation_log_show_id", "show_id", "id"),
-)
 
 
 class Author(msgspec.Struct, frozen=True):
@@ -152,6 +84,59 @@ _MESSAGE_COLUMNS = [
     for name in ("id", "viewer_id", "viewer_name", "viewer_role", "text", "sent_at_ms", "reply_to", "shown")
 ]
 
+# Statements of every post are made once: putting one together costs as much as SQLite takes to do it.
+_INSERT_MESSAGES = insert(chat_message)
+_POSTED_UNDER = select(chat_message.c.post_key, *_MESSAGE_COLUMNS).where(
+    chat_message.c.show_id == bindparam("of_show"),
+    tuple_(chat_message.c.viewer_id, chat_message.c.post_key).in_(bindparam("pairs", expanding=True)),
+)
+_HISTORY = (
+    select(*_MESSAGE_COLUMNS)
+    .where(chat_message.c.show_id == bindparam("of_show"), chat_message.c.deleted_at_ms.is_(None))
+    .order_by(chat_message.c.id.desc())
+    .limit(bindparam("most"))
+)
+_HAVE_POSTED = (
+    update(chat_member)
+    .where(
+        chat_member.c.show_id == bindparam("of_show"),
+        chat_member.c.viewer_id.in_(bindparam("viewers", expanding=True)),
+    )
+    .values(posted_at_ms=bindparam("at"))
+)
+_STANDINGS = (
+    select(func.coalesce(chat_mode.c.slow_s, 0).label("slow_s"), *chat_member.c)
+    .select_from(
+        show.outerjoin(chat_mode).outerjoin(
+            chat_member,
+            and_(
+                chat_member.c.show_id == show.c.id,
+                chat_member.c.viewer_id.in_(bindparam("viewers", expanding=True)),
+            ),
+        )
+    )
+    .where(show.c.id == bindparam("of_show"))
+)
+_ROOM = (
+    select(show.c.started_at_ms, show.c.ended_at_ms, func.coalesce(chat_mode.c.slow_s, 0).label("slow_s"))
+    .select_from(show.outerjoin(chat_mode))
+    .where(show.c.id == bindparam("of_show"))
+)
+_SLOW_MODE = select(chat_mode.c.slow_s).where(chat_mode.c.show_id == bindparam("of_show"))
+_FIND_MEMBER = select(*chat_member.c).where(
+    chat_member.c.show_id == bindparam("of_show"), chat_member.c.viewer_id == bindparam("viewer")
+)
+
+
+def _enter(dialect: Any) -> Any:
+    new = dialect.insert(chat_member)
+    return new.on_conflict_do_update(
+        index_elements=["show_id", "viewer_id"], set_={"name": new.excluded.name, "role": new.excluded.role}
+    ).returning(*chat_member.c)
+
+
+_ENTER = {"postgresql": _enter(postgresql), "sqlite": _enter(sqlite)}
+
 
 def _message(row: Row[Any]) -> Message:
     return Message(
@@ -197,18 +182,15 @@ def insert_messages(conn: Connection, show_id: str, messages: Sequence[tuple[Mes
         }
         for message, post_key in messages
     ]
-    conn.execute(insert(chat_message), rows)
+    conn.execute(_INSERT_MESSAGES, rows)
 
 
 def posted_under(conn: Connection, show_id: str, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Message]:
     """What was posted under pairs of a viewer id and an idempotency key, deleted or not."""
     if not keys:
         return {}
-    statement = select(chat_message.c.post_key, *_MESSAGE_COLUMNS).where(
-        chat_message.c.show_id == show_id,
-        tuple_(chat_message.c.viewer_id, chat_message.c.post_key).in_(list(keys)),
-    )
-    return {(row.viewer_id, row.post_key): _message(row) for row in conn.execute(statement)}
+    rows = conn.execute(_POSTED_UNDER, {"of_show": show_id, "pairs": list(keys)})
+    return {(row.viewer_id, row.post_key): _message(row) for row in rows}
 
 
 def still_there(conn: Connection, show_id: str, message_ids: Collection[str]) -> set[str]:
@@ -232,8 +214,8 @@ async def deletion_of(conn: AsyncConnection, show_id: str, message_id: str) -> t
     return None if row is None else (row.viewer_id, row.deleted_at_ms is not None)
 
 
-async def history(
-    conn: AsyncConnection,
+def history(
+    conn: Connection,
     show_id: str,
     before: str | None,
     limit: int,
@@ -245,19 +227,14 @@ async def history(
 
     `shown` None: those on the screens and those left out; `viewer_id` None: of everybody.
     """
-    statement = (
-        select(*_MESSAGE_COLUMNS)
-        .where(chat_message.c.show_id == show_id, chat_message.c.deleted_at_ms.is_(None))
-        .order_by(chat_message.c.id.desc())
-        .limit(limit)
-    )
+    statement = _HISTORY
     if before is not None:
         statement = statement.where(chat_message.c.id < before)
     if shown is not None:
         statement = statement.where(chat_message.c.shown.is_(shown))
     if viewer_id is not None:
         statement = statement.where(chat_message.c.viewer_id == viewer_id)
-    return [_message(row) for row in await conn.execute(statement)][::-1]
+    return [_message(row) for row in conn.execute(statement, {"of_show": show_id, "most": limit})][::-1]
 
 
 async def delete_message(conn: AsyncConnection, message_id: str, by: str, now_ms: int) -> None:
@@ -285,11 +262,6 @@ async def delete_messages_of(conn: AsyncConnection, show_id: str, viewer_id: str
 
 def enter(conn: Connection, show_id: str, viewers: Collection[Author]) -> dict[str, Standing]:
     """The standings by viewer id; rows that are missing are made, and all are locked until the transaction ends."""
-    dialect = postgresql if conn.dialect.name == "postgresql" else sqlite
-    new = dialect.insert(chat_member)
-    statement = new.on_conflict_do_update(
-        index_elements=["show_id", "viewer_id"], set_={"name": new.excluded.name, "role": new.excluded.role}
-    ).returning(*chat_member.c)
     rows = [
         {
             "show_id": show_id,
@@ -301,39 +273,25 @@ def enter(conn: Connection, show_id: str, viewers: Collection[Author]) -> dict[s
         }
         for viewer in sorted(viewers, key=lambda viewer: viewer.id)  # one order for all: nobody waits in a circle
     ]
-    return {row.viewer_id: _member(row).standing for row in conn.execute(statement, rows)}
+    return {row.viewer_id: _member(row).standing for row in conn.execute(_ENTER[conn.dialect.name], rows)}
 
 
 def have_posted(conn: Connection, show_id: str, viewer_ids: Collection[str], now_ms: int) -> None:
     """Note when these members, whose rows are locked, wrote last."""
-    conn.execute(
-        update(chat_member)
-        .where(chat_member.c.show_id == show_id, chat_member.c.viewer_id.in_(list(viewer_ids)))
-        .values(posted_at_ms=now_ms)
-    )
+    conn.execute(_HAVE_POSTED, {"of_show": show_id, "viewers": list(viewer_ids), "at": now_ms})
 
 
-async def standings(
-    conn: AsyncConnection, show_id: str, viewer_ids: Collection[str]
-) -> tuple[int, dict[str, Standing]]:
+def standings(conn: Connection, show_id: str, viewer_ids: Collection[str]) -> tuple[int, dict[str, Standing]]:
     """The seconds of slow mode, and the standings of those of these viewers who wrote before; nothing is locked."""
-    members = and_(chat_member.c.show_id == show.c.id, chat_member.c.viewer_id.in_(list(viewer_ids)))
-    statement = (
-        select(func.coalesce(chat_mode.c.slow_s, 0).label("slow_s"), *chat_member.c)
-        .select_from(show.outerjoin(chat_mode).outerjoin(chat_member, members))
-        .where(show.c.id == show_id)
-    )
-    rows = (await conn.execute(statement)).all()
+    rows = conn.execute(_STANDINGS, {"of_show": show_id, "viewers": list(viewer_ids)}).all()
     slow_s = rows[0].slow_s if rows else 0
     return slow_s, {row.viewer_id: _member(row).standing for row in rows if row.viewer_id is not None}
 
 
-async def find_member(conn: AsyncConnection, show_id: str, viewer_id: str, *, lock: bool = False) -> Member | None:
+def find_member(conn: Connection, show_id: str, viewer_id: str, *, lock: bool = False) -> Member | None:
     """A viewer who wrote in the show; `lock`: until the transaction ends."""
-    statement = select(*chat_member.c).where(chat_member.c.show_id == show_id, chat_member.c.viewer_id == viewer_id)
-    if lock:
-        statement = statement.with_for_update()
-    row = (await conn.execute(statement)).first()
+    statement = _FIND_MEMBER.with_for_update() if lock else _FIND_MEMBER
+    row = conn.execute(statement, {"of_show": show_id, "viewer": viewer_id}).first()
     return None if row is None else _member(row)
 
 
@@ -350,18 +308,13 @@ async def save_standing(conn: AsyncConnection, show_id: str, viewer_id: str, sta
 
 def room(conn: Connection, show_id: str) -> Room | None:
     """What a post needs to know of the show; None: there is no such show."""
-    statement = (
-        select(show.c.started_at_ms, show.c.ended_at_ms, func.coalesce(chat_mode.c.slow_s, 0).label("slow_s"))
-        .select_from(show.outerjoin(chat_mode))
-        .where(show.c.id == show_id)
-    )
-    row = (conn.execute(statement)).first()
+    row = conn.execute(_ROOM, {"of_show": show_id}).first()
     return None if row is None else Room(**row._mapping)
 
 
-async def slow_mode(conn: AsyncConnection, show_id: str) -> int:
+def slow_mode(conn: Connection, show_id: str) -> int:
     """Seconds between two messages of one viewer; 0: no slow mode."""
-    return int(await conn.scalar(select(chat_mode.c.slow_s).where(chat_mode.c.show_id == show_id)) or 0)
+    return int(conn.scalar(_SLOW_MODE, {"of_show": show_id}) or 0)
 
 
 async def save_slow_mode(conn: AsyncConnection, show_id: str, slow_s: int) -> None:

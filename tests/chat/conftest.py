@@ -77,6 +77,6 @@ async def shows(database: Database, outlet: Recorder, clock: ManualClock) -> Sho
 
 @pytest.fixture
 async def chat(shows: Shows, database: Database, rates: Rates) -> AsyncIterator[Chat]:
-    chat = Chat(shows, database, rates.take_each)
+    chat = Chat(shows, database, rates.take_each, pace_s=0)
     yield chat
     await chat.close()

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from chat import store
 from chat.service import Chat
+from chat.tables import chat_message
 from live.core.auth import Principal, Role
 from live.core.clock import ManualClock
 from live.core.database import Database
@@ -200,6 +201,6 @@ async def test_deleted_messages_stay_in_the_log_of_the_store(
     [message] = await say(chat, clock, ANN, "evidence")
     await chat.ban("demo", MOD, "ann")
     async with database.read() as conn:
-        row = (await conn.execute(select(store.chat_message))).one()
+        row = (await conn.execute(select(chat_message))).one()
     assert (row.text, row.deleted_by, row.deleted_at_ms) == ("evidence", "mod", clock.now_ms())
     assert row.id == message.id

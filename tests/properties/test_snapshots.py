@@ -50,7 +50,7 @@ class Stage:
         self.clock = clock
         self.shows = Shows(database, self.outlet, clock, products=self.catalogue)
         self.rates = Rates()
-        self.chat = Chat(self.shows, database, self.rates.take_each)
+        self.chat = Chat(self.shows, database, self.rates.take_each, pace_s=0)
 
     async def snapshot(self) -> timeline.Snapshot:
         return await self.shows.snapshot(self.show_id) | {"chat": await self.chat.snapshot(self.show_id)}
