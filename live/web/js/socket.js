@@ -1,10 +1,11 @@
 /*
- * One show's socket: connects, comes back, recovers, and answers commands with promises.
+ * One show's socket: connects, comes back, recovers, and answers commands with promises. Where the network breaks
+ * WebSockets it goes by `stream.js`, which looks like one.
  *
  * Guarantees: `onMessage` sees every event once and in order, or a snapshot in its place; a command that carries a
  * key survives a reconnect and is done once. A command without one is refused when the socket drops.
  */
-import { SUBPROTOCOL, Ordering, afterClose, backoffMs, newKey } from "./wire.js";
+import { SUBPROTOCOL, Ordering, Ways, afterClose, backoffMs, newKey } from "./wire.js";
 
 const SILENCE_MS = 10_000; // then ask whether the server is there
 const DEAD_MS = 20_000; // and do not believe it any longer
@@ -12,6 +13,7 @@ const COMMAND_MS = 20_000;
 const CONNECT_MS = 10_000;
 const PENDING_MAX = 64;
 const MOVE_MS = 50;
+const KEPT = "showcart.stream"; // when a stream was found to be the way, for this tab
 
 export class ShowSocket {
   status = "connecting"; // connecting | open | reconnecting | closed
@@ -23,16 +25,20 @@ export class ShowSocket {
   #timers = { retry: 0, beat: 0, connect: 0, move: 0 };
   #heard = 0;
   #recovering = false;
+  #joined = false;
   #handshake = "";
   #byeWithinMs = null;
   #refused = null;
+  #Stream = null;
+  #ways;
 
   /**
    * `tokens` has read(), write(token) and drop(); `onMessage` takes a message of the server, `onStatus`
-   * (status, reason). `Socket` is replaced in tests.
+   * (status, reason). `Socket`, `stream` (brings the other way's code) and `memory` are replaced in tests.
    */
-  constructor({ url, tokens, onMessage, onStatus = () => {}, name = null, Socket = globalThis.WebSocket }) {
-    Object.assign(this, { url, tokens, onMessage, onStatus, name, Socket });
+  constructor({ url, tokens, onMessage, onStatus = () => {}, name = null, Socket = globalThis.WebSocket, stream = () => import("./stream.js"), memory = sessionStorage }) {
+    Object.assign(this, { url, tokens, onMessage, onStatus, name, Socket, stream, memory });
+    this.#ways = new Ways(Number(memory.getItem(KEPT)) || null);
   }
 
   start() {
@@ -71,12 +77,14 @@ export class ShowSocket {
     clearTimeout(this.#timers.retry);
     clearTimeout(this.#timers.move);
     this.#abandon();
+    this.#joined = false;
     this.#byeWithinMs = null;
     this.#refused = null;
-    const socket = new this.Socket(this.url, SUBPROTOCOL);
+    if (this.#ways.stream && !this.#Stream) return this.#fetch();
+    const socket = this.#ways.stream ? new this.#Stream(this.url) : new this.Socket(this.url, SUBPROTOCOL);
     this.#socket = socket;
     let opened = false;
-    this.#timers.connect = setTimeout(() => this.#lost(socket, 1006, opened), CONNECT_MS);
+    this.#timers.connect = setTimeout(() => { this.#ways.fails(); this.#lost(socket, 1006, opened); }, CONNECT_MS);
     socket.onopen = () => {
       opened = true;
       this.#handshake = String(this.#next++);
@@ -88,7 +96,16 @@ export class ShowSocket {
       const messages = JSON.parse(data);
       for (const message of Array.isArray(messages) ? messages : [messages]) this.#receive(message);
     };
-    socket.onclose = ({ code }) => this.#lost(socket, code, opened);
+    socket.onclose = ({ code, retryAfterS }) => this.#lost(socket, code, opened, retryAfterS);
+  }
+
+  async #fetch() {
+    try {
+      this.#Stream = (await this.stream()).EventStream;
+    } catch {
+      this.#ways.fails(2);
+    }
+    if (this.status !== "closed") this.#timers.retry = setTimeout(() => this.#open(), this.#Stream ? 0 : backoffMs(this.#attempt++));
   }
 
   /** Lets go of the old socket without waiting: a dead network never finishes the closing handshake. */
@@ -102,9 +119,12 @@ export class ShowSocket {
     socket.close();
   }
 
-  #lost(socket, code, opened) {
+  #lost(socket, code, opened, retryAfterS = 0) {
     if (socket !== this.#socket) return;
     this.#abandon();
+    if (this.#joined) this.#ways.lost(Date.now());
+    else if (code < 3000) this.#ways.fails();
+    this.#joined = false;
     clearTimeout(this.#timers.move);
     const next = this.#refused ?? afterClose(code);
     if (next.newToken || (next.reason === "token_refused" && this.tokens.guest && this.tokens.read())) {
@@ -116,7 +136,7 @@ export class ShowSocket {
       return this.#tell("closed", next.reason);
     }
     for (const [id, { message }] of this.#pending) if (!message.key) this.#settle(id, null, { name: "disconnected" });
-    const wait = this.#byeWithinMs !== null ? Math.random() * this.#byeWithinMs : backoffMs(this.#attempt);
+    const wait = this.#byeWithinMs !== null ? Math.random() * this.#byeWithinMs : 1000 * retryAfterS + backoffMs(this.#attempt);
     this.#attempt += 1;
     this.#tell("reconnecting", opened ? next.reason : next.reason === "lost" ? "unreachable" : next.reason);
     this.#timers.retry = setTimeout(() => this.#open(), wait);
@@ -129,7 +149,7 @@ export class ShowSocket {
 
   #beat() {
     const silence = Date.now() - this.#heard;
-    if (silence > DEAD_MS) this.#lost(this.#socket, 4002, true);
+    if (silence > (this.#socket?.deadMs ?? DEAD_MS)) this.#lost(this.#socket, 4002, true);
     else if (silence > SILENCE_MS) this.#send({ type: "ping" });
   }
 
@@ -190,6 +210,8 @@ export class ShowSocket {
     this.#ordering.position = message.position;
     this.#recovering = false;
     if (!fresh) return;
+    this.#joined = true;
+    if (this.#ways.works(Date.now())) this.memory.setItem(KEPT, Date.now());
     this.#attempt = 0;
     this.#heard = Date.now();
     this.#timers.beat = setInterval(() => this.#beat(), SILENCE_MS / 2);

@@ -4,13 +4,12 @@ import { compact, loadTexts, moreTexts, number, t } from "./i18n.js";
 import { ShowSocket, guestTokens, socketUrl } from "./socket.js";
 import { Store, cartCount, cover } from "./store.js";
 import { Buying } from "./parts/buying.js";
-import "./parts/show-video.js";
 import "./parts/show-cover.js";
 import "./parts/show-chat.js";
 import "./parts/pinned-card.js";
 
 const LATER_MS = 800;
-const whep = import("./whep.js"); // the page is painted, and the show asked for, while it comes
+const moving = Promise.all([import("./whep.js"), import("./parts/show-video.js")]); // the page is painted, and the show asked for, while they come
 const show = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const wide = matchMedia("(min-width: 900px), (orientation: landscape) and (min-width: 640px)");
 const id = (name) => document.getElementById(name);
@@ -31,9 +30,9 @@ function socketOf() {
 }
 
 async function picture() {
+  const [{ Watcher }] = await moving;
   const video = document.querySelector("show-video");
   sound(video);
-  const { Watcher } = await whep;
   const watcher = new Watcher({
     show,
     onStream: (stream) => { if (stream) id("chip-full").hidden = true; video.attach(stream); },

@@ -1,4 +1,4 @@
-/* The rules of showcart.json.v1 that need no socket: order, backoff, what a close code means. */
+/* The rules of showcart.json.v1 that need no socket: order, backoff, what a close code means, which way to go. */
 
 export const SUBPROTOCOL = "showcart.json.v1";
 export const BACKOFF_MS_MAX = 20_000;
@@ -41,6 +41,47 @@ export class Ordering {
   /** Whether a position the server told of lies beyond ours. */
   behind(position) {
     return this.position === null || position.epoch !== this.position.epoch || position.offset > this.position.offset;
+  }
+}
+
+const TRIES = { untried: 2, proved: 6 };
+const STREAM_KEPT_MS = 600_000;
+
+/** Whether to go by a stream of events: where the network breaks sockets, until a socket is worth another try. */
+export class Ways {
+  #failures = 0;
+  #proved = { true: false, false: false };
+  #since;
+
+  /** `since`: when a stream was found to be the way (ms), null: never. */
+  constructor(since = null, now = Date.now()) {
+    this.#since = since;
+    this.stream = since !== null && now - since < STREAM_KEPT_MS;
+  }
+
+  /** The present way works; whether that is news about streams. */
+  works(now) {
+    const news = this.stream && !this.#proved.true;
+    this.#failures = 0;
+    this.#proved[this.stream] = true;
+    if (news) this.#since = now;
+    return news;
+  }
+
+  /** Nobody was reached by the present way. */
+  fails(times = 1) {
+    this.#failures += times;
+    if (this.#failures < (this.#proved[this.stream] ? TRIES.proved : TRIES.untried)) return;
+    this.stream = !this.stream;
+    this.#failures = 0;
+  }
+
+  /** What worked was lost: a moment to try a socket again, once. */
+  lost(now) {
+    if (!this.stream || now - this.#since < STREAM_KEPT_MS) return;
+    this.stream = false;
+    this.#proved = { true: false, false: false };
+    this.#failures = TRIES.untried - 1;
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { ShowSocket } from "../../../live/web/js/socket.js";
-import { BACKOFF_MS_MAX, Ordering, afterClose, backoffMs, newKey } from "../../../live/web/js/wire.js";
+import { BACKOFF_MS_MAX, Ordering, Ways, afterClose, backoffMs, newKey } from "../../../live/web/js/wire.js";
 
 /** A socket whose other end is the test. */
 class Wire {
@@ -20,13 +20,21 @@ class Wire {
   last(type) { return this.sent.filter((message) => message.type === type).at(-1); }
 }
 
-function client(context) {
+/** The other way: a stream, which looks the same. */
+class Stream extends Wire {
+  deadMs = 40_000;
+}
+
+const settled = () => new Promise((resolve) => { setImmediate(resolve); });
+
+function client(context, kept = {}) {
   context.mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
   Wire.all = [];
+  const memory = { getItem: (key) => kept[key] ?? null, setItem: (key, value) => { kept[key] = String(value); } };
   const seen = [];
   const statuses = [];
   const tokens = { guest: true, value: null, read() { return this.value; }, write(token) { this.value = token; }, drop() { this.value = null; } };
-  const socket = new ShowSocket({ url: "ws://shop/ws/demo", tokens, Socket: Wire, onMessage: (message) => seen.push(message), onStatus: (...status) => statuses.push(status) });
+  const socket = new ShowSocket({ url: "ws://shop/ws/demo", tokens, Socket: Wire, stream: async () => ({ EventStream: Stream }), memory, onMessage: (message) => seen.push(message), onStatus: (...status) => statuses.push(status) });
   socket.start();
   return { socket, seen, statuses, tokens, wire: () => Wire.all.at(-1), tick: (ms) => context.mock.timers.tick(ms) };
 }
@@ -127,12 +135,85 @@ test("a server that falls silent is asked, then given up", (context) => {
   assert.deepEqual(statuses.at(-1), ["reconnecting", "lost"]);
 });
 
-test("a socket that never opens is given up too", (context) => {
-  const { tick, statuses } = client(context);
+test("where no socket opens it goes by a stream, and for the rest of the session", async (context) => {
+  const kept = {};
+  const { wire, tick, statuses } = client(context, kept);
+  wire().drop(1006);
+  tick(BACKOFF_MS_MAX);
+  wire().drop(1006);
+  assert.deepEqual(Wire.all.map((each) => each instanceof Stream), [false, false]);
+  tick(BACKOFF_MS_MAX);
+  await settled();
+  tick(0);
+  assert.ok(wire() instanceof Stream);
+  wire().open();
+  welcome(wire());
+  assert.deepEqual(statuses.at(-1), ["open", ""]);
+  wire().drop(1006);
+  tick(BACKOFF_MS_MAX);
+  assert.ok(wire() instanceof Stream);
+  assert.ok(kept["showcart.stream"] !== undefined);
+  context.mock.timers.reset();
+  kept["showcart.stream"] = String(Date.now() - 1000);
+  client(context, kept);
+  await settled();
+  assert.equal(Wire.all.length, 0, "its code is loaded first");
+});
+
+test("a socket that says nothing is given up, and is reason enough for a stream", async (context) => {
+  const { wire, tick, statuses } = client(context);
   tick(10_000);
   assert.deepEqual(statuses.at(-1), ["reconnecting", "unreachable"]);
   tick(BACKOFF_MS_MAX);
+  await settled();
+  tick(0);
+  assert.ok(wire() instanceof Stream);
+});
+
+test("a stream that is silent for twenty seconds is believed, for forty it is not", async (context) => {
+  const { wire, tick, statuses } = client(context);
+  tick(10_000);
+  tick(BACKOFF_MS_MAX);
+  await settled();
+  tick(0);
+  wire().open();
+  welcome(wire());
+  tick(35_000);
+  assert.deepEqual(statuses.at(-1), ["open", ""]);
+  tick(10_000);
+  assert.deepEqual(statuses.at(-1), ["reconnecting", "lost"]);
+});
+
+test("a full server's word of when to come back is kept", async (context) => {
+  context.mock.method(Math, "random", () => 0);
+  const { wire, tick, statuses } = client(context);
+  wire().onclose({ code: 4005, retryAfterS: 7 });
+  assert.deepEqual(statuses.at(-1), ["reconnecting", "full"]);
+  tick(6_999);
+  assert.equal(Wire.all.length, 1);
+  tick(1);
   assert.equal(Wire.all.length, 2);
+});
+
+test("which way to go", () => {
+  const ways = new Ways();
+  ways.works(0);
+  for (let n = 0; n < 5; n++) ways.fails();
+  assert.equal(ways.stream, false, "sockets have been proved, so the server is down rather than the network odd");
+  ways.fails();
+  assert.equal(ways.stream, true);
+  ways.fails(2);
+  assert.equal(ways.stream, false, "nor does a stream get through");
+  const other = new Ways();
+  other.fails(2);
+  assert.deepEqual([other.works(1000), other.works(2000)], [true, false]);
+  other.lost(60_000);
+  assert.equal(other.stream, true);
+  other.lost(700_000);
+  assert.equal(other.stream, false, "time to try a socket again");
+  other.fails();
+  assert.equal(other.stream, true, "once");
+  assert.deepEqual([new Ways(1000, 2000).stream, new Ways(1000, 900_000).stream], [true, false]);
 });
 
 test("final codes stay closed; an unknown show and a full house say so", (context) => {
