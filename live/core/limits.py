@@ -38,6 +38,7 @@ LANE_TELLING_MAX = 4  # committed batches whose news have not left yet; then the
 
 # --- process -----------------------------------------------------------------------------------------------------
 LISTEN_BACKLOG = 2048  # connections that wait for accept()
+SOCKET_UNSENT_BYTES_MAX = 64 * 1024  # kept by the kernel for a TCP connection; then it takes nothing more from us
 HEALTH_CHECK_S = 2.0  # for one store to answer
 SHUTDOWN_S = 5  # for requests that are under way when the process ends
 WORKER_BACKOFF_S_MIN = 0.1  # before a worker that died is started again
@@ -53,6 +54,7 @@ RECENT_INTERVAL_S = 2.0
 RECENT_ROWS = 450  # a quarter of an hour
 RECENT_SERIES_MAX = 400
 DISK_LOOK_S = 15.0
+READY_LOOK_S = 5.0
 
 # --- event loop -------------------------------------------------------------------------------------------------
 LAG_PROBE_INTERVAL_S = 0.1
@@ -367,6 +369,7 @@ assert BATCH_INTERVAL_S < BATCH_INTERVAL_S_EASY < BATCH_INTERVAL_S_MAX < STATE_I
 assert FANOUT_SHARE_EASY < FANOUT_SHARE_MAX < 0.5, "the other half of the loop is for commands"
 assert WS_MESSAGE_BYTES_MAX < WS_FRAME_BYTES_MAX
 assert VIEWER_RESUME_BYTES < VIEWER_BACKLOG_BYTES_MAX
+assert BATCH_BYTES_MAX <= SOCKET_UNSENT_BYTES_MAX, "an ordinary batch leaves in one go"
 assert PRESENCE_INTERVAL_S * 3 < PRESENCE_TTL_S, "two lost beats must not make viewers vanish"
 assert RECOVER_COST <= COMMANDS_BURST
 assert PEER_DEAD_S < CONSENT_EXPIRY_S

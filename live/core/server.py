@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn
 
 from live.core.http import BoundedProtocol
-from live.core.limits import LISTEN_BACKLOG, SHUTDOWN_S
+from live.core.limits import LISTEN_BACKLOG, SHUTDOWN_S, SOCKET_UNSENT_BYTES_MAX
 from live.core.settings import Settings
 from live.core.tasks import end
 
@@ -136,9 +136,15 @@ def listen(settings: Settings, *, shared: bool = False) -> socket.socket:
     Raises `OSError` when the address is taken.
     """
     family, host, both = _address(settings)
-    return socket.create_server(
+    listener = socket.create_server(
         (host, settings.port), family=family, backlog=LISTEN_BACKLOG, reuse_port=shared, dualstack_ipv6=both
     )
+    # Else the kernel takes up to 4 MB for a peer that reads nothing, before we hear of it: 40 GB for ten thousand. The
+    # connections inherit the bound, which is on what was not sent yet: what is on its way may be as much as ever.
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        listener.setsockopt(socket.IPPROTO_TCP, option, SOCKET_UNSENT_BYTES_MAX)
+    return listener
 
 
 def reserve(settings: Settings) -> socket.socket:
