@@ -95,7 +95,7 @@ class Audience:
         self.publisher = Client(self.certificate, on_rtcp=self._asked)
         self.viewers: list[Ear] = []
         self.doors, self.origin_doors = (
-            Doors(f"http://127.0.0.1:{port}", SHOW, "bench") for port in (http_port, origin_port)
+            Doors(f"http://127.0.0.1:{port}", SHOW, "bench", keep=True) for port in (http_port, origin_port)
         )
         self._buffer = bytearray(2048)
 

@@ -29,13 +29,15 @@ class RefusedError(ConnectionError):
 class Doors:
     """The way into the video of one show. `token` is for who publishes.
 
-    Connections are kept and used again. A general HTTP client costs more here than all the rest of joining.
+    With `keep` connections are used again; without, each offer has its own, so that a server of several workers gets
+    them as it would from as many people. A general HTTP client costs more here than all the rest of joining.
     """
 
-    def __init__(self, url: str, show: str, token: str) -> None:
+    def __init__(self, url: str, show: str, token: str, *, keep: bool = False) -> None:
         self.target = Target.of(url)
         self._show = show
         self._token = token
+        self._keep = keep
         self._posts = 0
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._idle_from = 0
@@ -65,7 +67,7 @@ class Doors:
             if not length.isdecimal() or int(length) > ANSWER_BYTES_MAX:
                 raise ConnectionError("the answer does not tell its length")
             body = await reader.readexactly(int(length))
-            kept = door == self._idle_from and fields.get("connection", "").lower() != "close"
+            kept = self._keep and door == self._idle_from and fields.get("connection", "").lower() != "close"
         finally:
             if kept:
                 self._idle.append((reader, writer))
