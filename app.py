@@ -21,8 +21,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 import cart.api
@@ -155,7 +153,7 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         await stack.enter_async_context(running(store.shop.keeper.run()))
         kernel = KernelCollector(departure, store.bus, store.database, cart=store.shop.adds, chat=chat_room.posting)
         realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)
-        ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, kernel, realtime, written))
+        ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, realtime, written, kernel=kernel))
         yield Parts(store, ops, chat_room, media, departure, connections, Gateway(connections))
 
 
@@ -228,13 +226,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
         *fallback.operations,
     ]
     checks = {"database": parts.store.database.check, "bus": parts.store.bus.check, "media": parts.media.check}
-    missing = live.pages.Missing(settings)
-
-    async def on_http_exception(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        page = missing(request) if error.status_code == 404 else None
-        return page or await rest.on_http_exception(request, error)
-
+    missing = live.pages.Missing(settings).on_http_exception
     # The demo's token is well known, so a page elsewhere must not reach it under a name of its own (DNS rebinding).
     hosts = ["127.0.0.1", "localhost", settings.host] if settings.demo else None
     application = Starlette(
@@ -249,7 +241,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
             *health.routes(lambda: checks | parts.departure.checks),
             parts.ops.route,
         ],
-        exception_handlers={Problem: rest.on_problem, HTTPException: on_http_exception, Exception: rest.on_crash},
+        exception_handlers={Problem: rest.on_problem, HTTPException: missing, Exception: rest.on_crash},
     )
     proxies = Proxies(settings.trusted_proxies, settings.forwarded_header)
     return ClientAddresses(Shortcut(application, parts.gateway, hosts), proxies)

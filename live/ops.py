@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from live.core.collector import KernelCollector
 from live.core.errors import Kind, Problem
 from live.core.exposition import merged
 from live.core.limits import RECENT_INTERVAL_S
@@ -40,14 +41,17 @@ class Ops:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, metrics: Metrics, workers: int, *collectors: Collector) -> AsyncIterator["Ops"]:
+    async def open(
+        cls, metrics: Metrics, workers: int, *collectors: Collector, kernel: KernelCollector | None = None
+    ) -> AsyncIterator["Ops"]:
         """Measure, remember and answer, as one of so many workers, until the block ends."""
-        for collector in collectors:
+        for collector in (*collectors, *([kernel] if kernel else [])):
             metrics.registry.register(collector)
         async with AsyncExitStack() as stack:
             worker = metrics.worker
             siblings = await stack.enter_async_context(Siblings.open(worker, workers, lambda q: answer(metrics, q)))
-            for job in (metrics.watch_loop(), metrics.watch_disk(), metrics.remember()):
+            jobs = [metrics.watch_loop(), metrics.watch_disk(), metrics.remember()]
+            for job in [*jobs, *([kernel.watch()] if kernel else [])]:
                 await stack.enter_async_context(running(job))
             yield cls(metrics, siblings)
 

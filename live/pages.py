@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from live.core import rest
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 
@@ -145,6 +147,12 @@ class Missing:
         if request.method not in ("GET", "HEAD") or not reader or request.url.path.startswith(APIS):
             return None
         return send(request, self._file, page_headers(self._settings, request.headers.get("host", "")), 404)
+
+    async def on_http_exception(self, request: Request, error: Exception) -> Response:
+        """Starlette's handler for its own refusals: a page for a reader whom nothing was found for, else a problem."""
+        assert isinstance(error, HTTPException)
+        page = self(request) if error.status_code == 404 else None
+        return page or await rest.on_http_exception(request, error)
 
 
 def routes(settings: Settings) -> list[BaseRoute]:

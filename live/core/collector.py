@@ -1,5 +1,6 @@
 """Prometheus figures of the kernel, read from plain integers when somebody scrapes: bus, database, lanes, refusals."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -10,8 +11,10 @@ from live.core.buckets import Buckets
 from live.core.bus import Bus
 from live.core.database import Database
 from live.core.departure import Departure
+from live.core.health import state
 from live.core.http import BoundedProtocol
 from live.core.lanes import LaneFigures
+from live.core.limits import READY_LOOK_S
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -60,10 +63,20 @@ class KernelCollector(Collector):
         self._bus = bus
         self._database = database
         self._lanes = {name: lane.figures for name, lane in lanes.items()}
+        self._ready: dict[str, int] = {}
+
+    async def watch(self) -> None:
+        """Look whether the stores answer, until cancelled."""
+        checks = {"bus": self._bus.check, "database": self._database.check}
+        while True:
+            states = await asyncio.gather(*(state(check) for check in checks.values()))
+            self._ready = {name: int(found == "ok") for name, found in zip(checks, states, strict=True)}
+            await asyncio.sleep(READY_LOOK_S)
 
     def collect(self) -> Iterator[Family]:
         """The families; called by the registry."""
         yield GaugeMetricFamily("showcart_draining", "1 while the worker is on its way out", int(self._departure.begun))
+        yield gauges("showcart_ready", "Whether what the worker depends on has answered", "check", self._ready)
         yield counters(
             "showcart_connections_refused",
             "TCP connections ended before or in a request, by why",

@@ -28,11 +28,12 @@ def routes(checks: Callable[[], Checks]) -> list[Route]:
 
 async def readiness(checks: Checks) -> Response:
     """200 when every check passes, else 503; the body says "ok" or in a word what is wrong, by name."""
-    states = await asyncio.gather(*(_state(check) for check in checks.values()))
+    states = await asyncio.gather(*(state(check) for check in checks.values()))
     return respond(dict(zip(checks, states, strict=True)), 200 if set(states) <= {"ok"} else 503)
 
 
-async def _state(check: Callable[[], Awaitable[None]]) -> str:
+async def state(check: Callable[[], Awaitable[None]]) -> str:
+    """ "ok", or in a word what is wrong."""
     try:
         async with asyncio.timeout(HEALTH_CHECK_S):
             await check()
