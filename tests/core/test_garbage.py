@@ -1,6 +1,7 @@
 """What is set apart, and when it is looked through after all."""
 
 import gc
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -47,8 +48,8 @@ def test_old_cycles_are_found_when_half_is_gone(tidy: Tidy, monkeypatch: pytest.
     ring = Ring()
     seen = weakref.ref(ring)
     tidy.now()
-    monkeypatch.setattr(garbage, "_SOME_OBJECTS", 1000)
-    many: list[object] = [[{}] for _ in range(2 * gc.get_freeze_count())]
+    monkeypatch.setattr(garbage, "_SOME_BLOCKS", 1000)
+    many: list[object] = [[{}] for _ in range(sys.getallocatedblocks())]
     tidy.now()
     tidy.now()
     del ring
