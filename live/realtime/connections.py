@@ -127,6 +127,7 @@ class Connections:
         self.closes: dict[int, int] = {}  # by code, closed by us
         self.turned_back: dict[str, int] = {}  # handshakes, by what they were refused with before admission
         self.throttled = 0  # messages that came too fast
+        self.streams = 0  # how many of those who are open get events by plain HTTP
         hub.refresh = self._refresh
         commands.add("viewer.rename", Rename, self._doorman.rename)
 

@@ -59,7 +59,7 @@ class Answered(Struct, frozen=True):
 
 
 class Fallback:
-    """See the module. `opened`, `posts`, `commands`, `too_fast` count streams, POSTs, their commands, and refusals."""
+    """See the module."""
 
     def __init__(self, connections: Connections, tokens: Tokens, clock: Clock, settings: Settings) -> None:
         self._connections = connections
@@ -69,7 +69,6 @@ class Fallback:
         self._viewers = Gate(COMMANDS_PER_S, COMMANDS_BURST, ADDRESSES_REMEMBERED_MAX)
         bounded = settings.sockets_per_address
         self._addresses = Gate(POSTS_PER_S, POSTS_BURST, ADDRESSES_REMEMBERED_MAX) if bounded else None
-        self.opened = self.posts = self.commands = self.too_fast = 0
         self.route = Route("/api/shows/{show}/stream", self, methods=["POST"], name="stream")
         self.operations = [
             Operation(
@@ -98,7 +97,7 @@ class Fallback:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await send({"type": "http.response.body", "body": b"retry: %d\n\n" % STREAM_RETRY_MS, "more_body": True})
         stream: Stream = extension["lend"](self._chunks) if extension else OrdinaryStream(receive, send)
-        self.opened += 1
+        self._connections.streams += 1
         connection = self._connections.open(stream, "json", scope["path_params"]["show"], address)
         try:
             await self._connections.receive(connection, payload)
@@ -106,6 +105,7 @@ class Fallback:
                 self._connections.shut(connection, NOT_CONNECTED)
             await _stay(stream)
         finally:
+            self._connections.streams -= 1
             self._connections.closed(connection)
             if isinstance(stream, OrdinaryStream):
                 await stream.aclose()
@@ -117,11 +117,10 @@ class Fallback:
         now_s = self._clock.monotonic()
         address = request.client.host if request.client else ""
         if self._addresses is not None and (wait_s := self._addresses.take(address, now_s)):
-            self.too_fast += 1
+            self._connections.throttled += len(body.commands)
             raise Problem(Kind.rate_limited, retry_after_s=max(1, round(wait_s)))
         if any(len(command.id) > MESSAGE_ID_CHARS_MAX for command in body.commands):
             raise Problem(Kind.invalid_field, f"An id has at most {MESSAGE_ID_CHARS_MAX} characters.", field="commands")
-        self.posts += 1
         token = self._tokens.verified(bearer(request.headers.get("authorization")))
         expires_s = None if token.expires_s is None else now_s + token.expires_s - self._clock.now_ms() / 1000
         principal = principal_of(request) or token.principal
@@ -133,11 +132,10 @@ class Fallback:
         answers: list[Reply | Refused] = []
         for command in body.commands:
             if wait_s := self._viewers.take(principal.subject, self._clock.monotonic()):
-                self.too_fast += 1
+                self._connections.throttled += 1
                 problem = Problem(Kind.rate_limited, retry_after_s=max(1, round(wait_s)))
                 answers.append(Refused(command.id, problem.body()))
                 continue
-            self.commands += 1
             shown = wire_viewer(principal)
             context = Context(request.path_params["show"], principal, command.key, shown, become, expires_s)
             answers.append(await self._connections.commands.run(context, command))

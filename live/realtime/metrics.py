@@ -29,8 +29,9 @@ class RealtimeCollector(Collector):
 
     def _sockets(self) -> Iterator[Family]:
         connections = self._connections
-        yield GaugeMetricFamily("showcart_sockets", "Open WebSockets", len(connections))
-        yield CounterMetricFamily("showcart_sockets_accepted", "WebSockets accepted", connections.accepted)
+        yield GaugeMetricFamily("showcart_sockets", "Open WebSockets and streams", len(connections))
+        yield GaugeMetricFamily("showcart_streams", "Streams of events among them", connections.streams)
+        yield CounterMetricFamily("showcart_sockets_accepted", "WebSockets and streams accepted", connections.accepted)
         closed = CounterMetricFamily("showcart_sockets_closed", "WebSockets closed by us", labels=["code"])
         for code, number in sorted(connections.closes.items()):
             closed.add_metric([str(code)], number)

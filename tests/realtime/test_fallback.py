@@ -149,6 +149,7 @@ async def test_every_stream_is_released_once(stage: Stage, streams: Streams) -> 
         while admission.sockets or stage.connections:
             await asyncio.sleep(0.005)
     assert admission.admitted == 6
+    assert stage.connections.streams == 0
 
 
 async def test_who_may_not_post(stage: Stage, streams: Streams) -> None:
@@ -178,7 +179,7 @@ async def test_a_flood_of_commands_is_refused(stage: Stage, streams: Streams) ->
     refused = [message["error"] for message in messages if message["error"]["name"] == "rate_limited"]
     assert 35 <= len(refused) <= 40
     assert refused[0]["retry_after_s"] >= 1
-    assert stage.fallback.too_fast == len(refused)
+    assert stage.connections.throttled == len(refused)
     other = await streams.joined()
     assert (await other.command("say", text="still"))["type"] == "reply"
 
