@@ -70,7 +70,7 @@ class Broadcast:
             not_back = sum(one.been and not one.open for one in self._watchers)
         finally:
             await self._close(work)
-        self._tell(self.tally.second(now_us(), self._used_s()))
+        self._tell_second()
         return self.tally.totals(viewers=len(self._watchers), not_back=not_back, cpu_s=self._used_s())
 
     def finish(self) -> None:
@@ -140,7 +140,12 @@ class Broadcast:
         while True:
             due_us += TICK_US
             await self._until(due_us)
-            self._tell(self.tally.second(now_us(), self._used_s()))
+            self._tell_second()
+
+    def _tell_second(self) -> None:
+        for watcher in self._watchers:
+            watcher.settle()
+        self._tell(self.tally.second(now_us(), self._used_s()))
 
 
 def run(plan: MediaPlan, token: str, tell: Callable[[MediaLine], None]) -> MediaTotals:

@@ -32,7 +32,7 @@ class Receiver:
         """`video` and `rtx` are payload types."""
         self.packets = self.received_bytes = 0
         self.lost = self.asked = self.recovered = self.duplicates = 0
-        self.wants_keyframe = False  # the server is to be told
+        self.wants_keyframe = self.wants_packets = False  # the server is to be told
         self.ssrc: int | None = None
         self._video, self._rtx = video, rtx
         self._shown = shown
@@ -58,6 +58,7 @@ class Receiver:
 
     def ask(self, at_us: int) -> tuple[int, ...]:
         """The numbers to ask for now, of 16 bits; what was asked for too often is lost."""
+        self.wants_packets = False
         due = [number for number, (ask_us, _) in self._missing.items() if at_us >= ask_us]
         given_up = [number for number in due if self._missing[number][1] >= ASKED_TIMES_MAX]
         if given_up:
@@ -125,6 +126,7 @@ class Receiver:
             self._break()
         for one in range(oldest, number):
             self._missing[one] = at_us, 0
+        self.wants_packets = True
 
     def _seek(self, number: int, packet: bytes) -> None:
         """See whether a keyframe begins here, from which one can go on."""

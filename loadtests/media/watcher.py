@@ -108,11 +108,17 @@ class Watcher:
             return
         if self.open:
             self.open = False
-            self._house.tally.watching -= 1
+            if not self._house.stopping:  # the last second tells who was there at the end
+                self._house.tally.watching -= 1
             asyncio.get_running_loop().remove_reader(client.socket.fileno())
         await client.close()
         receiver.end()
         self._settle(receiver)
+
+    def settle(self) -> None:
+        """Take what was counted since the last time into the figures."""
+        if self._receiver is not None:
+            self._settle(self._receiver)
 
     def end(self, at_us: int) -> None:
         """The run is over: a freeze that goes on counts until now."""
@@ -144,6 +150,12 @@ class Watcher:
         except (BlockingIOError, ConnectionRefusedError):
             pass
         self._heard_us = now_us()
+        if receiver.wants_packets:
+            self._ask(client, receiver, self._heard_us)
+
+    def _ask(self, client: Client, receiver: Receiver, at_us: int) -> None:
+        if asked := receiver.ask(at_us):
+            self._tell(client, rtcp.Nack(1, receiver.ssrc or 0, asked))
 
     def _show(self, due_us: int, at_us: int) -> None:
         tally = self._house.tally
@@ -178,13 +190,11 @@ class Watcher:
             self._over.set()
             return
         turn = number + self.index
-        if asked := receiver.ask(at_us):
-            self._tell(client, rtcp.Nack(1, receiver.ssrc or 0, asked))
+        self._ask(client, receiver, at_us)
         if receiver.wants_keyframe or (turn % REPORT_TICKS == 0 and receiver.waiting and receiver.ssrc):
             receiver.wants_keyframe = False
             self._tell(client, rtcp.Pli(1, receiver.ssrc or 0))
         if turn % REPORT_TICKS == 0:
-            self._settle(receiver)
             if (block := receiver.report()) is not None:
                 remb = rtcp.Remb(1, self._house.bits_per_s * _REMB_FACTOR, (block.ssrc,))
                 client.peer.send_rtcp(rtcp.build((rtcp.ReceiverReport(1, (block,)), remb)))
@@ -196,7 +206,6 @@ class Watcher:
             client.peer.send_rtcp(rtcp.build((rtcp.ReceiverReport(1), packet)))
 
     def _settle(self, receiver: Receiver) -> None:
-        """Take what was counted since the last time into the figures."""
         tally = self._house.tally
         for name, count in receiver.news().items():
             setattr(tally, name, getattr(tally, name) + count)

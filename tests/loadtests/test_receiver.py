@@ -70,6 +70,7 @@ def test_a_lost_packet_is_asked_for_and_holds_its_picture_back() -> None:
     screen.give([*second[:2], *second[3:]], 40_000)
     screen.give(third, 80_000)
     assert screen.shown == [0]
+    assert screen.receiver.wants_packets
     number = int.from_bytes(second[2][2:4])
     assert screen.receiver.ask(80_000) == (number,)
     assert screen.receiver.ask(80_000 + ASK_INTERVAL_US - 1) == ()
