@@ -91,6 +91,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._settle()
         self._unstall()
         super().connection_lost(exc)
+        # The request and we hold each other; cut here, both go at once and are no work for the garbage collector.
+        self.pipeline.clear()
+        self.cycle = self.scope = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         # In pieces, because a read may bring 256 KB, and a bound is only seen between two pieces.

@@ -58,3 +58,24 @@ def test_old_cycles_are_found_when_half_is_gone(tidy: Tidy, monkeypatch: pytest.
     del many
     tidy.now()
     assert seen() is None
+
+
+def test_old_cycles_are_found_when_there_is_too_much(tidy: Tidy, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Ring()
+    seen = weakref.ref(ring)
+    tidy.now()
+    monkeypatch.setattr(garbage, "_MANY_BLOCKS", sys.getallocatedblocks() + 1000)
+    del ring
+    tidy.now()
+    assert seen() is not None
+    many: list[object] = [[{}] for _ in range(1000)]
+    tidy.now()
+    tidy.now()
+    assert seen() is None
+    ring = Ring()
+    seen = weakref.ref(ring)
+    tidy.now()
+    del ring
+    tidy.now()
+    assert seen() is not None, "what there is was looked through, and has not doubled since"
+    del many
