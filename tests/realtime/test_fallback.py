@@ -230,6 +230,43 @@ async def test_any_worker_takes_commands_and_goes_on_with_a_stream(
     assert not stage.said
 
 
+async def test_nothing_is_missed_or_seen_twice_however_often_a_stream_is_cut(
+    stage: Stage, second: Stage, streams: Streams
+) -> None:
+    second.words = stage.words
+    words: list[str] = []
+    position: dict[str, Any] | None = None
+    token: str | None = None
+
+    async def talk() -> None:
+        for number in range(60):
+            await stage.say(str(number))
+            await asyncio.sleep(0.002)
+
+    talking = asyncio.create_task(talk())
+    for round_ in range(12):
+        async with AsyncExitStack() as stack:
+            viewer = Streams((stage, second)[round_ % 2], stack)()
+            message = await viewer.join(token=token, position=position)
+            token = viewer.token
+            assert message["recovered"] == (round_ > 0)
+            events = message["events"]
+            if position is None:
+                position, words = message["position"], list(message["snapshot"]["words"])
+            for _ in range(4):
+                for event in events:
+                    assert event["offset"] == position["offset"] + 1
+                    position = {**position, "offset": event["offset"]}
+                    words[event["data"]["index"] :] = [event["data"]["text"]]
+                if len(words) == 60:
+                    break
+                events = [await viewer.until("event")]
+    await talking
+    last = await streams().join(token=token, position=position)
+    words += [event["data"]["text"] for event in last["events"]]
+    assert words == stage.words["demo"] == [str(number) for number in range(60)]
+
+
 async def test_a_server_without_our_protocol_streams_too(bus: Bus, settings: Settings) -> None:
     async with Stage(bus, settings, raw=False).running() as plain, Streams(plain, AsyncExitStack()) as streams:
         viewer: StreamClient = await streams.joined(token=plain.token(Role.host))

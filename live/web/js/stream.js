@@ -76,7 +76,9 @@ export class EventStream {
     this.#reading = reading;
     let end = [1006];
     try {
-      const answer = await this.#ask("stream", connect, reading);
+      let answer = await this.#ask("stream", connect, reading);
+      // A worker that ends answers on the connection that we had to it; the next one leads elsewhere.
+      if (answer.status === 503 && (await answer.clone().json().catch(() => ({}))).name === "draining") answer = await this.#ask("stream", connect, reading);
       const retryAfterS = Number(answer.headers.get("Retry-After")) || 0;
       if (!answer.ok) return this.#end(retryAfterS ? 4005 : 1006, retryAfterS);
       const events = new Events();

@@ -113,6 +113,24 @@ test("a refused stream tells when to come back; a strange answer is a lost line"
   }
 });
 
+test("a worker that ends sends us to another one at once", async () => {
+  const server = new Server();
+  const wire = new EventStream("ws://shop/ws/demo", server.fetch);
+  const seen = [];
+  wire.onmessage = ({ data }) => seen.push(...JSON.parse(data));
+  await settled();
+  wire.send(JSON.stringify({ type: "connect", id: "1", token: null }));
+  server.last.reply({ name: "draining" }, 503, { "Retry-After": "1" });
+  await settled();
+  assert.equal(server.asked.length, 2);
+  server.last.stream();
+  await settled();
+  server.last.say(connected());
+  await settled();
+  assert.equal(seen.length, 1);
+  wire.close();
+});
+
 test("a command that gets no answer loses the line, so that whoever has a key is sent again", async () => {
   const answers = [
     [(asked) => asked.fail(new TypeError("offline")), 1006],
