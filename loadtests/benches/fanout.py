@@ -25,6 +25,7 @@ import uvloop
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 
 from loadtests.benches import fanout_crowd
+from loadtests.benches.fanout_accept import accept
 from loadtests.benches.fanout_rivals import Rival, available, rival
 from loadtests.benches.fanout_sinks import SHOW, Sinks, sinks
 from loadtests.benches.fanout_stage import TEXT, Stage, stage, until
@@ -168,9 +169,8 @@ async def _compare(picture: Path | None) -> None:
         for sock in ways.raw:
             stack.callback(sock.close)
 
-        before_bytes, before_s = _resident_bytes(), time.process_time()
-        await crowd.connect("ours", ways.stage.port, VIEWERS)
-        accept_s = (time.process_time() - before_s) / VIEWERS
+        before_bytes = _resident_bytes()
+        accepting = await accept(ways.stage, crowd, VIEWERS)
         viewer_bytes = (_resident_bytes() - before_bytes) / VIEWERS
 
         await crowd.connect("starlette", ways.stage.port, VIEWERS)
@@ -188,13 +188,14 @@ async def _compare(picture: Path | None) -> None:
         for _ in range(ROUNDS // 2):
             costs["floor"].append(await _cost(every["floor"]))
     cost = {name: median(values) for name, values in costs.items()}
-    _tell(cost, busy_s, accept_s, viewer_bytes)
+    _tell(cost, busy_s, accepting, viewer_bytes)
     if picture is not None:
         _draw(picture, cost, busy_s)
 
 
-def _tell(cost: dict[str, float], busy_s: float, accept_s: float, viewer_bytes: float) -> None:
+def _tell(cost: dict[str, float], busy_s: float, accepting: tuple[float, float], viewer_bytes: float) -> None:
     floor_s = cost["floor"]
+    accept_s, accept_floor_s = accepting
     each = f"µs CPU per delivery to {VIEWERS} viewers"
     figure("fanout_floor_us", floor_s * 1e6, f"{each}, socket.send in a loop")
     figure("fanout_us", cost["ours"] * 1e6, f"{each}, everything included")
@@ -206,6 +207,8 @@ def _tell(cost: dict[str, float], busy_s: float, accept_s: float, viewer_bytes: 
         figure("fanout_node_ws_ratio", cost["ws"] / floor_s, "× floor, node's ws")
         figure("fanout_socket_io_ratio", cost["socket.io"] / floor_s, "× floor, Socket.IO")
     figure("accept_us", accept_s * 1e6, "µs CPU per viewer: handshake, token, snapshot", 300)
+    figure("accept_floor_us", accept_floor_s * 1e6, "µs CPU per viewer: a bare protocol that answers with constants")
+    figure("accept_ratio_floor", accept_s / accept_floor_s, "× that floor")
     # 300 µs where a send costs 3 µs: a busy or slow machine shows in both.
     figure("accept_ratio", accept_s / floor_s, "× floor of one delivery", 100)
     if viewer_bytes > 0:
