@@ -69,6 +69,7 @@ class Swarm:
     async def run(self) -> Totals:
         """Let everybody join, speak and leave; takes `duration_s`, up to `drain_s` more, and a moment to close."""
         self._set_clock(now_us() if self.plan.start_us is None else self.plan.start_us)
+        self._tally.lag(now_us() - self._start_us)  # who begins late has nobody else to blame
         work = [
             asyncio.create_task(one)
             for one in (self._tell_seconds(), self._measure_lag(), self._let_in(), self._let_out(), self._faults())

@@ -50,14 +50,10 @@ def cpu_percents(usage: Sequence[Usage], process: str) -> list[float]:
 
 
 def memory_per_viewer_kb(run: Run) -> float | None:
-    """How much the server grew from its first reading to its largest, per viewer.
-
-    None when it was not watched, or carried video, which takes memory of its own.
-    """
-    if run.screening is not None:
-        return None
+    """How much the server grew from its first reading to its largest, per viewer of any kind; None: not watched."""
     memory = [one.memory_mb for one in run.usage if one.process == "server"]
-    return (max(memory) - memory[0]) * 1000 / run.totals.joined if memory and run.totals.joined else None
+    viewers = run.totals.joined + (run.media.joined if run.media else 0)
+    return (max(memory) - memory[0]) * 1000 / viewers if memory and viewers else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -61,6 +61,7 @@ class Broadcast:
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await publisher.live.wait()
+            self.tally.lag(now_us() - self._start_us)  # who begins late has nobody else to blame
             sending = asyncio.create_task(publisher.send(now_us()))
             work += [sending, *map(asyncio.create_task, (self._let_in(), self._tick(), self._seconds(), self._lag()))]
             rest_s = (self._start_us - now_us()) / 1e6 + plan.duration_s
