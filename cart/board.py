@@ -1,13 +1,20 @@
 """What is left of each SKU, told to the screens a few times a second however fast it sells.
 
 The first change is told at once, by the transaction that made it. Changes within STATE_INTERVAL_S after that only mark
-the SKU; at the end of the interval one transaction reads what is left of all that were marked and tells it. So the
-newest value is never lost: whoever commits after that reading has marked the SKU again.
+the SKU; at the end of the interval one transaction reads what is left of all that were marked and tells it. It locks
+their levels: a transaction marks what it has changed before its COMMIT, and until then others read the value of before.
+Whoever has a level behind the reading marks the SKU again, so the newest value is never lost.
+
+Workers commit in one order and publish in another, so a value that was told is looked at again after the interval, and
+told again until it is still what was told. Two faults are left: a worker that ends within the interval after it told
+an older value behind another's newer one, and one whose word is on its way to the bus for longer than the interval.
+The screens then show the older value until the SKU sells again or they take a snapshot.
 """
 
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from cart import store
 from live import store as shows_store
@@ -26,8 +33,17 @@ def tell_stock(tx: Batch, sku: str, product_id: str, available: int, sellers: It
         tx.state(show, "stock", {"sku": sku, "available": available}, key=sku)
 
 
+@dataclass(slots=True)
+class _Late:
+    """A SKU to look at: whose it is, and what of it was told (None: what is left now must be told)."""
+
+    product_id: str
+    sellers: set[str]
+    told: int | None
+
+
 class Board:
-    """See the module. `interval_s` 0: every change is told by its own transaction.
+    """See the module. `interval_s` 0: every change is told by its own transaction, and not looked at again.
 
     `take` is called inside transactions, which may be in the writer's thread; everything else on the loop.
     """
@@ -37,17 +53,19 @@ class Board:
         self._clock = clock
         self._interval_s = interval_s
         self._told_s: dict[str, float] = {}  # SKU → when it was told last, for an interval
-        self._late: dict[str, tuple[str, set[str]]] = {}  # SKU → product and sellers, to be told
+        self._late: dict[str, _Late] = {}  # by SKU
         self._flushing: asyncio.Task[None] | None = None
 
-    def take(self, sku: str, product_id: str, sellers: Iterable[str], *, anyway: bool) -> bool:
-        """Whether the calling transaction tells what is left of `sku`; otherwise it will be told. `anyway`: it does."""
+    def take(self, sku: str, product_id: str, available: int, sellers: Iterable[str], *, anyway: bool) -> bool:
+        """Whether the calling transaction, which has the level locked, tells that `available` are left of `sku`;
+        otherwise it will be told. `anyway`: it does."""
         now_s = self._clock.monotonic()
-        if anyway or now_s - self._told_s.get(sku, -self._interval_s) >= self._interval_s:
+        tells = anyway or now_s - self._told_s.get(sku, -self._interval_s) >= self._interval_s
+        if tells:
             self._told_s[sku] = now_s
-            return True
-        self._mark(sku, product_id, sellers)
-        return False
+        if self._interval_s:
+            self._mark(sku, _Late(product_id, set(sellers), available if tells else None))
+        return tells
 
     def arm(self) -> None:
         """A transaction is over: see to it that what it left to be told is told."""
@@ -56,18 +74,21 @@ class Board:
 
     async def flush(self) -> None:
         """Tell what waits to be told; raises `Problem` when the store is out of reach, and it waits on."""
-        taken: dict[str, tuple[str, set[str]]] = {}
+        taken: dict[str, _Late] = {}
 
         def work(tx: Batch) -> None:
-            # Taken in the transaction: whoever marks a SKU from now on commits later.
+            # Taken in the transaction: whoever marks a SKU from now on commits later, or has its level locked.
             taken.update((sku, self._late.pop(sku)) for sku in list(self._late))
             self._tell(tx, taken)
 
         try:
             _, told = await self._shows.batch(work)
         except BaseException:
-            for sku, (product_id, sellers) in taken.items():
-                self._mark(sku, product_id, sellers)
+            for sku, late in taken.items():
+                newer = self._late.pop(sku, None)
+                self._mark(sku, late)
+                if newer is not None:
+                    self._mark(sku, newer)
             raise
         await told
 
@@ -77,16 +98,21 @@ class Board:
         if self._late:
             await self._try()
 
-    def _tell(self, tx: Batch, late: dict[str, tuple[str, set[str]]]) -> None:
+    def _tell(self, tx: Batch, late: dict[str, _Late]) -> None:
         now_s = self._clock.monotonic()
         self._told_s = {sku: at_s for sku, at_s in self._told_s.items() if now_s - at_s < self._interval_s}
-        levels = store.levels(tx.conn, late)
-        for sku, (product_id, sellers) in sorted(late.items()):
-            tell_stock(tx, sku, product_id, levels[sku].available, sellers)
-            self._told_s[sku] = now_s
+        levels = store.lock_levels(tx.conn, late)
+        for sku, one in sorted(late.items()):
+            available = levels[sku].available
+            if available != one.told:
+                tell_stock(tx, sku, one.product_id, available, one.sellers)
+                self._told_s[sku] = now_s
+                self._mark(sku, _Late(one.product_id, one.sellers, available))
 
-    def _mark(self, sku: str, product_id: str, sellers: Iterable[str]) -> None:
-        self._late.setdefault(sku, (product_id, set()))[1].update(sellers)
+    def _mark(self, sku: str, newer: _Late) -> None:
+        late = self._late.setdefault(sku, newer)
+        late.sellers |= newer.sellers
+        late.told = None if late.told is None else newer.told
 
     async def _flush_late(self) -> None:
         try:

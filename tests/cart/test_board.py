@@ -84,16 +84,15 @@ async def test_a_store_out_of_reach_leaves_it_to_be_told(
 ) -> None:
     for who in (ADA, BOB):
         await shop.add("demo", who, "CUP")
-    levels, tried = store.levels, asyncio.Event()
+    tried = asyncio.Event()
 
     def fail(*_: object) -> None:
         tried.set()
         raise Problem(Kind.unavailable)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "levels", fail)
+        patch.setattr(store, "lock_levels", fail)
         async with asyncio.timeout(10):
             await tried.wait()
-    assert store.levels is levels
     assert await told(screens, "CUP", 8)
     await shop.close()
