@@ -1,6 +1,7 @@
 """Moves stock within one transaction, writes it down, and tells the screens what is left afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from cart import baskets, store
 from cart.board import Board, tell_stock
@@ -8,7 +9,10 @@ from cart.stock import EFFECTS, Hold, HoldState, Level, Movement
 from cart.store import Moved, Part
 from live import store as shows_store
 from live.core.codec import plain
+from live.core.errors import Problem
 from live.service import Batch
+
+T = TypeVar("T")
 
 
 class Moves:
@@ -24,6 +28,23 @@ class Moves:
         self._before: dict[str, int] = {}  # SKU → what was available when the transaction began
         self._after: dict[str, tuple[str, int]] = {}  # SKU → product, what is available now
         self._sellers: dict[str, set[str]] = {}  # SKU → shows whose holds moved
+
+    def attempt(self, work: "Callable[[Moves], T]") -> T | Problem:
+        """Do `work`; when it refuses, nothing of it has happened, and the refusal is given back."""
+        said, moved = self.tx.said(), len(self._moved)
+        before, after = dict(self._before), dict(self._after)
+        sellers = {sku: set(shows) for sku, shows in self._sellers.items()}
+        savepoint = self.tx.conn.begin_nested()
+        try:
+            result = work(self)
+        except Problem as problem:
+            savepoint.rollback()
+            self.tx.unsay(said)
+            del self._moved[moved:]
+            self._before, self._after, self._sellers = before, after, sellers
+            return problem
+        savepoint.commit()
+        return result
 
     def move(self, product_id: str, sku: str, kind: Movement, parts: Sequence[Part]) -> Level | None:
         """The level after the movement; None: there are not enough units, and nothing was moved."""
@@ -78,7 +99,7 @@ class Moves:
             if available == before:
                 continue
             turned = available == 0 or before == 0
-            if self._board is None or self._board.take(sku, product_id, available, self._sellers[sku], anyway=turned):
+            if self._board is None or self._board.take(sku, product_id, self._sellers[sku], anyway=turned):
                 tell_stock(self.tx, sku, product_id, available, self._sellers[sku])
             if not turned:
                 continue

@@ -56,7 +56,13 @@ class Shop:
         self._database = database
         self._shows = shows
         self._hold_ttl_ms = hold_ttl_s * 1000
-        self._stockroom = Stockroom(shows, clock, stock_interval_s=stock_interval_s)
+        self._stockroom = Stockroom(
+            shows,
+            clock,
+            stock_interval_s=stock_interval_s,
+            shared=database.dialect == "sqlite",
+            pace_s=pace_s / 2,  # a check-out is two changes
+        )
         self._checkout = Checkout(self._stockroom, payment or PayOnPickup())
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
         self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout)
@@ -64,7 +70,7 @@ class Shop:
     async def close(self) -> None:
         """Take no more adds; wait until those that were taken are committed and the screens know what is left."""
         await self.adds.close()
-        await self._stockroom.board.close()
+        await self._stockroom.close()
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -214,10 +220,10 @@ class Shop:
         begun: list[Order] = []
 
         def effect(moves: Moves, cart: str) -> None:
-            begun.append(self._checkout.begin(moves, cart, who, total_minor))
+            begun[:] = [self._checkout.begin(moves, cart, who, total_minor)]  # it may be done again
 
         answer = await self._once(show, principal, request, key, effect)
-        if not begun:
+        if not begun or answer.replayed:
             return answer
         order = await self._checkout.finish(begun[0], key, request_hash(request))
         self.keeper.selling(show)

@@ -1,11 +1,18 @@
-"""Where stock moves: every change of carts and levels is one transaction, done here, and the board is kept."""
+"""Where stock moves: every change of carts and levels is one transaction, done here, and the board is kept.
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+Where the store has one writer anyway, changes share their transactions: each has a savepoint of its own, so that one
+that is refused leaves nothing behind. With many writers they do not, because each takes its locks in everybody's
+order, and several in one transaction would not.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from cart.board import Board
 from cart.moves import Moves
 from live.core.clock import Clock
+from live.core.lanes import Committed, Lane
 from live.core.limits import STATE_INTERVAL_S
 from live.service import Batch, Shows
 
@@ -13,23 +20,44 @@ T = TypeVar("T")
 
 
 class Stockroom:
-    """See the module. `stock_interval_s`: what is left of a SKU is told no more often (0: with every change)."""
+    """See the module. `stock_interval_s`: what is left of a SKU is told no more often (0: with every change).
 
-    def __init__(self, shows: Shows, clock: Clock, *, stock_interval_s: float = STATE_INTERVAL_S) -> None:
+    `shared`: changes share transactions, at the pace of `pace_s` (see `Lane`).
+    """
+
+    def __init__(
+        self,
+        shows: Shows,
+        clock: Clock,
+        *,
+        stock_interval_s: float = STATE_INTERVAL_S,
+        shared: bool = False,
+        pace_s: float = 0.0,
+    ) -> None:
         self._shows = shows
         self.board = Board(shows, clock, stock_interval_s)
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._changes: Lane[Callable[[Moves], Any], Any] | None = None
+        if shared:
+            self._changes = Lane("changes of carts", self._change_all, pace_s=pace_s)
 
     async def change(self, work: Callable[[Moves], T]) -> T:
-        """Do `work` in one transaction; its result, when it is committed and told.
+        """Do `work` in a transaction; its result, when it is committed and told.
 
-        Raises what `work` raises, and `Problem` as `Shows.transaction` does; nothing has happened then.
+        `work` may be done again when the transaction it shared could not be committed; what it did before has not
+        happened then. Raises what `work` raises, and `Problem` as `Shows.transaction` does, and overloaded when too
+        many wait; nothing has happened then.
         """
+        if self._changes is not None:
+            result: T = await self._changes.do(work)
+            return result
         result, told = await self.begin(work)
         await told
         return result
 
     async def begin(self, work: Callable[[Moves], T]) -> tuple[T, Awaitable[None]]:
-        """As `change`, but the result comes after COMMIT, beside what says when it has been told."""
+        """As `change` in a transaction of its own, but the result comes after COMMIT, beside what says when it has
+        been told."""
 
         def body(tx: Batch) -> T:
             moves = Moves(tx, self.board)
@@ -37,6 +65,35 @@ class Stockroom:
             moves.finish()
             return result
 
-        outcome = await self._shows.batch(body)
-        self.board.arm()
-        return outcome
+        # In a task of its own: a caller who leaves does not stop it, and what it has changed is told all the same.
+        task = asyncio.create_task(self._begin(body), name="change of stock")
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    async def _begin(self, body: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
+        try:
+            return await self._shows.batch(body)
+        finally:
+            self.board.arm()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it
+
+    async def close(self) -> None:
+        """Do the changes that were taken, each further one by itself, and tell the screens what is left."""
+        if self._changes is not None:
+            changes, self._changes = self._changes, None
+            await changes.close()
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        await self.board.close()
+
+    async def _change_all(self, works: Sequence[Callable[[Moves], Any]]) -> Committed[Any]:
+        if len(works) == 1:
+            result, told = await self.begin(works[0])
+            return Committed([result], told)
+        results, told = await self.begin(lambda moves: [moves.attempt(work) for work in works])
+        return Committed(results, told)

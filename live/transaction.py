@@ -99,6 +99,14 @@ class Announcements:
         """Announce something to moderators, hosts and ops only."""
         self._add(show_id, _News("notice", name, data, staff=True))
 
+    def said(self) -> dict[str, int]:
+        """How much has been announced, by show: for `unsay`."""
+        return {show_id: len(news) for show_id, news in self._news.items()}
+
+    def unsay(self, said: dict[str, int]) -> None:
+        """Take back what has been announced since `said`."""
+        self._news = {show_id: self._news[show_id][:count] for show_id, count in said.items()}
+
     def _add(self, show_id: str, news: _News) -> None:
         self._news.setdefault(show_id, []).append(news)
 

@@ -1,0 +1,70 @@
+"""Changes that share a transaction: each is done or refused by itself, and told of only when it was done."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cart.moves import Moves
+from cart.stock import Movement
+from cart.stockroom import Stockroom
+from cart.store import Part
+from live.core.clock import ManualClock
+from live.core.database import Database
+from live.core.errors import Kind, Problem
+from live.service import Shows
+from tests.cart.conftest import Screens, level
+
+
+class Bug(Exception):
+    """Not a refusal."""
+
+
+@pytest.fixture
+async def room(database: Database, shows: Shows, clock: ManualClock) -> AsyncIterator[Stockroom]:
+    room = Stockroom(shows, clock, stock_interval_s=0, shared=True)
+    yield room
+    await room.close()
+
+
+def hold(moves: Moves) -> str:
+    moves.move("cup", "CUP", Movement.held, [Part(quantity=1, show="demo")])
+    moves.tx.notice("demo", "ann", "held", {})
+    return "held"
+
+
+def refuse(moves: Moves) -> str:
+    hold(moves)
+    hold(moves)
+    raise Problem(Kind.cart_empty)
+
+
+def break_(moves: Moves) -> str:
+    hold(moves)
+    raise Bug
+
+
+async def test_a_refusal_among_others_leaves_nothing_behind(
+    room: Stockroom, database: Database, screens: Screens
+) -> None:
+    works = [hold, hold, refuse, hold]
+    outcomes = await asyncio.gather(*map(room.change, works), return_exceptions=True)
+    assert [o if isinstance(o, str) else type(o) for o in outcomes] == ["held", "held", Problem, "held"]
+    assert (await level(database, "CUP"))[2] == 3
+    assert screens.stock("CUP") == [7], "one transaction told what all of them left"
+
+
+async def test_a_bug_of_one_is_nobody_elses(room: Stockroom, database: Database) -> None:
+    works = [hold, hold, break_, hold, hold]
+    outcomes = await asyncio.gather(*map(room.change, works), return_exceptions=True)
+    assert [o if isinstance(o, str) else type(o) for o in outcomes] == ["held", "held", Bug, "held", "held"]
+    assert (await level(database, "CUP"))[2] == 4
+
+
+async def test_at_the_end_what_was_taken_is_done_and_what_comes_later_too(room: Stockroom, database: Database) -> None:
+    taken = [asyncio.create_task(room.change(hold)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await room.close()
+    assert await asyncio.gather(*taken) == ["held"] * 3
+    assert await room.change(hold) == "held", "a check-out that ends is not stopped half-way"
+    assert (await level(database, "CUP"))[2] == 4
