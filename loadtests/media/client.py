@@ -105,11 +105,13 @@ class Client:
         return "\r\n".join(lines) + "\r\n"
 
     async def connect(self, answer: str, timeout_s: float = 10.0) -> None:
-        """Find the server that gave `answer` and do the handshake. Raises `TimeoutError`."""
+        """Find the server that gave `answer` and do the handshake. Raises `TimeoutError`, `ConnectionError`."""
         lines = answer.split("\r\n")
         found = {line[2:].partition(":")[0]: line.partition(":")[2] for line in lines if line.startswith("a=")}
         candidates = [line.split() for line in lines if line.startswith("a=candidate:")]
-        candidate = next(one for one in candidates if one[2].lower() == "udp")
+        candidate = next((one for one in candidates if len(one) > 5 and one[2].lower() == "udp"), None)
+        if candidate is None or not {"ice-ufrag", "ice-pwd", "fingerprint", "setup"} <= found.keys():
+            raise ConnectionError("the answer does not say where the server is")
         self._server = (candidate[4], int(candidate[5]))
         self._remote = (found["ice-ufrag"], found["ice-pwd"])
         algorithm, _, fingerprint = found["fingerprint"].partition(" ")

@@ -54,7 +54,7 @@ class Publisher:
             try:
                 rids = tuple(layer.rid for layer in self._source.layers if layer.rid)
                 await self._doors.enter(client, "whip", rids=rids)
-            except (OSError, EOFError, TimeoutError, StopIteration) as error:
+            except (OSError, EOFError, TimeoutError) as error:
                 await client.close()
                 name = error.name if isinstance(error, RefusedError) else type(error).__name__
                 self._tally.refused[f"publisher: {name}"] += 1

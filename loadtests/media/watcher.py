@@ -78,13 +78,12 @@ class Watcher:
         try:
             async with house.gate:
                 await house.doors.enter(client, "whep", rtx=True)
-        except (OSError, EOFError, TimeoutError, StopIteration) as error:
+        except (OSError, EOFError, TimeoutError) as error:
             self._client = None
             await client.close()
-            refused = isinstance(error, RefusedError)
-            house.tally.refused[error.name if isinstance(error, RefusedError) else type(error).__name__] += 1
-            after_s = error.retry_after_s if refused and isinstance(error, RefusedError) else None
-            return max(after_s or 0.0, self._backoff_s())
+            refused = error if isinstance(error, RefusedError) else None
+            house.tally.refused[refused.name if refused else type(error).__name__] += 1
+            return max((refused and refused.retry_after_s) or 0.0, self._backoff_s())
         except asyncio.CancelledError:
             self._client = None
             await client.close()

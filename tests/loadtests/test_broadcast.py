@@ -114,10 +114,17 @@ async def test_a_refusal_has_a_name(answer: bytes, name: str, retry_after_s: flo
     assert (caught.value.name, caught.value.retry_after_s) == (name, retry_after_s)
 
 
-async def test_an_answer_without_length_is_refused() -> None:
-    async with Answering(b"HTTP/1.1 201 Created\r\n\r\n").on_air() as url:
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 201 Created\r\n\r\n", "length"),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nv=0\r\n", "where the server is"),
+    ],
+)
+async def test_an_answer_that_says_nothing_is_refused(answer: bytes, said: str) -> None:
+    async with Answering(answer).on_air() as url:
         doors, client = Doors(url, SHOW, "key"), Client()
-        with pytest.raises(ConnectionError, match="length"):
+        with pytest.raises(ConnectionError, match=said):
             await doors.enter(client, "whep")
         await client.close()
 
