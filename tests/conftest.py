@@ -19,8 +19,9 @@ from live.core.clock import ManualClock
 from live.core.database import Database, migrate
 from live.core.valkey import EmbeddedValkey
 from tests.cluster.valkeys import running_valkeys, valkeys
+from tests.faults.stand import stand
 
-__all__ = ["running_valkeys", "valkeys"]  # fixtures of everybody's, too
+__all__ = ["running_valkeys", "stand", "valkeys"]  # fixtures of everybody's, too
 
 # The same examples on every run, and no verdict by the clock: a machine is slow for reasons that are not ours.
 settings.register_profile("showcart", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -104,7 +105,8 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
         yield f"sqlite:///{tmp_path / 'showcart.db'}"
         return
     folder: str = request.getfixturevalue("postgresql")
-    admin = create_async_engine(f"postgresql+asyncpg://showcart@/postgres?host={folder}", isolation_level="AUTOCOMMIT")
+    url = f"postgresql+asyncpg://showcart@/postgres?host={folder}"
+    admin = create_async_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)  # a test may restart the server
     name = f"test_{uuid.uuid4().hex}"
     template_url = f"postgresql://showcart@/template_showcart?host={folder}"
     async with admin.connect() as connection:

@@ -204,8 +204,18 @@ def _refusals() -> Iterator[None]:
     """A store that is out of reach in the middle of a transaction is `Problem` unavailable."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except DBAPIError as error:
+        if not _away(error):
+            raise
         raise StoreError(Kind.unavailable, retry_after_s=1) from error
+
+
+def _away(error: DBAPIError) -> bool:
+    """Whether the store is out of reach, or full, and not the statement wrong (PostgreSQL's manual, appendix A)."""
+    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None) or ""  # asyncpg's errors of a server that ends are of no class
+    return state.startswith(("08", "53", "57P"))
 
 
 @asynccontextmanager

@@ -1,0 +1,32 @@
+"""The private Valkey dies or stands still in the middle of a show: the screens lose a moment, and nobody a thing."""
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.faults.audience import attending, over
+from tests.faults.stand import PAUSE_S, Stand, killed
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("stand")]
+
+
+async def test_valkey_is_killed(stand: Stand) -> None:
+    async with attending(stand) as audience:
+        was = stand.valkey_process()
+        killed(was)
+        await over(audience)
+        assert stand.valkey_process() != was
+        epochs = {str(each.position["epoch"]) for each in audience.everybody if each.position}
+        assert len(epochs) == 1
+
+
+async def test_valkey_stands_still(stand: Stand) -> None:
+    async with attending(stand) as audience:
+        valkey = stand.valkey_process()
+        valkey.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(PAUSE_S)
+        finally:
+            valkey.send_signal(signal.SIGCONT)
+        await over(audience)
