@@ -7,6 +7,7 @@ here; whatever is odd in any way, wrong or only unusual, goes the long way, and 
 
 import re
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import NamedTuple
 
 from websockets.utils import accept_key
@@ -67,3 +68,11 @@ def switching(accept: str, subprotocol: str | None, headers: Iterable[tuple[byte
         lines += [b"Sec-WebSocket-Protocol: ", subprotocol.encode("ascii"), b"\r\n"]
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def refusing(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """The whole answer to a request that is refused; the connection ends with it."""
+    lines = [b"HTTP/1.1 %d %s\r\nConnection: close\r\n" % (status, HTTPStatus(status).phrase.encode("ascii"))]
+    lines += [b"%s: %s\r\n" % header for header in headers]
+    lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
+    return b"".join(lines) + body

@@ -30,7 +30,7 @@ from live.core.limits import (
 )
 from live.realtime.frames import payload_of
 from live.realtime.guard import GuardedProtocol
-from live.realtime.handshake import Plain, plain, switching
+from live.realtime.handshake import Plain, plain, refusing, switching
 from live.realtime.mould import Mould
 
 EXTENSION = "showcart.raw"
@@ -93,6 +93,7 @@ class RawProtocol(GuardedProtocol):
     """uvicorn's protocol, which is itself the `Socket`: an object less per viewer. For `uvicorn.Config(ws=…)`."""
 
     watcher: Watcher | None = None
+    _refusal: Any = None  # the beginning of our answer when a plain handshake is refused
     _accept = ""  # what a plain handshake is to be answered; "" when it came the long way
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -166,17 +167,35 @@ class RawProtocol(GuardedProtocol):
             cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = {"socket": self}
 
     async def send(self, message: Any) -> None:
-        if message["type"] == "websocket.accept" and self._accept and not self.disconnected:
-            extra = [*self.default_headers, *message.get("headers", ())]
-            self.transport.write(switching(self._accept, message.get("subprotocol"), extra))
-            self._accept = ""
-            self.handshake_complete = True
-            self.start_keepalive()
-            return
+        type_ = message["type"]
+        if self._accept and not self.disconnected:
+            if type_ == "websocket.accept":
+                extra = [*self.default_headers, *message.get("headers", ())]
+                self.transport.write(switching(self._accept, message.get("subprotocol"), extra))
+                self._accept = ""
+                self.handshake_complete = True
+                self.start_keepalive()
+                return
+            if type_ == "websocket.http.response.start":
+                self._refusal = message
+                return
+            if type_ == "websocket.http.response.body" and self._refusal is not None:
+                self._turn_away(self._refusal, message["body"])
+                return
         await super().send(message)
-        if message["type"] == "websocket.http.response.body":
+        if type_ == "websocket.http.response.body":
             # A refusal is a complete answer; uvicorn would log an error for each, which floods the log for strangers.
             self.handshake_complete = True
+
+    def _turn_away(self, start: Any, body: bytes) -> None:
+        """Answer a plain handshake with `body`, all of it, without the objects `websockets` would make for each of a
+        crowd."""
+        self._accept, self._refusal = "", None
+        headers = [*self.default_headers, *start.get("headers", ())]
+        self.transport.write(refusing(start["status"], headers, body))
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.handshake_complete = self.close_sent = True
+        self.transport.close()
 
     # --- Socket
 

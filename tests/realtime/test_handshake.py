@@ -1,10 +1,11 @@
 """The short way of the handshake: what is plain enough for it, and that both ways lead to the same."""
 
 import asyncio
+import json
 
 import pytest
 
-from live.realtime.handshake import plain, switching
+from live.realtime.handshake import plain, refusing, switching
 from tests.realtime.conftest import Stage
 
 KEY = (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")
@@ -60,6 +61,39 @@ def test_response() -> None:
         b"Sec-WebSocket-Accept: " + ACCEPT.encode(), b"x-a: b", b"Sec-WebSocket-Protocol: p", b"", b"",
     ]  # fmt: skip
     assert b"Protocol:" not in switching(ACCEPT, None, [])
+
+
+def test_refusal() -> None:
+    assert refusing(503, [(b"retry-after", b"3")], b"{}") == (
+        b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nretry-after: 3\r\nContent-Length: 2\r\n\r\n{}"
+    )
+
+
+@pytest.mark.parametrize("odd", ["", "Content-Length: 0\r\n"])
+async def test_both_ways_refuse_alike_and_close(
+    stage: Stage, odd: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stage.connections.admission, "_sockets_max", 0)
+    host, _, port = stage.url.removeprefix("ws://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"GET /ws/demo HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{odd}"
+        f"Sec-WebSocket-Key: {KEY[1].decode()}\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Protocol: showcart.json.v1\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(10):
+        answer = await reader.read()  # until the server closes
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = {line.lower() for line in head.decode().split("\r\n")}
+    assert lines >= {"http/1.1 503 service unavailable", "connection: close", "content-type: application/problem+json"}
+    assert f"content-length: {len(body)}" in lines
+    assert any(line.startswith("retry-after: ") for line in lines)
+    assert any(line.startswith("date: ") for line in lines)
+    assert json.loads(body)["name"] == "overloaded"
+    assert len(stage.connections) == 0
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.parametrize("odd", ["", "Content-Length: 0\r\n"])
