@@ -55,18 +55,28 @@ class Node:
         self.heard_by: dict[ScriptedConnection, None] = {}
         self.echo: Node | None = None  # its successor, whose subscribers hear it too
         self._still = False
-        self._calls: list[Callable[[], None]] = []  # to be done when it goes on: each on a connection of its own
+        self._calls: list[
+            tuple[str, Callable[[], None]]
+        ] = []  # to be done when it goes on: each on a connection of its own
         self._asks: list[Callable[[], None]] = []  # of listeners
         self.unanswered: set[asyncio.Future[Any]] = set()
 
     # --- what may happen to it
 
-    def do(self, work: Callable[[], None], *, call: bool) -> None:
-        """Do `work` now, or when it goes on again."""
-        if self._still:
-            (self._calls if call else self._asks).append(work)
-        else:
+    def do(self, work: Callable[[], None], *, call: str = "") -> None:
+        """Do `work` now, or when it goes on again. `call`: what it is called; "": it is no call."""
+        if not self._still:
             work()
+        elif call:
+            self._calls.append((call, work))
+        else:
+            self._asks.append(work)
+
+    def withhold(self, call: str) -> list[Callable[[], None]]:
+        """Take out those calls that were asked for meanwhile, to be done when the test likes."""
+        taken = [work for name, work in self._calls if name == call]
+        self._calls = [(name, work) for name, work in self._calls if name != call]
+        return taken
 
     def stand_still(self) -> None:
         self._still = True
@@ -74,7 +84,7 @@ class Node:
     def go_on(self, dice: random.Random) -> None:
         """Do what was asked meanwhile, in any order: who asked may have given up, and have been asked again."""
         self._still = False
-        calls, asks, self._calls, self._asks = self._calls, self._asks, [], []
+        calls, asks, self._calls, self._asks = [work for _, work in self._calls], self._asks, [], []
         dice.shuffle(calls)
         for work in [*asks, *calls] if dice.random() < 0.5 else [*calls, *asks]:
             work()
@@ -175,6 +185,10 @@ class Node:
             connection.push(frame)
 
 
+def _named(command: tuple[Any, ...]) -> str:
+    return str(command[2 + command[1]] if command[0] is bus_module._PUBLISH else "other")
+
+
 class Road:
     """The way between a worker and the servers, and what happens on it. `to` is whom the cluster says to ask."""
 
@@ -231,7 +245,7 @@ class ScriptedServers:
                 done.set_result(answer)
 
         node.unanswered.add(done)
-        node.do(do, call=True)
+        node.do(do, call=_named(command))
         fails = road.dice.random() < road.failing / 2
         try:
             async with asyncio.timeout(BUS_TIMEOUT_S):
@@ -290,7 +304,7 @@ class ScriptedConnection:
     async def send_command(self, *args: Any, **options: Any) -> None:
         if self not in self._road.connections:
             raise ConnectionError("scripted: closed")
-        self._node.do(lambda: self._answer(args), call=False)
+        self._node.do(lambda: self._answer(args))
 
     def pack_command(self, *args: Any) -> list[bytes]:
         raise NotImplementedError

@@ -5,10 +5,11 @@ The parts are real, the servers are scripted and time is virtual (see `world`).
 
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from live.core.limits import POSITION_INTERVAL_S
 from tests.properties.world import Screen, World
 
 WHO = st.integers(0, 3)
@@ -16,8 +17,11 @@ WORKER = st.integers(0, 1)
 MOMENT = st.sampled_from([0.0, 0.001, 0.01, 0.03])
 
 
-class Recovery(RuleBasedStateMachine):
-    """Each rule does something and lets a moment go by, so that whatever is under way meets what comes next."""
+class Network(RuleBasedStateMachine):
+    """Each rule does something and lets a moment go by, so that whatever is under way meets what comes next.
+
+    The servers are well; messages get lost without a sign, and connections end.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +33,7 @@ class Recovery(RuleBasedStateMachine):
         self.world.loop.run_until_complete(self.world.open())
         for index in range(4):
             self.world.screens.append(Screen(self.world))
-            self._do(lambda world, index=index: world.screens[index].connect(world.workers[index % 2]), 0.0)
+            self.connect(index, index % 2, 0.0)
         self.world.run(0.5)
 
     def _do(self, action: Callable[[World], None], moment_s: float) -> None:
@@ -82,21 +86,45 @@ class Recovery(RuleBasedStateMachine):
     def cut(self, who: int, moment_s: float) -> None:
         self._do(lambda world: world.workers[who].road.cut(), moment_s)
 
+    @rule(moment_s=MOMENT)
+    def rotate(self, moment_s: float) -> None:
+        def go(world: World) -> None:
+            world.node.do(lambda: world.node._rotate(f"rotated {world.dice.random()}"), call="rotate")
+
+        self._do(go, moment_s)
+
+    def teardown(self) -> None:
+        if self.world is None:
+            return
+        try:
+            self._end(self.world)
+        finally:
+            self.world.loop.run_until_complete(self.world.close())
+            self.world.loop.close()
+
+    def _end(self, world: World) -> None:
+        """A hole shows with the next event, or with the next look at the position when there is none."""
+        self._do(World.heal, 0.1)
+        if world.dice.random() < 0.5:
+            self.write(0, 1, 0.0)
+            self.write(1, 1, 0.0)
+            world.settle(after_s=10.0)
+        else:
+            world.settle(after_s=POSITION_INTERVAL_S + 10.0)
+
+
+class Servers(Network):
+    """Servers stand still, die, lose what they knew, and are replaced without knowing it."""
+
+    def _end(self, world: World) -> None:
+        world.settle(after_s=60.0)
+
     @rule(who=WORKER, share=st.sampled_from([0.0, 0.3, 1.0]))
     def fail(self, who: int, share: float) -> None:
         def go(world: World) -> None:
             world.workers[who].road.failing = share
 
         self._do(go, 0.0)
-
-    # --- what the servers do
-
-    @rule(moment_s=MOMENT)
-    def rotate(self, moment_s: float) -> None:
-        def go(world: World) -> None:
-            world.node.do(lambda: world.node._rotate(f"rotated {world.dice.random()}"), call=True)
-
-        self._do(go, moment_s)
 
     @rule(head=st.booleans(), history=st.booleans(), moment_s=MOMENT)
     def evict(self, head: bool, history: bool, moment_s: float) -> None:
@@ -122,26 +150,43 @@ class Recovery(RuleBasedStateMachine):
     def split(self, lost: int, believer: int, moment_s: float) -> None:
         self._do(lambda world: world.replace(lost, believer=world.workers[believer]), moment_s)
 
+    @rule(who=WORKER, count=st.integers(1, 6), seconds=st.sampled_from([4.0, 5.5, 11.0, 16.0]), moment_s=MOMENT)
+    def pause(self, who: int, count: int, seconds: float, moment_s: float) -> None:
+        """What is asked meanwhile is given up by those who asked, and done all the same."""
+        self.stand_still(0.0)
+        self.write(who, count, seconds)
+        self.go_on(moment_s)
+
+    @rule(lost=st.integers(0, 2), believer=WORKER, count=st.integers(1, 3), moment_s=MOMENT)
+    def cut_off(self, lost: int, believer: int, count: int, moment_s: float) -> None:
+        """A worker writes to a server that has been replaced."""
+        self.split(lost, believer, 0.5)
+        self.write(believer, count, moment_s)
+        self.heal(moment_s)
+
     @rule(moment_s=MOMENT)
     def heal(self, moment_s: float) -> None:
         self._do(lambda world: world.heal(), moment_s)
 
-    def teardown(self) -> None:
-        if self.world is None:
-            return
-        try:
-            self.world.settle()
-        finally:
-            self.world.loop.run_until_complete(self.world.close())
-            self.world.loop.close()
 
-
-def test_whatever_happens() -> None:
+def run(machine: type[Network], examples: int) -> None:
+    # Shrinking a minute of a show takes many minutes, and a failure has the steps that lead to it anyway.
+    phases = (Phase.explicit, Phase.generate)
     run_state_machine_as_test(
-        Recovery,
+        machine,
         settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            phases=phases,
+            suppress_health_check=list(HealthCheck),
         ),
     )
 
 
+def test_whatever_the_network_does() -> None:
+    run(Network, 100)
+
+
+def test_whatever_the_servers_do() -> None:
+    run(Servers, 70)

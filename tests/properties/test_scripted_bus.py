@@ -34,7 +34,7 @@ class Pair:
         self.now_ms = 1_000_000
         self.node = Node(lambda: self.now_ms)
         self.pushed: list[bytes] = []
-        self.node._push = self.pushed.append  # type: ignore[method-assign]
+        self.node._push = self.pushed.append  # type: ignore[method-assign,assignment]
         self.tokens = 0
         self.epochs = ["", ""]  # the one before, and the present one
 
@@ -49,7 +49,7 @@ class Pair:
             operation, f"t{self.tokens}", "{s}events", b"payload %d" % self.tokens, KEPT, 60, 60, known, offset, age,
         ]  # fmt: skip
         theirs = await self.redis.eval(bus_module._PUBLISH.text, count, *KEYS[:count], *args)
-        ours = self.node.execute((bus_module._PUBLISH, count, *KEYS[:count], *args))
+        ours: list[Any] = self.node.execute((bus_module._PUBLISH, count, *KEYS[:count], *args))
         if self.epochs[1] != ours[0].decode():
             self.epochs = [self.epochs[1], ours[0].decode()]
         assert theirs == ours
@@ -98,7 +98,8 @@ def test_it_answers_as_a_real_server_does(folder: Path) -> None:
 async def _ask_both(url: str, calls: list[tuple[str, Any, bool]]) -> None:
     async with Redis.from_url(url, protocol=2) as redis:
         await redis.flushall()
-        ear: Any = redis.connection_pool.make_connection()  # the library's own pub/sub knows no sharded channels
+        pool: Any = redis.connection_pool
+        ear = pool.make_connection()  # the library's own pub/sub knows no sharded channels
         await ear.connect()
         await ear.send_command("SSUBSCRIBE", "{s}events")
         await ear.read_response()

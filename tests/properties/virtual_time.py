@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to whatever is due next: a minute of a show takes milliseconds, the same each time."""
+"""An event loop whose clock jumps to whatever is due next: a minute of a show takes milliseconds, always the same."""
 
 import asyncio
 import selectors
@@ -7,7 +7,7 @@ from typing import Any
 from live.core.clock import Clock
 
 
-class _Instant(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class _Instant(selectors.DefaultSelector):
     """Never waits; tells how long it was asked to."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from live.core.auth import Tokens
 from live.core.bus import Bus
-from live.core.limits import RECOVERY_EVENTS_MAX
+from live.core.limits import BUS_CONFIRM_S, POSITION_INTERVAL_S, RECOVERY_EVENTS_MAX
 from live.core.settings import Settings
 from live.realtime.channel import Viewer
 from live.realtime.commands import Commands
@@ -324,13 +324,16 @@ class World:
 
     # --- in the end
 
-    def settle(self) -> None:
+    def settle(self, after_s: float = 60.0) -> None:
         """When nothing happens any more, everything comes right by itself and stays so."""
         self.loop.call_soon(self.heal)
-        for _ in range(12):  # half a minute: the time of a position check, and of confirmations
+        until_s = self.loop.now_s + after_s
+        while self.loop.now_s < until_s:
             self.loop.call_soon(self._come_back)
-            self.run(5.0)
+            self.run(2.0)
         self.check()
+        # A confirmation that meets an epoch which began while its event was under way may cost one more snapshot.
+        self.run(BUS_CONFIRM_S + POSITION_INTERVAL_S + 10.0)
         before = [(worker.hub.repairs, worker.builds) for worker in self.workers]
         self.run(60.0)
         self.check()
@@ -349,5 +352,3 @@ class World:
         for screen in self.screens:
             assert screen.connection is not None
             assert screen.board == truth, f"{sorted(set(truth['all']) - screen.all)} are missing"
-
-
