@@ -186,9 +186,11 @@ class Channel:
         self._wake(0.0 if self._waiting_bytes >= BATCH_BYTES_MAX else self._due_s)
 
     def state(self, message: State, staff: bool) -> None:
-        """Take the newest value of something; it goes out within STATE_INTERVAL_S, unless a newer one comes."""
+        """Take the newest value of something; it goes out in the first round that may begin after STATE_INTERVAL_S
+        since the one before, unless a newer one comes. No round is made earlier for it: see `interval_s`.
+        """
         self._facts.put(message, staff, self._loop.time())
-        self._wake(self._facts.due_s)
+        self._wake(max(self._facts.due_s, self._due_s))
 
     def notice(self, viewer_id: str, message: Notice) -> None:
         """Tell all sockets of one viewer, as far as they keep up."""
@@ -383,7 +385,7 @@ class Channel:
         if self.received > self._settled or self._told:
             self._wake(self._due_s)
         if self._facts.changed:
-            self._wake(self._facts.due_s)
+            self._wake(max(self._facts.due_s, self._due_s))
 
     def _send_to(self, viewers: Iterable[Viewer], messages: Sequence[ServerMessage], kind: Kind) -> None:
         for viewer in viewers:

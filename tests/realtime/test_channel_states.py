@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from live.core.auth import Role
 from live.core.errors import TOO_SLOW
 from live.core.limits import STATE_INTERVAL_S, STATES_MAX
+from live.realtime import channel as channel_module
 from live.realtime.channel import Channel
 from live.realtime.protocol import Here, Notice, State
 from tests.realtime.scripted import add, flush, publish, wait
@@ -35,6 +38,22 @@ async def test_states_travel_with_events(channel: Channel) -> None:
     await flush()
     assert [m["type"] for m in socket.messages()] == ["event", "state"]
     assert len(socket.frames) == 1
+
+
+async def test_a_state_begins_no_round_before_the_next_is_due(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "interval_s", lambda spent_s: 0.1)
+    _, socket = add(channel)
+    publish(channel)
+    await flush()
+    channel.state(stock(9), staff=False)  # the first of all: due at once, were it not for the audience's size
+    publish(channel)
+    await wait(0.05)
+    assert len(socket.frames) == 1
+    await wait(0.08)
+    assert [m["type"] for m in socket.messages()] == ["event", "event", "state"]
+    assert len(socket.frames) == 2, "both go in one round"
 
 
 async def test_staff_states_are_for_staff(channel: Channel) -> None:
