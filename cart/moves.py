@@ -99,7 +99,7 @@ class Moves:
             if available == before:
                 continue
             turned = available == 0 or before == 0
-            if self._board is None or self._board.take(sku, product_id, self._sellers[sku], anyway=turned):
+            if self._board is None or self._board.take(sku, product_id, available, self._sellers[sku], anyway=turned):
                 tell_stock(self.tx, sku, product_id, available, self._sellers[sku])
             if not turned:
                 continue
