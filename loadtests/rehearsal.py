@@ -137,11 +137,19 @@ class Rehearsal:
                     raise LoadTestError(str(error)) from None
                 self._take_lines()
                 live.update(panel(scenario, at_s, self._recent(), self._delivery, self._usage, self._screening.seconds))
+                if any(one.poll() for one in telling):
+                    raise LoadTestError(f"a generator ended early{self._last_words()}")
                 if time.monotonic() > end:
                     raise LoadTestError(f"the generators did not end in time; see the logs in {self._folder}")
                 time.sleep(DRAW_INTERVAL_S)
         for reader in readers:
             reader.join()
+
+    def _last_words(self) -> str:
+        """The last line of each generator's log."""
+        logs = [self._folder / name for name in ("swarm.log", "media.log")]
+        lines = [log.read_text(errors="replace").strip().rpartition("\n")[2] for log in logs if log.exists()]
+        return "".join(f": {line}" for line in lines if line)
 
     def _recent(self) -> list[Second]:
         """The last seconds of all swarms together, for the terminal."""

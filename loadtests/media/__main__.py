@@ -53,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def tell(line: MediaLine) -> None:
         print(msgspec.json.encode(line).decode(), flush=True)
 
-    tell(run(plan, options.token, tell))
+    try:
+        tell(run(plan, options.token, tell))
+    except ConnectionError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -53,14 +53,13 @@ class Broadcast:
         self.tally = Tally(start_us)
 
     async def run(self) -> MediaTotals:
-        """Be on air, let everybody in, and end after `duration_s`. Raises `TimeoutError` when nobody may publish."""
+        """Be on air, let everybody in, and end after `duration_s`. Raises `ConnectionError` when nobody may publish."""
         plan = self._plan
         self._set_clock(now_us() + LEAD_US if plan.start_us is None else plan.start_us)
         publisher = Publisher(plan.media, self.doors, self.certificate, self.host, self.tally)
         work = [asyncio.create_task(publisher.connect())]
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                await publisher.live.wait()
+            await self._wait_for(publisher)
             self.tally.lag(now_us() - self._start_us)  # who begins late has nobody else to blame
             sending = asyncio.create_task(publisher.send(now_us()))
             work += [sending, *map(asyncio.create_task, (self._let_in(), self._tick(), self._seconds(), self._lag()))]
@@ -73,6 +72,16 @@ class Broadcast:
             await self._close(work)
         self._tell_second()
         return self.tally.totals(viewers=len(self._watchers), not_back=not_back, cpu_s=self._used_s())
+
+    async def _wait_for(self, publisher: Publisher) -> None:
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await publisher.live.wait()
+        except TimeoutError:
+            why = ", ".join(f"{name} × {count}" for name, count in self.tally.refused.items())
+            raise ConnectionError(
+                f"nobody could publish within {PUBLISH_TIMEOUT_S:.0f} s: {why or 'no answer'}"
+            ) from None
 
     def finish(self) -> None:
         """End before `duration_s`."""

@@ -129,6 +129,14 @@ async def test_an_answer_that_says_nothing_is_refused(answer: bytes, said: str) 
         await client.close()
 
 
+async def test_who_may_not_publish_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadtests.media.broadcast.PUBLISH_TIMEOUT_S", 0.3)
+    async with Answering(b'HTTP/1.1 401 No\r\nContent-Length: 24\r\n\r\n{"name":"token_invalid"}').on_air() as url:
+        plan = MediaPlan(url, SHOW, Media(1), PLENTY_S)
+        with pytest.raises(ConnectionError, match="publish within 0 s: publisher: token_invalid × "):
+            await Broadcast(plan, "no key", lambda line: None).run()
+
+
 def test_a_broadcast_needs_a_url(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([])
