@@ -58,6 +58,7 @@ from live.core.supervisor import Supervisor, leash, report_ready
 from live.core.tasks import running
 from live.core.text import clean_name
 from live.core.together import Together
+from live.core.tracing import Tracing
 from live.core.valkey import private
 from live.ops import Ops
 from live.realtime.commands import Commands
@@ -153,6 +154,8 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         await stack.enter_async_context(running(store.shop.keeper.run()))
         kernel = KernelCollector(departure, store.bus, store.database, cart=store.shop.adds, chat=chat_room.posting)
         realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)
+        tracing = await stack.enter_async_context(Tracing.open(settings.tracing, worker))
+        connections.commands.tracing = hub.tracing = tracing
         ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, realtime, written, kernel=kernel))
         yield Parts(store, ops, chat_room, media, departure, connections, Gateway(connections))
 
@@ -236,7 +239,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
             *stream.api.routes(parts.media),
             parts.gateway.route,
             fallback.route,
-            *rest.routes(operations, parts.store.tokens),
+            *rest.routes(operations, parts.store.tokens, parts.connections.commands.tracing),
             rest.document(operations, VERSION),
             *health.routes(lambda: checks | parts.departure.checks),
             parts.ops.route,

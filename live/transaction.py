@@ -28,6 +28,7 @@ from live import store
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
+from live.core.tracing import active
 from live.timeline import Entry, show_clock
 
 log = logging.getLogger(__name__)
@@ -232,12 +233,16 @@ class Transactions:
         return turn
 
     async def _finish(self, commit: AsyncExitStack, turns: dict[str, _Turn], news: dict[str, list[_News]]) -> None:
+        around = active()
+        span = around.child("commit") if around is not None else None
         try:
             await commit.aclose()
         except BaseException:
             news = {}
             raise
         finally:
+            if span is not None:
+                span.end()
             await self._tell_all(turns, news)
 
     async def _tell_all(self, turns: dict[str, _Turn], news: _AllNews) -> None:

@@ -36,6 +36,7 @@ from live.core.limits import (
     LANE_TELLING_MAX,
     LANE_WAITING_MAX,
 )
+from live.core.tracing import Span, active, enter
 
 __all__ = ["Committed", "Lane", "LaneFigures"]
 
@@ -81,6 +82,8 @@ class LaneFigures:
 class _Waiter(Generic[Command, Answer]):
     command: Command
     since_s: float = field(default_factory=time.perf_counter)
+    span: Span | None = field(default_factory=active)
+    wait: Span | None = None  # its child, until the batch begins
     answer: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def settle(self, answer: Answer | BaseException) -> None:
@@ -144,6 +147,8 @@ class Lane(Generic[Command, Answer]):
         if self.waiting >= self._waiting_max or (queue is not None and len(queue) >= self._key_waiting_max):
             raise self._full("Too many at once; nothing was changed.")
         waiter: _Waiter[Command, Answer] = _Waiter(command)
+        if waiter.span is not None:
+            waiter.wait = waiter.span.child("lane wait")
         if queue is None:
             queue = self._queues[key] = deque()
         queue.append(waiter)
@@ -218,8 +223,13 @@ class Lane(Generic[Command, Answer]):
     async def _settle(self, batch: Sequence[_Waiter[Command, Answer]]) -> None:
         """Commit `batch`, in halves if it must be, and answer all of it."""
         began_s = time.perf_counter()
+        spans = _trace(batch)
         try:
-            committed = await self._commit([waiter.command for waiter in batch])
+            try:
+                committed = await self._commit([waiter.command for waiter in batch])
+            finally:
+                for span in spans:
+                    span.end(lane=self.name, batch=len(batch))
         except Exception as error:
             self.figures.commit_s.observe(time.perf_counter() - began_s)
             if len(batch) == 1 or (isinstance(error, Problem) and error.kind in _OF_THE_STORE):
@@ -259,6 +269,17 @@ class Lane(Generic[Command, Answer]):
         finally:
             for waiter, answer in zip(batch, answers, strict=True):
                 waiter.settle(answer)
+
+
+def _trace(batch: Sequence[_Waiter[Command, Answer]]) -> list[Span]:
+    """Spans for the commit of those that are traced; what the batch does is for the first of them."""
+    spans = []
+    for waiter in batch:
+        if waiter.span is not None and waiter.wait is not None:
+            waiter.wait.end()
+            spans.append(waiter.span.child("lane commit"))
+    enter(spans[0] if spans else None)
+    return spans
 
 
 def _own(problem: Problem) -> Problem:

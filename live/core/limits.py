@@ -55,6 +55,8 @@ RECENT_ROWS = 450  # a quarter of an hour
 RECENT_SERIES_MAX = 400
 DISK_LOOK_S = 15.0
 READY_LOOK_S = 5.0
+TRACES_END_S = 2.0  # for the last traces to leave when the process ends
+TRACES_MAX = 100  # deliveries of one show that are followed at a time
 
 # --- event loop -------------------------------------------------------------------------------------------------
 LAG_PROBE_INTERVAL_S = 0.1
@@ -322,6 +324,7 @@ REACTIONS_BURST = 20
 REACTORS_MAX = 16_384  # viewers of a worker remembered for it
 REACTION_FLUSH_S = 0.25  # between two calls of the bus that bring a show's counts together
 REACTION_RETRY_S_MAX = 5.0
+REACTION_SHOWS_MAX = 1_024  # shows that a worker counts at the same time
 REACTIONS_IDLE_S = 600.0  # a show's count on a worker is given up after this long without a reaction
 VIEWER_NAME_GRAPHEMES_MAX = 24
 VIEWER_NAME_BYTES_MAX = 200

@@ -7,6 +7,7 @@ encode what goes out and become the JSON Schemas of `/openapi.json`, so the docu
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from live.core import codec
 from live.core.auth import Principal, Role, Tokens, bearer
 from live.core.errors import Kind, Problem
 from live.core.limits import HTTP_BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX
+from live.core.tracing import Tracing
 
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
@@ -50,24 +52,29 @@ class Operation:
     keyed: bool = False  # takes an Idempotency-Key
 
 
-def routes(operations: Iterable[Operation], tokens: Tokens) -> list[Route]:
+def routes(operations: Iterable[Operation], tokens: Tokens, tracing: Tracing | None = None) -> list[Route]:
     """Starlette routes: one per path, so that a wrong method is a 405 that names the right ones."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         methods = by_path.setdefault(operation.path, {})
         assert operation.method not in methods, f"{operation.method} {operation.path} is described twice"
         methods[operation.method] = operation
-    return [Route(path, _endpoint(methods, tokens), methods=list(methods)) for path, methods in by_path.items()]
+    return [
+        Route(path, _endpoint(methods, tokens, tracing), methods=list(methods)) for path, methods in by_path.items()
+    ]
 
 
-def _endpoint(methods: dict[str, Operation], tokens: Tokens) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    methods: dict[str, Operation], tokens: Tokens, tracing: Tracing | None
+) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         operation = methods["GET" if request.method == "HEAD" else request.method]
         request.state.principal = _authorise(request, operation, tokens)
         arguments: list[Any] = [request]
         if operation.body is not None:
             arguments.append(await read_body(request, operation.body))
-        result = await operation.handler(*arguments)
+        with tracing.root(f"{operation.method} {operation.path}") if tracing is not None else nullcontext():
+            result = await operation.handler(*arguments)
         if isinstance(result, Response):
             return result
         if result is None:

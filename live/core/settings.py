@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()  # foreign origins whose pages may connect
     picture_origins: tuple[str, ...] = ()  # where product pictures may come from besides this server
     hold_ttl_s: Annotated[int, Meta(ge=1, le=86400)] = 600
+    tracing: bool = False  # traces by OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT asks for them too
     demo: bool = False
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

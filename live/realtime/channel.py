@@ -43,6 +43,7 @@ from live.realtime.frames import encoded, frame, raw
 from live.realtime.payloads import PublishedEvent
 from live.realtime.protocol import Event, Notice, ServerMessage, State
 from live.realtime.tail import Tail
+from live.realtime.traces import Traces
 from live.realtime.transport import Socket
 from live.realtime.turns import Turns, interval_s
 
@@ -162,6 +163,7 @@ class Channel:
         self._due_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._round: _Round | None = None
+        self.traces = Traces()
 
     @property
     def received(self) -> int:
@@ -207,6 +209,7 @@ class Channel:
         self._settled = position.offset
         self._waiting_bytes = 0
         self._round = None
+        self.traces.void()
         self._forget_frames()
         for viewer in self.viewers:
             viewer.next = 0
@@ -305,6 +308,7 @@ class Channel:
         targets = list(self.viewers) if public or self.received > self._settled else []
         begun = _Round(targets, more, self.received)
         begun.began_s, begun.began_s_loop = self._turns.clock(), now_s
+        self.traces.began(self.received)
         self._waiting_bytes = 0
         self._forget_frames()
         return begun
@@ -376,6 +380,7 @@ class Channel:
             self.figures.rounds += 1
             self.figures.broadcast_s.observe(now_s - round_.began_s)
         self._settled = round_.received
+        self.traces.finished(round_.received, len(round_.targets))
         self._tail.trim(max(RECOVERY_EVENTS_MAX, self.received - self._settled))
         self._due_s = round_.began_s_loop + interval_s(round_.spent_s)
         self._again()

@@ -13,6 +13,7 @@ from live.core.buckets import Buckets
 from live.core.codec import Malformed, convert, plain
 from live.core.errors import Kind, Problem
 from live.core.limits import IDEMPOTENCY_KEY_CHARS_MAX
+from live.core.tracing import Tracing
 from live.realtime.protocol import Command, Refused, Reply, Viewer
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Commands:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self.tracing: Tracing | None = None
         self.outcomes: dict[tuple[str, Outcome], int] = {}  # by name ("unknown": none of ours) and outcome
         self.seconds = Buckets((0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0))
 
@@ -70,6 +72,12 @@ class Commands:
 
     async def run(self, context: Context, command: Command) -> Reply | Refused:
         """Carry `command` out; never raises but when cancelled."""
+        if self.tracing is None:
+            return await self._counted(context, command)
+        with self.tracing.root(f"command {command.name if command.name in self._entries else 'unknown'}"):
+            return await self._counted(context, command)
+
+    async def _counted(self, context: Context, command: Command) -> Reply | Refused:
         began_s = time.perf_counter()
         outcome: Outcome = "done"
         try:

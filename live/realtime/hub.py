@@ -32,6 +32,7 @@ from live.core.limits import (
 )
 from live.core.position import Position
 from live.core.tasks import end
+from live.core.tracing import Tracing
 from live.realtime.channel import Channel, Viewer
 from live.realtime.figures import Figures
 from live.realtime.payloads import PublishedEvent, PublishedNotice, PublishedState
@@ -75,6 +76,7 @@ class Hub:
         self.refresh: Refresh = lambda channel, viewers: None
         self.repairs = 0
         self.closed_slow = 0
+        self.tracing: Tracing | None = None
 
     def start(self) -> None:
         """Begin to look after the channels."""
@@ -182,6 +184,8 @@ class Hub:
                 published = _published(message.payload, feed.show)
                 if published.sent_ms:  # the clock of another machine may be ahead of ours
                     self.figures.bus_lag_s.observe(max(0.0, time.time() - published.sent_ms / 1000))
+                if published.trace:
+                    self._trace(channel, offset, published.trace)
                 channel.event(offset, published, len(message.payload))
             elif epoch != channel.epoch or offset > channel.received:
                 self._mend(feed, message)
@@ -191,12 +195,22 @@ class Hub:
         elif message.kind == "direct":
             for notice in _parsed(message.payload, list[PublishedNotice], feed.show) or ():
                 told = Notice(notice.name, notice.data)
+                if notice.trace:
+                    self._trace(channel, 0, notice.trace)
                 if notice.staff:
                     channel.notice_staff(told)
                 else:
                     channel.notice(notice.viewer, told)
         else:
             self._mend(feed, None)
+
+    def _trace(self, channel: Channel, offset: int, traceparent: str) -> None:
+        """Follow an event to the screens; a notice (offset 0) is written at once."""
+        span = self.tracing.begin("deliver", traceparent) if self.tracing is not None else None
+        if span is not None and offset:
+            channel.traces.took(offset, span)
+        elif span is not None:
+            asyncio.get_running_loop().call_soon(span.end)
 
     def _mend(self, feed: _Feed, message: Message | None) -> None:
         """Something may be missing: hold what comes and find out."""

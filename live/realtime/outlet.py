@@ -14,7 +14,8 @@ published last is confirmed a while later (see `Bus.position`); if it is lost, e
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from live.core.bus import Bus, BusError
@@ -28,14 +29,28 @@ from live.core.limits import (
 )
 from live.core.position import Position
 from live.core.tasks import end
+from live.core.tracing import active
 
 log = logging.getLogger(__name__)
 _LIST_BYTES = 5  # of a MessagePack list's head
+_TRACE_BYTES = 70  # of a traceparent, with its name
 
 
 def _list(items: Sequence[bytes]) -> bytes:
     """A MessagePack list of encoded `items` (array 32)."""
     return b"\xdd" + len(items).to_bytes(4) + b"".join(items)
+
+
+@contextmanager
+def _publishing(name: str) -> Iterator[dict[str, str]]:
+    """A span for what is published in the block, and the member that says so in the payload; {}: not traced."""
+    around = active()
+    span = around.child(f"publish {name}") if around is not None else None
+    try:
+        yield {"trace": span.traceparent} if span is not None else {}
+    finally:
+        if span is not None:
+            span.end()
 
 
 class Outlet:
@@ -51,7 +66,11 @@ class Outlet:
 
     async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str | None = None) -> None:
         """Tell all viewers of `show`, in order and recoverably. `key` makes a repetition harmless."""
-        payload = encode({"at_ms": at_ms, "name": name, "data": data, "sent_ms": time.time() * 1000}, "msgpack")
+        told = {"at_ms": at_ms, "name": name, "data": data, "sent_ms": time.time() * 1000}
+        with _publishing(name) as trace:
+            await self._publish(show, name, encode(told | trace, "msgpack"), key)
+
+    async def _publish(self, show: str, name: str, payload: bytes, key: str | None) -> None:
         try:
             if len(payload) <= BUS_PAYLOAD_BYTES_MAX:
                 began_s = asyncio.get_running_loop().time()
@@ -78,8 +97,10 @@ class Outlet:
         """As `notice` for each (viewer id, name, data), in as few messages of the bus as they fit into."""
         batch: list[bytes] = []
         size = 0
+        last: dict[str, Any] = {}
         for viewer_id, name, data in notices:
-            payload = encode({"viewer": viewer_id, "name": name, "data": data}, "msgpack")
+            told = {"viewer": viewer_id, "name": name, "data": data}
+            payload = encode(told, "msgpack")
             if len(payload) + _LIST_BYTES > BUS_PAYLOAD_BYTES_MAX:
                 log.warning("the notice %s of %s is too large and was dropped", name, show)
                 continue
@@ -87,9 +108,13 @@ class Outlet:
                 await self._send(show, _list(batch), f"{len(batch)} notices", "direct")
                 batch, size = [], 0
             batch.append(payload)
+            last = told
             size += len(payload)
         if batch:
-            await self._send(show, _list(batch), f"{len(batch)} notices", "direct")
+            with _publishing("notices") as trace:
+                if trace and size + _LIST_BYTES + _TRACE_BYTES <= BUS_PAYLOAD_BYTES_MAX:
+                    batch[-1] = encode(last | trace, "msgpack")
+                await self._send(show, _list(batch), f"{len(batch)} notices", "direct")
 
     async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
         """As `notice`, to all sockets of moderators, hosts and ops."""

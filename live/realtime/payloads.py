@@ -12,6 +12,7 @@ class PublishedEvent(msgspec.Struct, frozen=True):
     name: str
     data: dict[str, Any]
     sent_ms: float = 0.0
+    trace: str = ""  # W3C traceparent of its publication; "": not traced
 
 
 class PublishedState(msgspec.Struct, frozen=True):
@@ -30,3 +31,4 @@ class PublishedNotice(msgspec.Struct, frozen=True):
     name: str
     data: dict[str, Any]
     staff: bool = False
+    trace: str = ""  # as of an event
