@@ -23,6 +23,7 @@ from live.core.limits import (
     BUS_TIMEOUT_S,
     REACTION_FLUSH_S,
     REACTION_RETRY_S_MAX,
+    REACTION_SHOWS_MAX,
     REACTIONS_BURST,
     REACTIONS_IDLE_S,
     REACTIONS_PER_S,
@@ -49,7 +50,7 @@ class Reactions:
         self.counted = {"taken": 0, "refused": 0}
 
     def react(self, show_id: str, viewer: Principal, kind: Reaction) -> None:
-        """Count a reaction to a show that exists; raises `Problem` rate_limited."""
+        """Count a reaction to a show that exists; raises `Problem` rate_limited, overloaded."""
         now_s = self._clock.monotonic()
         wait_s = self._gate.take(f"{show_id} {viewer.subject}", now_s)
         if wait_s > 0:
@@ -58,6 +59,9 @@ class Reactions:
         tally = self._tallies.get(show_id)
         if tally is None:
             self._give_up(now_s)
+            if len(self._tallies) >= REACTION_SHOWS_MAX:
+                self.counted["refused"] += 1
+                raise Problem(Kind.overloaded, "Too many shows are reacted to.", retry_after_s=60)
             tally = self._tallies[show_id] = Tally(secret_token(9), now_s)
         tally.add(kind, now_s)
         self.counted["taken"] += 1

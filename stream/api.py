@@ -30,6 +30,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from live.core import auth
+from live.core.addresses import network
 from live.core.auth import Rank
 from live.core.errors import Kind, Problem
 from live.core.gate import Gate
@@ -183,7 +184,7 @@ class _Resource:
 
     def _slow_down(self, request: Request, gate: Gate) -> None:
         """Raise `Problem` rate_limited, before anything has been done, when this address asks too often."""
-        wait_s = gate.take(request.client.host if request.client else "", self._media.now())
+        wait_s = gate.take(network(request.client.host) if request.client else "", self._media.now())
         if wait_s:
             self._media.counts["refused_rate"] += 1
             raise Problem(Kind.rate_limited, retry_after_s=math.ceil(wait_s))

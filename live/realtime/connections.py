@@ -273,6 +273,11 @@ class Connections:
             log.exception("letting a viewer into %s failed", connection.show)
             self._turn_away(connection, message_id, Problem(Kind.internal))
 
+    async def check_show(self, show: str) -> None:
+        """Raises `Problem` unknown_show; where somebody watches it nobody else is asked."""
+        if not self._hub.count(show):
+            await self._exists(show)
+
     async def _join(self, connection: Connection, connect: Connect) -> None:
         show, session = connection.show, connection.session
         guest = self._doorman.admit(show, connect)

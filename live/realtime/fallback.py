@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from live.core.addresses import network
 from live.core.auth import Principal, Role, Tokens, bearer
 from live.core.clock import Clock
 from live.core.errors import NOT_CONNECTED, Kind, Problem
@@ -73,7 +74,8 @@ class Fallback:
         self.operations = [
             Operation(
                 "POST", "/api/shows/{show}/commands", self._post, "Do what commands on a socket do",
-                body=Posted, result=Answered, role=Role.viewer, tag="realtime", errors=(Kind.rate_limited,),
+                body=Posted, result=Answered, role=Role.viewer, tag="realtime",
+                errors=(Kind.rate_limited, Kind.unknown_show),
             ),
         ]  # fmt: skip
 
@@ -116,7 +118,7 @@ class Fallback:
         """Any worker does; a command that is sent again with its key is done once."""
         now_s = self._clock.monotonic()
         address = request.client.host if request.client else ""
-        if self._addresses is not None and (wait_s := self._addresses.take(address, now_s)):
+        if self._addresses is not None and (wait_s := self._addresses.take(network(address), now_s)):
             self._connections.throttled += len(body.commands)
             raise Problem(Kind.rate_limited, retry_after_s=max(1, round(wait_s)))
         if any(len(command.id) > MESSAGE_ID_CHARS_MAX for command in body.commands):
@@ -129,6 +131,8 @@ class Fallback:
             nonlocal principal
             principal = renamed
 
+        show = request.path_params["show"]
+        await self._connections.check_show(show)  # a command need not: on a socket its viewer has joined
         answers: list[Reply | Refused] = []
         for command in body.commands:
             if wait_s := self._viewers.take(principal.subject, self._clock.monotonic()):
@@ -137,7 +141,7 @@ class Fallback:
                 answers.append(Refused(command.id, problem.body()))
                 continue
             shown = wire_viewer(principal)
-            context = Context(request.path_params["show"], principal, command.key, shown, become, expires_s)
+            context = Context(show, principal, command.key, shown, become, expires_s)
             answers.append(await self._connections.commands.run(context, command))
         return Answered(answers)
 

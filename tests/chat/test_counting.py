@@ -201,3 +201,21 @@ async def test_what_is_left_out_is_told_to_the_staff_only(outlets: list[Outlet],
         async with asyncio.timeout(5):
             assert await heard.get() == [PublishedNotice("", "chat.left_out", {"messages": []}, staff=True)]
             assert [notice.staff for notice in await heard.get()] == [False]
+
+
+async def test_a_worker_counts_so_many_shows(monkeypatch: pytest.MonkeyPatch, outlets: list[Outlet]) -> None:
+    monkeypatch.setattr("chat.counting.REACTION_SHOWS_MAX", 2)
+    clock = ManualClock()
+    reactions = Reactions(outlets[0].count, clock)
+    for show in ("one", "two"):
+        reactions.react(show, ANN, "heart")
+    with refused(Kind.overloaded):
+        reactions.react("three", ANN, "heart")
+    assert reactions.counted == {"taken": 2, "refused": 1}
+    reactions.react("one", ANN, "heart")
+    async with asyncio.timeout(5):
+        while reactions._flushing:
+            await asyncio.sleep(0.005)
+    clock.advance(REACTIONS_IDLE_S + 1)
+    reactions.react("three", ANN, "heart")
+    await reactions.close()

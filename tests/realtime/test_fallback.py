@@ -152,6 +152,15 @@ async def test_every_stream_is_released_once(stage: Stage, streams: Streams) -> 
     assert stage.connections.streams == 0
 
 
+@pytest.mark.parametrize("show", ["nope", "a" * 900, "x%7Dy", "%00"])
+async def test_nothing_is_done_in_a_show_that_does_not_exist(stage: Stage, streams: Streams, show: str) -> None:
+    viewer = streams(show)
+    viewer.token = stage.token(show="*")
+    answer = await viewer.post({"type": "command", "id": "1", "name": "say", "data": {"text": "no"}})
+    assert (answer.status_code, answer.json()["name"]) == (404, "unknown_show")
+    assert stage.connections.commands.outcomes == {}
+
+
 async def test_who_may_not_post(stage: Stage, streams: Streams) -> None:
     viewer = await streams.joined()
     said = {"type": "command", "id": "1", "name": "say", "data": {"text": "no"}}
