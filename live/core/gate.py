@@ -7,7 +7,8 @@ IPv6 hosts choose among 2^64 addresses of their own.
 This is per worker and without a store, because it must hold when everything else is busy.
 """
 
-_NOTHING_S = 1e-9  # a full bucket must grant all of its burst, whatever floating point makes of it
+_NOTHING_S = 1e-4  # a full bucket must grant all of its burst; floats lose that much of the years that a machine is up
+
 
 class Gate:
     """`rate_per_s` and `burst` for each key; at most `size` keys are remembered."""
