@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import psutil
-import pytest
 
 from tests.scenarios.conftest import Run, port_of
 
@@ -79,7 +78,8 @@ async def test_serve_wants_a_migrated_database(showcart: Run) -> None:
     assert (await _output(server))[0] == 0
 
 
-async def test_a_token_opens_its_show_only(showcart: Run) -> None:
+async def test_beside_a_running_server(showcart: Run, tmp_path: Path) -> None:
+    """Tokens are made, products imported, and a second server on its folder is refused."""
     demo = await showcart("demo")
     port = await port_of(demo)
     _, token, _ = await _output(await showcart("token", "--role", "host", "--show", "demo"))
@@ -87,11 +87,6 @@ async def test_a_token_opens_its_show_only(showcart: Run) -> None:
         headers = {"authorization": f"Bearer {token.strip()}"}
         assert (await client.get("/api/shows/demo/stream-keys", headers=headers)).status_code == 200
         assert (await client.get("/api/shows/other/stream-keys", headers=headers)).json()["code"] == 1105
-
-
-async def test_products_are_imported_beside_a_running_server(showcart: Run, tmp_path: Path) -> None:
-    demo = await showcart("demo")
-    port = await port_of(demo)
     before = httpx.get(f"http://127.0.0.1:{port}/api/products/espresso-cup").json()
     file = tmp_path / "more.json"
     sku = before["variants"][0]["sku"]
@@ -105,21 +100,23 @@ async def test_products_are_imported_beside_a_running_server(showcart: Run, tmp_
     after = httpx.get(f"http://127.0.0.1:{port}/api/products/espresso-cup").json()
     assert after["title"] == "Cup"
     assert after["variants"][0]["price_minor"] == 1234
+    code, _, errors = await _output(await showcart("demo"))
+    assert (code, "SHOWCART_DATA_DIR" in errors) == (1, True)
 
 
-@pytest.mark.parametrize("name", ["broken.csv", "broken.txt"])
-async def test_a_broken_file_is_named_line_by_line(showcart: Run, tmp_path: Path, name: str) -> None:
+async def test_a_broken_file_is_named_line_by_line(showcart: Run, tmp_path: Path) -> None:
     await _output(await showcart("migrate"))
-    file = tmp_path / name
-    file.write_text("product_id,title,sku,price,currency,stock\na,A,A-1,1.00,EUR,5\nb,B,B-1,-1,EUR,5\n")
-    code, out, errors = await _output(await showcart("import", str(file)))
-    assert code == 1
-    assert "Traceback" not in errors
-    if name.endswith(".csv"):
-        assert "1 created" in out
-        assert "line 3" in errors
-    else:
-        assert ".csv" in errors
+    for name in ("broken.csv", "broken.txt"):
+        file = tmp_path / name
+        file.write_text("product_id,title,sku,price,currency,stock\na,A,A-1,1.00,EUR,5\nb,B,B-1,-1,EUR,5\n")
+        code, out, errors = await _output(await showcart("import", str(file)))
+        assert code == 1
+        assert "Traceback" not in errors
+        if name.endswith(".csv"):
+            assert "1 created" in out
+            assert "line 3" in errors
+        else:
+            assert ".csv" in errors
 
 
 async def test_wrong_settings_and_taken_ports_are_said_in_one_line(showcart: Run) -> None:
@@ -139,9 +136,3 @@ async def test_wrong_settings_and_taken_ports_are_said_in_one_line(showcart: Run
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, _, errors = await _output(await showcart("demo", "--port", str(taken.getsockname()[1])))
     assert (code, errors.count("\n"), "SHOWCART_PORT" in errors) == (1, 1, True)
-
-
-async def test_a_second_server_on_one_folder_is_refused(showcart: Run) -> None:
-    await port_of(await showcart("demo"))
-    code, _, errors = await _output(await showcart("demo"))
-    assert (code, "SHOWCART_DATA_DIR" in errors) == (1, True)
