@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from live.core.bus import BusError
-from live.core.limits import BUS_CONFIRM_S, BUS_TIMEOUT_S
+from live.core.limits import BUS_CONFIRM_S, BUS_TIMEOUT_S, POSITION_INTERVAL_S
 from tests.properties.world import SHOW, Screen, World
 
 
@@ -45,6 +45,14 @@ def test_an_ordinary_show(world: World) -> None:
     world.check()
     world.settle()
     assert snapshots == [screen.snapshots for screen in world.screens], "confirmations cost nobody a snapshot"
+
+
+def test_last_message_before_a_quiet_spell_is_lost_without_a_sign(world: World) -> None:
+    world.workers[1].road.pranks.append("lose")
+    do(world, world.workers[0].write)
+    assert world.screens[1].board != world.board, "nobody can know yet"
+    world.run(POSITION_INTERVAL_S + 2.0)
+    world.check()
 
 
 def test_event_that_a_replaced_server_took(world: World) -> None:
