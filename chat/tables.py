@@ -31,6 +31,13 @@ chat_message = Table(
     Index("ix_chat_message_show_id", "show_id", "id"),
     Index("uq_chat_message_post_key", "show_id", "viewer_id", "post_key", unique=True),
 )
+_shown = chat_message.c.shown
+Index(  # as `store.history` asks, word for word: otherwise SQLite does not use it
+    "ix_chat_message_left_out",
+    *(chat_message.c[name] for name in ("show_id", "viewer_id", "id")),
+    sqlite_where=_shown.is_(False),
+    postgresql_where=_shown.is_(False),
+)
 chat_member = Table(
     "chat_member",
     metadata,

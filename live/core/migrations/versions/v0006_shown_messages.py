@@ -10,10 +10,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add `chat_message.shown`; the messages of before were shown."""
+    """Add `chat_message.shown`; the messages of before were shown. What was left out is found by its author."""
     op.add_column("chat_message", sa.Column("shown", sa.Boolean, nullable=False, server_default=sa.true()))
+    op.create_index(
+        "ix_chat_message_left_out", "chat_message", ["show_id", "viewer_id", "id"],
+        sqlite_where=sa.text("shown IS 0"), postgresql_where=sa.text("shown IS false"),
+    )  # fmt: skip
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop them."""
+    op.drop_index("ix_chat_message_left_out", "chat_message")
     op.drop_column("chat_message", "shown")
