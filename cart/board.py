@@ -12,6 +12,7 @@ The screens then show the older value until the SKU sells again or they take a s
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from live import store as shows_store
 from live.core.clock import Clock
 from live.core.errors import Problem
 from live.core.limits import STATE_INTERVAL_S
-from live.core.tasks import end
 from live.service import Batch, Shows
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Board:
         self._told_s: dict[str, float] = {}  # SKU → when it was told last, for an interval
         self._late: dict[str, _Late] = {}  # by SKU
         self._flushing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def take(self, sku: str, product_id: str, available: int, sellers: Iterable[str], *, anyway: bool) -> bool:
         """Whether the calling transaction, which has the level locked, tells that `available` are left of `sku`;
@@ -93,8 +94,10 @@ class Board:
         await told
 
     async def close(self) -> None:
-        """Tell what waits, and stop."""
-        await end(self._flushing)
+        """Tell what waits at once; a telling that is under way ends first."""
+        self._closing.set()
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
         if self._late:
             await self._try()
 
@@ -117,8 +120,12 @@ class Board:
     async def _flush_late(self) -> None:
         try:
             while self._late:
-                await asyncio.sleep(self._interval_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval_s):
+                        await self._closing.wait()
                 await self._try()
+                if self._closing.is_set():
+                    break
         finally:
             self._flushing = None
 

@@ -164,3 +164,22 @@ async def test_the_end_waits_for_a_change_whose_caller_left(
         await change
     await stockroom.close()
     assert screens.stock("CUP") == [9, 8]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_the_end_waits_for_a_telling_that_is_under_way(
+    database: Database, shows: Shows, clock: ManualClock, screens: Screens
+) -> None:
+    stockroom = Stockroom(shows, clock, stock_interval_s=_SOON_S)
+    with watched(database) as commits:
+        for _ in range(2):
+            await stockroom.change(hold(1))
+        commits.hold = True
+        await commits.held.wait()  # it has read what is left
+        end = asyncio.create_task(stockroom.close())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not end.done()
+        commits.go.set()
+        await end
+    assert screens.stock("CUP") == [9, 8]
