@@ -141,6 +141,8 @@ class Shop:
         """
         check_key(key)
         stock.check_quantity(quantity)
+        if not catalogue.is_id(sku):  # a place in the lane is kept under it
+            raise Problem(Kind.unknown_sku, field="sku")
         hash_ = "" if key is None else request_hash(("add", sku, quantity, price_minor))
         answer = await self.adds.do(Add(show, principal.subject, sku, quantity, price_minor, key, hash_))
         self.keeper.selling(show)

@@ -1,5 +1,9 @@
 """Carts over both databases: what a click takes from the shelf, and what is refused and changes nothing."""
 
+import asyncio
+
+import pytest
+
 from cart.catalogue import VariantEntry
 from cart.service import Shop
 from live.core.clock import ManualClock
@@ -58,6 +62,15 @@ async def test_an_unknown_sku_is_named(shop: Shop) -> None:
         for call in (shop.add("demo", ADA, sku), shop.change("demo", ADA, sku, 1), shop.remove("demo", ADA, sku)):
             problem = await refused(call)
             assert (problem.kind, problem.field) == (Kind.unknown_sku, "sku")
+
+
+@pytest.mark.parametrize("sku", ["", "CUP\x00", "\ud800", "x" * 3000])
+async def test_what_cannot_be_a_sku_takes_no_place_in_the_lane(shop: Shop, sku: str) -> None:
+    waiting = [asyncio.create_task(refused(shop.add("demo", ADA, sku))) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert (shop.adds.waiting, list(shop.adds._queues)) == (0, [])
+    assert {(await each).kind for each in waiting} == {Kind.unknown_sku}
+    assert shop.adds.batches == 0
 
 
 async def test_an_unknown_show_is_refused(shop: Shop) -> None:
