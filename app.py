@@ -146,7 +146,7 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         stack.push_async_callback(chat_room.close)
         reactions = Reactions(store.outlet.count, store.clock)
         stack.push_async_callback(reactions.close)
-        connections = _connections(settings, store, chat_room, reactions, hub)
+        connections = _connections(stack, settings, store, chat_room, reactions, hub)
         connections.start()
         stack.push_async_callback(connections.close)
         departure = await stack.enter_async_context(Departure.open(store.bus))
@@ -166,13 +166,11 @@ def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics,
     async def publisher_changed(show: str, present: bool) -> None:
         await shows.publisher_changed(show, present)
 
-    async def statistics(show: str, figures: dict[str, Any]) -> None:
-        await outlet.state(show, "video", figures, staff=True)
-
     media = Media(
         settings, store.clock,
         authorise_publisher=shows.authorise_publisher, show_exists=shows.get, show_open=shows.check_open,
-        on_publisher=publisher_changed, on_statistics=statistics, on_air=shows.publishing,
+        on_publisher=publisher_changed, on_air=shows.publishing,
+        on_statistics=lambda show, figures: outlet.state(show, "video", figures, staff=True),
         cluster=cluster, registry=metrics.registry, worker=worker,
     )  # fmt: skip
     shows.when_over = media.hang_up
@@ -180,7 +178,9 @@ def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics,
     return media
 
 
-def _connections(settings: Settings, store: Store, chat_room: Chat, reactions: Reactions, hub: Hub) -> Connections:
+def _connections(
+    stack: AsyncExitStack, settings: Settings, store: Store, chat_room: Chat, reactions: Reactions, hub: Hub
+) -> Connections:
     async def snapshot(show: str) -> dict[str, Any]:
         found = dict(await store.shows.snapshot(show))
         found["chat"] = await chat_room.snapshot(show)
@@ -197,6 +197,7 @@ def _connections(settings: Settings, store: Store, chat_room: Chat, reactions: R
         return found
 
     returning = Together(stored, RETURNING_MAX)
+    stack.push_async_callback(returning.close)
 
     async def personal(show: str, viewer: Principal) -> dict[str, Any]:
         # Most who come back have written nothing: two queries for hundreds of them, instead of six for each.

@@ -12,7 +12,7 @@ from chat import messages, moderation, store
 from chat.moderation import Mute, Standing
 from chat.posting import Post, Posting
 from chat.store import Author, LogEntry, Message
-from live.core.auth import Principal, Role
+from live.core.auth import Principal, Role, is_subject
 from live.core.codec import plain
 from live.core.database import Database
 from live.core.errors import Kind, Problem
@@ -22,7 +22,6 @@ from live.core.limits import (
     CHAT_PACE_S,
     IDEMPOTENCY_KEY_CHARS_MAX,
     MODERATION_LOG_LISTED_MAX,
-    VIEWER_ID_CHARS_MAX,
 )
 from live.core.tallies import TakeEach
 from live.core.text import shown_name
@@ -107,7 +106,7 @@ class Chat:
         `left_out`, when there are any: the newest messages that viewers are not shown; for the staff those among the
         last CHAT_HISTORY_SHOWN of all, for anybody else their own.
         """
-        if not _is_viewer_id(viewer.subject):
+        if not is_subject(viewer.subject):
             return NOT_MUTED
 
         def read(conn: Connection) -> dict[str, Any]:
@@ -235,7 +234,7 @@ def _left_out(messages: list[Message]) -> dict[str, Any]:
 
 async def _find_member(conn: AsyncConnection, show_id: str, viewer_id: str) -> store.Member:
     member = None
-    if _is_viewer_id(viewer_id):
+    if is_subject(viewer_id):
         member = await conn.run_sync(lambda sync: store.find_member(sync, show_id, viewer_id, lock=True))
     if member is None:
         raise Problem(Kind.unknown_viewer, "Nobody with this id has written in the show.", field="viewer_id")
@@ -266,13 +265,8 @@ async def _log(
     await store.log(tx.conn, show_id, entry)
 
 
-def _is_viewer_id(value: str) -> bool:
-    """Whether SQL can hold it: what we sign always can, what a path or a foreign token holds may not."""
-    return 1 <= len(value) <= VIEWER_ID_CHARS_MAX and value.isprintable()
-
-
 def _check_subject(principal: Principal) -> None:
-    if not _is_viewer_id(principal.subject):
+    if not is_subject(principal.subject):
         raise Problem(Kind.token_invalid, "The token's subject cannot be used in the chat.")
 
 

@@ -20,7 +20,7 @@ from joserfc.jwk import OctKey
 
 from live.core.clock import Clock
 from live.core.errors import Kind, Problem
-from live.core.limits import SECRET_CHARS_MIN, TOKEN_BYTES_MAX
+from live.core.limits import SECRET_CHARS_MIN, TOKEN_BYTES_MAX, VIEWER_ID_CHARS_MAX
 
 ALL_SHOWS = "*"
 _LEEWAY_S = 5
@@ -123,6 +123,8 @@ class Tokens:
                 name=str(claims["name"]),
             )
             expires_s = int(claims["exp"])
+            if not is_subject(principal.subject):
+                raise ValueError
         except (JoseError, msgspec.MsgspecError, KeyError, ValueError, TypeError):
             raise Problem(Kind.token_invalid) from None
         if expires_s + _LEEWAY_S < self._clock.now_ms() // 1000:
@@ -142,6 +144,11 @@ class Tokens:
 
     def _signature(self, signed: bytes) -> bytes:
         return urlsafe_b64encode(hmac.digest(self._secret, signed, "sha256")).rstrip(b"=")
+
+
+def is_subject(value: str) -> bool:
+    """Whether SQL can hold it as the id of a viewer: what we sign always can, what a foreign token says may not."""
+    return 1 <= len(value) <= VIEWER_ID_CHARS_MAX and value.isprintable()
 
 
 def bearer(authorization: str | None) -> str:

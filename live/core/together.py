@@ -3,12 +3,16 @@
 At once when nobody else asks; what is asked while an answer is being fetched, or within TOGETHER_INTERVAL_S of the
 last fetch, goes together into the next one. Without that pause a steady stream of a few hundred questions a second is
 answered by twos and threes, and most of the work is each fetch's own.
+
+A question fails alone: when a fetch raises, each half of it is tried by itself, until what fails is one question. Only
+what the store refuses as a whole it refuses to all who asked.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from live.core.errors import Kind, Problem
 from live.core.limits import TOGETHER_INTERVAL_S
 from live.core.tasks import end
 
@@ -17,7 +21,7 @@ V = TypeVar("V")
 
 
 class Together(Generic[K, V]):
-    """`fetch` answers every one of up to `most` different keys; what it raises, all who asked for these get."""
+    """`fetch` answers every one of up to `most` different keys, or raises."""
 
     def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], most: int) -> None:
         self._fetch = fetch
@@ -60,14 +64,28 @@ class Together(Generic[K, V]):
         self.fetches += 1
         try:
             found = await self._fetch(keys)
-            for key, future in zip(keys, futures, strict=True):
-                future.set_result(found[key])
+            answers = [found[key] for key in keys]
         except asyncio.CancelledError:
             for future in futures:
                 future.cancel()
             raise
         except Exception as error:  # theirs to deal with
+            if len(keys) > 1 and not (isinstance(error, Problem) and error.kind in (Kind.overloaded, Kind.unavailable)):
+                await self._answer_halves(keys, futures)
+                return
             for future in futures:
-                if not future.done():
-                    future.set_exception(error)
-                    future.exception()  # who asked may be gone
+                future.set_exception(error)
+                future.exception()  # who asked may be gone
+        else:
+            for future, answer in zip(futures, answers, strict=True):
+                future.set_result(answer)
+
+    async def _answer_halves(self, keys: list[K], futures: "list[asyncio.Future[V]]") -> None:
+        middle = len(keys) // 2
+        try:
+            await self._answer(keys[:middle], futures[:middle])
+        except asyncio.CancelledError:
+            for future in futures[middle:]:
+                future.cancel()
+            raise
+        await self._answer(keys[middle:], futures[middle:])

@@ -5,6 +5,7 @@ import pytest
 from live.core.auth import Principal, Role, Tokens, bearer, hash_stream_key
 from live.core.clock import ManualClock
 from live.core.errors import Kind, Problem
+from live.core.limits import VIEWER_ID_CHARS_MAX
 
 SECRET = "0123456789abcdef"
 HOST = Principal(subject="h1", role=Role.host, show="demo", name="Ada")
@@ -78,3 +79,12 @@ def test_the_scheme_is_case_insensitive() -> None:
 def test_stream_keys_are_kept_as_a_hash() -> None:
     assert hash_stream_key("key") != hash_stream_key("kez")
     assert "key" not in hash_stream_key("key")
+
+
+@pytest.mark.parametrize("subject", ["", "a\x00b", "line\nbreak", "x" * (VIEWER_ID_CHARS_MAX + 1)])
+def test_a_subject_that_no_store_can_hold_is_refused(clock: ManualClock, subject: str) -> None:
+    tokens = Tokens(SECRET, clock)
+    with _refused(Kind.token_invalid):
+        tokens.verify(tokens.sign(Principal(subject, Role.viewer, "*", "Ada"), 60))
+    longest = "é" * VIEWER_ID_CHARS_MAX
+    assert tokens.verify(tokens.sign(Principal(longest, Role.viewer, "*", "Ada"), 60)).subject == longest

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from live.core.errors import Kind, Problem
 from live.core.together import Together
 
 
@@ -88,3 +89,49 @@ async def test_enough_for_a_whole_fetch_waits_for_nothing(monkeypatch: pytest.Mo
     async with asyncio.timeout(10):
         await asyncio.gather(together.ask(1), together.ask(2))
     assert together.fetches == 2
+
+
+async def test_a_question_that_cannot_be_answered_fails_alone() -> None:
+    fetched: list[list[int]] = []
+
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        fetched.append(list(keys))
+        if 3 in keys:
+            raise ValueError("no")
+        return {key: key * 2 for key in keys if key != 5}
+
+    together = Together(fetch, 8)
+    results = await asyncio.gather(*(together.ask(key) for key in range(8)), return_exceptions=True)
+    assert [result for result in results if isinstance(result, int)] == [0, 2, 4, 8, 12, 14]
+    assert (type(results[3]), type(results[5])) == (ValueError, KeyError)
+    assert len(fetched) <= 1 + 2 * 2 * 3
+
+
+@pytest.mark.parametrize("kind", [Kind.overloaded, Kind.unavailable])
+async def test_a_store_that_refuses_is_not_asked_again_in_parts(kind: Kind) -> None:
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        raise Problem(kind)
+
+    together = Together(fetch, 8)
+    results = await asyncio.gather(*(together.ask(key) for key in range(8)), return_exceptions=True)
+    assert [isinstance(result, Problem) and result.kind for result in results] == [kind] * 8
+    assert together.fetches == 1
+
+
+async def test_an_end_between_the_halves_leaves_nobody_waiting() -> None:
+    halves = asyncio.Event()
+
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        if len(keys) == 4:
+            raise ValueError("no")
+        halves.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    together = Together(fetch, 4)
+    asked = [asyncio.create_task(together.ask(key)) for key in range(4)]
+    await halves.wait()
+    await together.close()
+    for task in asked:
+        with pytest.raises(asyncio.CancelledError):
+            await task
