@@ -16,9 +16,11 @@ one peer: those are what costs a peer nothing (behind a proxy the proxy's own bo
 """
 
 import asyncio
+import sys
 from enum import Enum, auto
 from typing import ClassVar
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from live.core import codec
@@ -67,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_lines = 0
     _body_bytes = 0  # since the deadline was set
     _stuck_bytes = 0  # fed since the parser last told us anything; it keeps them
+    _left_bytes = 0  # of the present read: the piece that is parsed, and what comes after it
     _told = False
     _refusal: Problem | None = None
     _upgraded = False
@@ -99,6 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # In pieces, because a read may bring 256 KB, and a bound is only seen between two pieces.
         for start in range(0, len(data), HTTP_FEED_BYTES):
             piece = data[start : start + HTTP_FEED_BYTES]
+            self._left_bytes = len(data) - start
             self._told = False
             super().data_received(piece)
             if self._upgraded or self.transport.is_closing():
@@ -227,6 +231,14 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._upgraded = True
         self._expect(None)
+        upgrade = sys.exception()  # the parser's, which says how far it has read
+        if isinstance(upgrade, httptools.HttpParserUpgrade) and upgrade.args[0] < self._left_bytes:
+            # Uvicorn would drop it without a word; a client waits for our answer (RFC 6455, 4.1).
+            early = getattr(self.ws_protocol_class, "came_early", None)
+            if early is not None:
+                early()
+            self.transport.abort()
+            return
         take_over = getattr(self.ws_protocol_class, "take_over", None)
         if take_over is None or take_over(self) is None:
             super().handle_websocket_upgrade()

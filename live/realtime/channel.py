@@ -22,38 +22,35 @@ have the same `next`, which is nearly everybody.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-import msgspec
 
 from live.core.auth import Principal, Role
 from live.core.codec import Encoding
-from live.core.errors import Close
-from live.core.limits import (
-    BATCH_BYTES_MAX,
-    BATCH_EVENTS_MAX,
-    RECOVERY_EVENTS_MAX,
-)
+from live.core.errors import BUS_LOST, TOO_SLOW, Close
+from live.core.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, RECOVERY_EVENTS_MAX
 from live.core.position import Position
 from live.realtime.audience import Audience
 from live.realtime.facts import Facts
 from live.realtime.figures import Figures, Kind
-from live.realtime.frames import encoded, frame, raw
+from live.realtime.frames import encoded, frame
 from live.realtime.payloads import PublishedEvent
 from live.realtime.protocol import Event, Notice, ServerMessage, State
+from live.realtime.snapshot import Snapshot
 from live.realtime.tail import Tail
 from live.realtime.traces import Traces
 from live.realtime.transport import Socket
 from live.realtime.turns import Turns, interval_s
 
+log = logging.getLogger(__name__)
+_STATE_WAITS_S = 1.0  # at the most, for the round it goes out with
 _CHECK_EVERY = 16  # writes between two looks at the clock: 0.15 ms, or 1 ms where one takes ten times as long
 
 
 class Viewer:
-    """A socket that has joined. `write` is the transport's own method; `stalled_s` is 0.0 while it keeps up."""
+    """A socket that has joined; `write` is the transport's. `stalled_s`: 0.0 while it keeps up; `owed`: a notice."""
 
-    __slots__ = ("_socket", "channel", "encoding", "frames", "next", "principal", "stalled_s", "write")
+    __slots__ = ("_socket", "channel", "encoding", "frames", "next", "owed", "principal", "stalled_s", "write")
 
     def __init__(self, socket: Socket, encoding: Encoding, principal: Principal, channel: "Channel") -> None:
         self._socket = socket
@@ -64,6 +61,7 @@ class Viewer:
         self.frames = channel.frames[encoding]
         self.next = 0
         self.stalled_s = 0.0
+        self.owed = False
 
     @property
     def staff(self) -> bool:
@@ -95,28 +93,13 @@ class Viewer:
 
     def drained(self) -> None:
         if self.stalled_s:
-            self.stalled_s = 0.0
+            since_s, self.stalled_s = self.stalled_s, 0.0
             self.next = -self.next
             self.channel.slow.discard(self)
-            self.channel.catch_up(self)
+            self.channel.catch_up(self, since_s - _STATE_WAITS_S)
 
     def lost(self) -> None:
         self.channel.leave(self)
-
-
-class Snapshot(msgspec.Struct):
-    """The whole show as of `position`, begun to be built at `since_s` (loop seconds), and its encodings."""
-
-    position: Position
-    since_s: float
-    value: dict[str, Any]
-    encoded: dict[Encoding, msgspec.Raw] = {}
-
-    def raw(self, encoding: Encoding) -> msgspec.Raw:
-        """The encoded value, made on first use."""
-        if encoding not in self.encoded:
-            self.encoded[encoding] = raw(self.value, encoding)
-        return self.encoded[encoding]
 
 
 class _Round:
@@ -138,11 +121,7 @@ class Channel:
     """See the module. `refresh` is called with viewers whose `next` is 0, to give them a snapshot."""
 
     def __init__(
-        self,
-        show: str,
-        position: Position,
-        refresh: Callable[["Channel", Iterable[Viewer]], None],
-        turns: Turns,
+        self, show: str, position: Position, refresh: Callable[["Channel", Iterable[Viewer]], None], turns: Turns
     ) -> None:
         self.show = show
         self.epoch = position.epoch
@@ -257,17 +236,23 @@ class Channel:
         del self.viewers[viewer]
         self.people.leave(viewer.principal.subject, viewer, self._loop.time())
 
-    def catch_up(self, viewer: Viewer) -> None:
-        """Give a viewer that has drained what it missed."""
+    def catch_up(self, viewer: Viewer, since_s: float) -> None:
+        """Give a viewer that has drained what it missed since (loop seconds). Notices are not kept: who missed one
+        comes back, and is told what is personal."""
         if viewer not in self.viewers or viewer.stalled_s:
+            return
+        if viewer.owed:
+            viewer.shut(TOO_SLOW)
             return
         events = self.since(Position(self.epoch, viewer.next - 1)) if viewer.next > 0 else None
         if events is None:
             viewer.next = 0
             self._refresh(self, (viewer,))
-        elif events:
-            viewer.next = self.received + 1
-            viewer.send(events, "event")
+            return
+        viewer.next = self.received + 1
+        missed: list[ServerMessage] = [*events, *self.states_since(since_s, viewer.staff)]
+        if missed:
+            viewer.send(missed, "event")
 
     def tell(self, message: ServerMessage) -> None:
         """Write an unnumbered message to everybody who keeps up, after the events there are by now."""
@@ -324,23 +309,27 @@ class Channel:
         after = self.received + 1
         frames = events = size = states = states_size = 0
         while at < len(targets):
-            for viewer in targets[at : at + _CHECK_EVERY]:
-                first = viewer.next
-                written = viewer.frames.get(first)
-                if written is None:
-                    written = self._frame(viewer)
-                if not written:
-                    continue
-                if first == after:
-                    states += 1
-                    states_size += len(written)
-                else:
-                    viewer.next = after
-                    frames += 1
-                    events += after - first
-                    size += len(written)
-                viewer.write(written)
-            at += _CHECK_EVERY
+            try:
+                for viewer in targets[at : at + _CHECK_EVERY]:
+                    first = viewer.next
+                    written = viewer.frames.get(first)
+                    if written is None:
+                        written = self._frame(viewer)
+                    if not written:
+                        continue
+                    if first == after:
+                        states += 1
+                        states_size += len(written)
+                    else:
+                        viewer.next = after
+                        frames += 1
+                        events += after - first
+                        size += len(written)
+                    viewer.write(written)
+                at += _CHECK_EVERY
+            except Exception:
+                at = targets.index(viewer, at) + 1
+                self.broke(viewer)
             now_s = clock()
             if now_s >= until_s:
                 break
@@ -357,6 +346,13 @@ class Channel:
             return True
         self._finish(round_, now_s)
         return False
+
+    def broke(self, viewer: Viewer) -> None:
+        """Writing to `viewer` has failed: it goes, and keeps nobody else from theirs."""
+        log.exception("writing to a viewer of %s failed", self.show)
+        self.figures.broken += 1
+        self.leave(viewer)
+        self._loop.call_soon(viewer.shut, BUS_LOST)
 
     def _frame(self, viewer: Viewer) -> bytes:
         """What `viewer` is to be written now, b"" when nothing; the same bytes for all who are where it is."""
@@ -393,6 +389,11 @@ class Channel:
             self._wake(max(self._facts.due_s, self._due_s))
 
     def _send_to(self, viewers: Iterable[Viewer], messages: Sequence[ServerMessage], kind: Kind) -> None:
-        for viewer in viewers:
-            if viewer.next > 0:
+        for viewer in tuple(viewers):
+            if viewer.stalled_s:
+                viewer.owed = viewer.owed or kind == "notice"
+                continue
+            try:
                 viewer.send(messages, kind)
+            except Exception:
+                self.broke(viewer)

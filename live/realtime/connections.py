@@ -45,6 +45,7 @@ from live.realtime.session import Answer, Do, Join, Resume, Session, Shut
 from live.realtime.transport import Socket
 
 log = logging.getLogger(__name__)
+_TICK_S = 1.0
 _EXPIRY_CHECK_S = 5.0
 _FINAL: dict[Kind, Close] = {
     Kind.unknown_show: UNKNOWN_SHOW,
@@ -124,7 +125,6 @@ class Connections:
         self._parting = False  # whoever has been answered is closed
         self._busy: set[Connection] = set()  # a message of theirs is being dealt with
         self.accepted = 0
-        self.closes: dict[int, int] = {}  # by code, closed by us
         self.turned_back: dict[str, int] = {}  # handshakes, by what they were refused with before admission
         self.throttled = 0  # messages that came too fast
         self.streams = 0  # how many of those who are open get events by plain HTTP
@@ -246,7 +246,6 @@ class Connections:
 
     def shut(self, connection: Connection, close: Close) -> None:
         """Close `connection` from our side; `closed` follows when the carrier hears that it is over."""
-        self.closes[close.code] = self.closes.get(close.code, 0) + 1
         connection.shut(close)
 
     # --- what messages do
@@ -321,12 +320,15 @@ class Connections:
     async def _tick_forever(self) -> None:
         next_expiry_s = 0.0
         while True:
-            await asyncio.sleep(1.0)
-            now_s = self._clock.monotonic()
-            self._tick(self._arriving, now_s)
-            if now_s >= next_expiry_s:
-                next_expiry_s = now_s + _EXPIRY_CHECK_S
-                self._tick(self._all, now_s)
+            await asyncio.sleep(_TICK_S)
+            try:
+                now_s = self._clock.monotonic()
+                self._tick(self._arriving, now_s)
+                if now_s >= next_expiry_s:
+                    next_expiry_s = now_s + _EXPIRY_CHECK_S
+                    self._tick(self._all, now_s)
+            except Exception:  # our own bug: nobody's patience or token would ever end again
+                log.exception("looking after the sockets failed; trying again")
 
     def _tick(self, connections: Iterable[Connection], now_s: float) -> None:
         for connection in [c for c in connections if c.session.overdue(now_s)]:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from live.core.codec import encode
 from live.core.errors import BAD_SUBPROTOCOL, GOING_AWAY, Problem
+from live.realtime import closes
 from live.realtime.connections import Connections
 from live.realtime.protocol import SUBPROTOCOLS
 from live.realtime.transport import EXTENSION, OrdinarySocket, Socket
@@ -41,6 +42,7 @@ class Gateway:
         subprotocol = next((name for name in scope["subprotocols"] if name in SUBPROTOCOLS), None)
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         if subprotocol is None:
+            closes.sent[BAD_SUBPROTOCOL.code] += 1
             # After the handshake, because a page cannot read the status of one that fails.
             await send({"type": "websocket.close", "code": BAD_SUBPROTOCOL.code, "reason": BAD_SUBPROTOCOL.reason})
             return

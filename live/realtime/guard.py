@@ -32,6 +32,7 @@ from live.core.limits import (
     WS_FEED_BYTES,
     WS_FRAGMENTS_MAX,
 )
+from live.realtime import closes
 
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _PARSER_REASONS = {1002: "protocol", 1007: "utf8", 1009: "too_big"}  # codes that the parser closes with
@@ -58,6 +59,8 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
         """Send a close frame, and cut the line when the peer does not answer in time."""
         if not self.open or self.conn.state is not WireState.OPEN:
             return
+        closes.sent[close.code] += 1
+        self._part()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
         self.conn.send_close(close.code, close.reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -74,7 +77,7 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
         if not self.handshake_initiated:
             self._begin(data)
         elif not self.handshake_complete:  # a client must wait for our answer (RFC 6455, section 4.1)
-            self._count("early")
+            self.came_early()
             self.transport.abort()
         else:
             self._feed(data)
@@ -82,7 +85,7 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
     async def receive(self) -> Any:
         """The application's next event; what waits is read only when it has none."""
         message = await self.queue.get()
-        if self.read_paused and self.queue.empty():
+        if self.read_paused and self.queue.empty() and not self.disconnected:
             self._read_on()
         return message
 
@@ -182,15 +185,23 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
         self.pending_ping_payload = None
         self._refuse("silent", SILENT)
 
+    def _part(self) -> None:
+        """Nothing may follow a close frame (RFC 6455, 5.5.1): whoever writes to this socket is told."""
+
     def handle_close(self, event: Frame) -> None:
+        self._part()
         super().handle_close(event)
         self._let_end()
 
     def handle_parser_exception(self) -> None:
         """The parser has sent a close frame with the RFC's own code, and reads nothing more."""
         assert self.conn.close_sent is not None
-        if not self.close_sent and self.conn.close_sent.code in _PARSER_REASONS:
-            self._count(_PARSER_REASONS[self.conn.close_sent.code])
+        code = self.conn.close_sent.code
+        if not self.close_sent:
+            closes.sent[code] += 1
+            if code in _PARSER_REASONS:
+                self._count(_PARSER_REASONS[code])
+        self._part()
         super().handle_parser_exception()
         self._let_end()
 
@@ -213,6 +224,11 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
         if self.open:
             self._count(reason)
             self.shut(close)
+
+    @classmethod
+    def came_early(cls) -> None:
+        """Count a line on which frames came before our answer."""
+        cls._count("early")
 
     @classmethod
     def _count(cls, reason: str) -> None:

@@ -258,16 +258,22 @@ class Hub:
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._close_slow()
-            now_s = asyncio.get_running_loop().time()
-            busy = sum(feed.tick is not None for feed in self._feeds.values())
-            # Who waited longest comes first: beyond the bound a show's turn is a second later.
-            for feed in sorted(self._feeds.values(), key=lambda feed: feed.counted_s):
-                if busy >= SHOWS_TICKED_MAX:
-                    break
-                if feed.tick is None and self._due(feed, now_s):
-                    feed.tick = asyncio.create_task(self._tick(feed), name=f"tick {feed.show}")
-                    busy += 1
+            for do in (self._close_slow, self._begin_ticks):
+                try:
+                    do()
+                except Exception:  # our own bug: no show would ever be looked after again
+                    log.exception("looking after the shows failed; trying again")
+
+    def _begin_ticks(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        busy = sum(feed.tick is not None for feed in self._feeds.values())
+        # Who waited longest comes first: beyond the bound a show's turn is a second later.
+        for feed in sorted(self._feeds.values(), key=lambda feed: feed.counted_s):
+            if busy >= SHOWS_TICKED_MAX:
+                break
+            if feed.tick is None and self._due(feed, now_s):
+                feed.tick = asyncio.create_task(self._tick(feed), name=f"tick {feed.show}")
+                busy += 1
 
     def _due(self, feed: _Feed, now_s: float) -> bool:
         """Whether the bus must be asked or told something about a show."""

@@ -6,6 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from live.core.collector import Family, counters, histogram
+from live.realtime import closes
 from live.realtime.connections import Connections
 from live.realtime.figures import KINDS
 from live.realtime.guard import GuardedProtocol
@@ -32,8 +33,8 @@ class RealtimeCollector(Collector):
         yield GaugeMetricFamily("showcart_sockets", "Open WebSockets and streams", len(connections))
         yield GaugeMetricFamily("showcart_streams", "Streams of events among them", connections.streams)
         yield CounterMetricFamily("showcart_sockets_accepted", "WebSockets and streams accepted", connections.accepted)
-        closed = CounterMetricFamily("showcart_sockets_closed", "WebSockets closed by us", labels=["code"])
-        for code, number in sorted(connections.closes.items()):
+        closed = CounterMetricFamily("showcart_sockets_closed", "WebSockets and streams closed by us", labels=["code"])
+        for code, number in sorted(closes.sent.items()):
             closed.add_metric([str(code)], number)
         yield closed
         joins = CounterMetricFamily("showcart_joins", "Viewers put in step, by what they got", labels=["how"])
@@ -72,6 +73,7 @@ class RealtimeCollector(Collector):
         yield CounterMetricFamily(
             "showcart_slow_viewers_closed", "Viewers closed because they did not drain", self._hub.closed_slow
         )
+        yield CounterMetricFamily("showcart_viewers_broken", "Viewers that writing to failed", figures.broken)
         events = CounterMetricFamily("showcart_events", "Events times viewers", labels=["what"])
         events.add_metric(["delivered"], figures.events)
         events.add_metric(["skipped"], figures.skipped)
@@ -97,4 +99,9 @@ class RealtimeCollector(Collector):
         yield CounterMetricFamily("showcart_repairs", "Gaps in what the bus handed over", self._hub.repairs)
         yield CounterMetricFamily(
             "showcart_events_unpublished", "Events that viewers got by snapshot instead", self._outlet.lost_events
+        )
+        yield CounterMetricFamily(
+            "showcart_unclean_ends",
+            "Workers that ended uncleanly, after which all viewers took a snapshot",
+            self._outlet.unclean_ends,
         )

@@ -25,10 +25,12 @@ from live.core.limits import (
     SNAPSHOT_KEPT_S,
 )
 from live.core.position import Position
-from live.realtime.channel import Channel, Snapshot, Viewer
+from live.core.tasks import end
+from live.realtime.channel import Channel, Viewer
 from live.realtime.frames import spliced
 from live.realtime.hub import Hub
 from live.realtime.protocol import Connected, Event, ServerMessage, wire_viewer
+from live.realtime.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 5  # at a snapshot that is not outdated by more events than are kept when it is built
@@ -49,10 +51,7 @@ class Recovery:
 
     async def close(self) -> None:
         """Stop building and refreshing."""
-        tasks: list[asyncio.Task[Any]] = [*self._refreshing.values(), *self._building.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._refreshing.values(), *self._building.values())
 
     async def place(
         self,
@@ -202,7 +201,10 @@ class Recovery:
             rest = channel.join(viewer, snapshot.position)
             if rest is None:
                 return  # restarted again meanwhile
-            self._write(viewer, self._connected(viewer, "", snapshot.position, {}, None), snapshot, rest)
+            try:
+                self._write(viewer, self._connected(viewer, "", snapshot.position, {}, None), snapshot, rest)
+            except Exception:
+                channel.broke(viewer)
             if loop.time() - start_s > FANOUT_SLICE_S:
                 await asyncio.sleep(0)
                 start_s = loop.time()

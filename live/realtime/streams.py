@@ -24,6 +24,7 @@ from live.core.codec import encode
 from live.core.errors import Close
 from live.core.http import BoundedProtocol
 from live.core.limits import STREAM_SILENT_S, VIEWER_BACKLOG_BYTES_MAX, VIEWER_RESUME_BYTES, WS_CLOSE_TIMEOUT_S
+from live.realtime import closes
 from live.realtime.frames import payload_of, wrap
 from live.realtime.transport import OrdinarySocket, Socket, Watcher
 
@@ -114,6 +115,7 @@ class RawStream:
     def shut(self, close: Close) -> None:
         if not self.open:
             return
+        closes.sent[close.code] += 1
         self._over = True
         self._transport.write(chunk(closing(close)) + b"0\r\n\r\n")
         self._transport.close()  # when all is written, which may be never
@@ -173,9 +175,13 @@ class StreamingProtocol(BoundedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        super().connection_lost(exc)
-        if self._stream is not None:
-            self._stream.lost()
+        if (scope := self.scope) is not None and "extensions" in scope:
+            scope["extensions"] = {}  # our own methods: a ring of references as long as somebody has the scope
+        try:
+            super().connection_lost(exc)
+        finally:
+            if self._stream is not None:
+                self._stream.lost()
 
 
 class OrdinaryStream(OrdinarySocket):

@@ -28,6 +28,8 @@ from live.core.limits import (
     WS_PING_INTERVAL_S,
     WS_PING_TIMEOUT_S,
 )
+from live.core.tasks import end
+from live.realtime import closes
 from live.realtime.frames import payload_of
 from live.realtime.guard import GuardedProtocol
 from live.realtime.handshake import Plain, plain, refusing, switching
@@ -226,10 +228,16 @@ class RawProtocol(GuardedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         watcher, self.watcher = self.watcher, None
-        super().connection_lost(exc)
-        self._let_go()
-        if watcher is not None:
-            watcher.lost()
+        try:
+            super().connection_lost(exc)
+            self._let_go()
+        finally:  # whatever failed: a viewer whose line is gone must not be written to
+            if watcher is not None:
+                watcher.lost()
+
+    def _part(self) -> None:
+        if self.watcher is not None:
+            self.watcher.lost()
 
     def _let_go(self) -> None:
         """Break the rings of references, so that all of this goes with its last user and is no work for the garbage
@@ -237,6 +245,7 @@ class RawProtocol(GuardedProtocol):
         nothing: Any = None
         if scope := getattr(self, "scope", nothing):
             scope["extensions"] = {}
+        self._unread = b""
         self.conn.parser.close()
         self.conn.parser = nothing
 
@@ -287,6 +296,8 @@ class OrdinarySocket:
         """Nothing is kept that could be forgotten."""
 
     def shut(self, close: Close) -> None:
+        if self.open:
+            closes.sent[close.code] += 1
         self.open = False
         self._waiting.append(close)
         self._news.set()
@@ -295,12 +306,12 @@ class OrdinarySocket:
         """Stop writing; called when the connection is over."""
         self.open = False
         watcher, self.watcher = self.watcher, None
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await end(self._task)
             self._task = None
-        if watcher is not None:
-            watcher.lost()
+        finally:
+            if watcher is not None:
+                watcher.lost()
 
     async def _run(self) -> None:
         try:

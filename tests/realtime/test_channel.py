@@ -111,7 +111,7 @@ async def test_viewer_that_missed_too_much_asks_for_a_snapshot(channel: Channel,
     viewer.drained()
     assert (refreshes.asked, viewer.next, socket.frames) == ([viewer], 0, [])
     viewer.lost()
-    channel.catch_up(viewer)
+    channel.catch_up(viewer, 0.0)
     assert refreshes.asked == [viewer]
 
 
