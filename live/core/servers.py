@@ -94,7 +94,8 @@ class Servers(Protocol):
     async def execute(self, key: str, *command: Any, patience_s: float = BUS_TIMEOUT_S) -> Any:
         """What the server that has `key` answers, as `Server.execute`; raises one of `FAILURES`.
 
-        A cluster that cannot serve the key for the moment is asked again for `patience_s`.
+        A cluster that cannot serve the key for the moment is asked again for `patience_s`; a server alone that does not
+        answer is given up then.
         """
         ...
 
@@ -197,7 +198,10 @@ class Alone:
         await self.check()
 
     async def execute(self, key: str, *command: Any, patience_s: float = BUS_TIMEOUT_S) -> Any:
-        return await self._server.execute(*command)
+        if patience_s >= BUS_TIMEOUT_S:  # which the connection itself keeps
+            return await self._server.execute(*command)
+        async with asyncio.timeout(patience_s):  # the library closes a connection whose answer nobody waits for
+            return await self._server.execute(*command)
 
     def owner(self, name: bytes) -> Address | None:
         return self.home

@@ -5,18 +5,21 @@ list of notices {viewer, name, data, staff}.
 
 Speaking never fails, because what it tells has been committed already: SQL is the truth. An event that could not
 be published (the bus is away, the event is too large) makes everyone look at the truth again: the show's epoch is
-rotated as soon as the bus takes it, and every viewer gets a fresh snapshot.
+rotated as soon as the bus takes it, and every viewer gets a fresh snapshot. Until then nothing of the show is tried:
+each try would wait for a bus that hangs, and those who wait for an answer with it. A state that was not sent does the
+same, because the snapshot is the only one to know it then.
 
 An event that was published may still be lost: to a server that has been replaced and does not know it yet. So what was
 published last is confirmed a while later (see `Bus.position`); if it is lost, everyone looks at the truth again, too.
+And so they do after a worker has ended uncleanly, maybe between COMMIT and here (see `live.core.roll`).
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Literal, Self
 
 from live.core.bus import Bus, BusError
 from live.core.codec import encode
@@ -28,6 +31,7 @@ from live.core.limits import (
     BUS_RETRY_S_MIN,
 )
 from live.core.position import Position
+from live.core.roll import Roll
 from live.core.tasks import end
 from live.core.tracing import active
 
@@ -59,10 +63,35 @@ class Outlet:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._behind: set[str] = set()  # shows whose viewers must take a snapshot
+        self._away: set[str] = set()  # those of which nothing is tried until they can
         self._repair: asyncio.Task[None] | None = None
         self.lost_events = 0
         self._published: dict[tuple[str, str], tuple[int, float]] = {}  # by show and epoch: the last, and since when
         self._confirming: asyncio.Task[None] | None = None
+        self._roll: Roll | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, bus: Bus, followed: Callable[[], Awaitable[Iterable[str]]]) -> AsyncIterator[Self]:
+        """An outlet that, until the block ends, also makes good what others left untold when they ended uncleanly.
+
+        `followed`: ids of the shows that somebody may have on a screen. Raises `BusError`.
+        """
+        outlet = cls(bus)
+
+        async def look_again() -> None:
+            outlet._renew(await followed())
+
+        try:
+            async with Roll.open(bus, look_again, outlet._told) as outlet._roll:
+                yield outlet
+        finally:
+            await outlet.close()
+
+    @property
+    def unclean_ends(self) -> int:
+        """Workers that ended uncleanly and were found by this one."""
+        return 0 if self._roll is None else self._roll.found
 
     async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str | None = None) -> None:
         """Tell all viewers of `show`, in order and recoverably. `key` makes a repetition harmless."""
@@ -72,6 +101,10 @@ class Outlet:
 
     async def _publish(self, show: str, name: str, payload: bytes, key: str | None) -> None:
         try:
+            if show in self._away:
+                self._lose(show)
+                self.lost_events += 1
+                return
             if len(payload) <= BUS_PAYLOAD_BYTES_MAX:
                 began_s = asyncio.get_running_loop().time()
                 self._remember(show, await self._bus.publish(show, payload, key=key), began_s)
@@ -80,9 +113,22 @@ class Outlet:
         except BusError as error:
             log.warning("the event %s of %s was not published: %s", name, show, error)
         self.lost_events += 1
-        self._behind.add(show)
-        if self._repair is None or self._repair.done():
+        self._lose(show)
+
+    def _lose(self, show: str) -> None:
+        """All viewers of `show` take a snapshot, as soon as the bus can tell them."""
+        self._away.add(show)
+        self._renew((show,))
+
+    def _renew(self, shows: Iterable[str]) -> None:
+        """All viewers of `shows` take a snapshot."""
+        self._behind.update(shows)
+        if self._told():
             self._repair = asyncio.create_task(self._rotate(), name="outlet repair")
+
+    def _told(self) -> bool:
+        """Whether nobody is left who must take a snapshot and has not been told so."""
+        return self._repair is None or self._repair.done()
 
     async def state(self, show: str, name: str, data: dict[str, Any], *, key: str = "", staff: bool = False) -> None:
         """Tell the newest value of `name` and `key`; `staff`: only to moderators, hosts and ops. May be lost."""
@@ -139,10 +185,16 @@ class Outlet:
         if len(payload) > BUS_PAYLOAD_BYTES_MAX:
             log.warning("the %s of %s is too large and was dropped", what, show)
             return
+        if show in self._away:
+            if kind == "state":
+                self._lose(show)
+            return
         try:
             await self._bus.send(show, payload, kind)
         except BusError as error:
             log.info("the %s of %s: not sent: %s", what, show, error)
+            if kind == "state":
+                self._lose(show)
 
     async def _rotate(self) -> None:
         retry_s = BUS_RETRY_S_MIN
@@ -152,6 +204,7 @@ class Outlet:
                 # Taken out first: an event that is lost while this call runs puts it in again.
                 self._behind.discard(show)
                 await self._bus.rotate(show)
+                self._away.discard(show)
                 retry_s = BUS_RETRY_S_MIN
             except BusError:
                 self._behind.add(show)
