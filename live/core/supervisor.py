@@ -127,7 +127,7 @@ class Supervisor:
             if await process.stdout.readline() == READY:
                 life.ready.set()
                 self._ready[index].set()
-            stopping = asyncio.create_task(self._stop_in_time(process), name=f"stop worker {index}")
+            stopping = asyncio.create_task(self._stop_in_time(life), name=f"stop worker {index}")
             try:
                 await process.wait()
             finally:
@@ -136,16 +136,16 @@ class Supervisor:
         finally:
             life.over.set()
             if process.returncode is None:  # cancelled: our own end is not to be waited for
-                process.kill()
+                life.send(signal.SIGKILL)
                 await process.wait()
             assert process.stdin is not None
             process.stdin.close()
 
-    async def _stop_in_time(self, process: Process) -> None:
+    async def _stop_in_time(self, life: _Life) -> None:
         await self._stopping.wait()
         await asyncio.sleep(WORKER_STOP_S)
         log.error("a worker did not end in time and is killed")
-        process.kill()
+        life.send(signal.SIGKILL)
 
     # --- a rolling restart
 
@@ -182,7 +182,7 @@ class Supervisor:
                     await old.over.wait()
             except TimeoutError:
                 log.error("worker %d did not end in time and is killed", index)
-                old.process.kill()
+                old.send(signal.SIGKILL)
         try:
             async with asyncio.timeout(WORKER_START_S):
                 async with self._born:
@@ -192,7 +192,7 @@ class Supervisor:
                 return await _comes_up(new)
         except TimeoutError:
             if (late := self._lives[index]) is not None and late is not old:
-                late.process.kill()  # it hangs; the next one may not
+                late.send(signal.SIGKILL)  # it hangs; the next one may not
             return False
 
     # --- signals
