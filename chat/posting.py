@@ -33,6 +33,7 @@ from live.core.limits import (
     CHAT_PACE_S,
     CHAT_RATE_BURST,
     CHAT_RATE_PER_S,
+    CHAT_ROOMS_MAX,
     CHAT_SHOWN_BURST,
     CHAT_SHOWN_PER_S,
     CHAT_SUSPECTS_MAX,
@@ -105,7 +106,7 @@ class Posting:
         self._shows = shows
         self._database = database
         self._take_each = take_each
-        self._rooms: dict[str, _Room] = {}  # by show; only of shows that exist
+        self._rooms: dict[str, _Room] = {}  # by show, the one that was last written in last; only of shows that exist
         self.figures = LaneFigures()  # of all rooms' lanes
         self.written = {"shown": 0, "left_out": 0}
 
@@ -113,29 +114,36 @@ class Posting:
         """Acknowledged after COMMIT; raises `Problem` as `Chat.post` does, and overloaded when too many wait."""
         if show_id not in self._rooms:
             await self._shows.get(show_id)
-        if show_id not in self._rooms:  # nobody else was faster
-
-            async def commit(posts: Sequence[Post]) -> Committed[Written]:
-                return await self._commit(show_id, posts)
-
-            self._rooms[show_id] = _Room(
-                Lane(
-                    f"chat {show_id}",
-                    commit,
-                    key=lambda post: post.viewer.id,
-                    figures=self.figures,
-                    pace_s=self._pace_s,
-                )
-            )
-        return await self._rooms[show_id].lane.do(post)
+        room = self._rooms.pop(show_id, None)  # somebody else may have been faster
+        if room is None:
+            self._forget()
+            room = self._open(show_id)
+        self._rooms[show_id] = room
+        return await room.lane.do(post)
 
     async def close(self) -> None:
         """Take no more posts, and wait until those that were taken are committed and told."""
         for room in list(self._rooms.values()):
             await room.lane.close()
 
-    async def _commit(self, show_id: str, posts: Sequence[Post]) -> Committed[Written]:
-        room = self._rooms[show_id]
+    def _open(self, show_id: str) -> _Room:
+        async def commit(posts: Sequence[Post]) -> Committed[Written]:
+            return await self._commit(show_id, room, posts)
+
+        lane = Lane(
+            f"chat {show_id}", commit, key=lambda post: post.viewer.id, figures=self.figures, pace_s=self._pace_s
+        )
+        room = _Room(lane)
+        return room
+
+    def _forget(self) -> None:
+        """Make place for a room; those where somebody just writes are kept, however many."""
+        if len(self._rooms) >= CHAT_ROOMS_MAX:
+            quiet = next((show_id for show_id, room in self._rooms.items() if room.lane.idle), None)
+            if quiet is not None:
+                del self._rooms[quiet]
+
+    async def _commit(self, show_id: str, room: _Room, posts: Sequence[Post]) -> Committed[Written]:
         undecided = [post for post in posts if post.shown is None and post.outcome is None]
         await self._judge(show_id, room, [post for post in undecided if room.judges(post)])
         await self._place(show_id, [post for post in undecided if post.outcome is None])

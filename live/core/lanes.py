@@ -160,6 +160,11 @@ class Lane(Generic[Command, Answer]):
             self._runner = asyncio.create_task(self._run(), name=f"lane {self.name}")
         return await waiter.answer
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was taken is committed and told."""
+        return not self._queues and self._runner is None and not self._telling
+
     async def close(self) -> None:
         """Take no more commands, and wait until those that were taken are committed and told."""
         self._closed = True

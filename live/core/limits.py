@@ -315,6 +315,7 @@ CHAT_RATE_BURST = 5
 CHAT_SHOWN_PER_S = 25  # messages of viewers that the screens of one show get, over all workers ...
 CHAT_SHOWN_BURST = 50  # ... and so many at once; the rest is stored, and told to the staff
 CHAT_FAST_MS = 5000  # after a message was left out, screens say this long that the chat is fast
+CHAT_ROOMS_MAX = 1_024  # shows that a worker remembers having written in; quiet ones are forgotten first
 CHAT_SUSPECTS_MAX = 4096  # viewers per show and worker who were refused lately and are judged before they cost anything
 CHAT_LEFT_OUT_TOLD_MAX = 32  # messages of it in one notice
 SLOW_MODE_S_MAX = 600

@@ -1,7 +1,10 @@
 """Each show has a chat of its own, on both stores; a show that does not exist has none."""
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any
+
+import pytest
 
 from chat.service import Chat
 from live.core.auth import Role
@@ -43,3 +46,33 @@ async def test_each_show_has_a_chat_of_its_own(chat: Chat, shows: Shows) -> None
     assert (await texts(chat), await texts(chat, "other")) == ([], ["there"])
     assert (await chat.snapshot("other"))["slow_s"] == 0
     await chat.post("other", ANN, "still here")
+
+
+async def test_quiet_rooms_are_forgotten_and_busy_ones_are_not(
+    chat: Chat, shows: Shows, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.posting.CHAT_ROOMS_MAX", 2)
+    ids = ["demo", "one", "two", "three"]
+    for show_id in ids[1:]:
+        await shows.create(show_id, show_id.title())
+    rooms, take_each = chat.posting._rooms, rates.take_each
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(*question: Any) -> Any:
+        if question[0] == "demo":
+            asked.set()
+            await go.wait()
+        return await take_each(*question)
+
+    monkeypatch.setattr(chat.posting, "_take_each", slow)
+    busy = asyncio.create_task(chat.post("demo", ANN, "slow"))
+    await asked.wait()
+    for show_id in ids[1:]:
+        await chat.post(show_id, ANN, "hello")
+    assert list(rooms) == ["demo", "three"]
+    go.set()
+    await busy
+    await chat.post("one", ANN, "back")
+    assert list(rooms) == ["three", "one"]
+    written = [sorted(await texts(chat, show_id)) for show_id in ids]
+    assert written == [["slow"], ["back", "hello"], ["hello"], ["hello"]]
