@@ -45,6 +45,20 @@ def test_who_is_back_is_counted_once() -> None:
     assert audience.count(9.0 + PARTED_S) == 0
 
 
+def test_who_is_staff_on_one_page_is_a_viewer_on_another() -> None:
+    audience: Audience[int] = Audience()
+    audience.enter("h", 1, staff=True)
+    audience.enter("h", 2, staff=False)
+    audience.enter("h", 3, staff=True)
+    assert (audience.staff_sockets(), audience.sockets("h"), audience.present) == ([1, 3], (1, 2, 3), 0)
+    audience.leave("h", 3, 1.0)
+    assert (audience.staff_sockets(), audience.present) == ([1], 0)
+    audience.leave("h", 1, 1.0)
+    assert (audience.staff_sockets(), audience.sockets("h"), audience.present) == ([], (2,), 1)
+    audience.leave("h", 2, 2.0)
+    assert audience.count(2.0) == 1, "who leaves as a viewer is counted for a while"
+
+
 def test_churn_settles_to_zero() -> None:
     dice = random.Random(7)
     audience: Audience[int] = Audience()

@@ -20,6 +20,10 @@ _UPGRADE = (
 )
 _CONNECT = b'{"type":"connect","id":"1"}'
 _FRAME = bytes((0x81, 0x80 | len(_CONNECT), 0, 0, 0, 0)) + _CONNECT
+_STREAM = (
+    b"POST /api/shows/demo/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_CONNECT), _CONNECT)
+)
 _REQUEST = b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _EACH = 50
 _ROUNDS = 4
@@ -56,7 +60,7 @@ async def _round(stage: Stage, tidy: Tidy) -> int:
     """Let some come, set them apart, let them go; the objects there are then."""
     port = urlsplit(stage.url).port
     assert port is not None
-    ways = [[_UPGRADE, _FRAME], [_REQUEST]] * _EACH
+    ways = [[_UPGRADE, _FRAME], [_STREAM], [_REQUEST]] * _EACH
     transports = await asyncio.gather(*[_visit(port, says) for says in ways])
     tidy.now()
     for transport in transports:
@@ -81,5 +85,5 @@ async def test_connections_that_were_set_apart_leave_nothing_behind(house: House
         counts = [await _round(house.stage, tidy) for _ in range(_ROUNDS)]
     finally:
         tidy.close()
-    # A connection is some twenty objects, and each round has a hundred.
+    # A connection is some twenty objects, and each round has a hundred and fifty.
     assert max(counts) < first + 2 * _EACH, (first, counts)
