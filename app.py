@@ -71,6 +71,7 @@ from live.realtime.outlet import Outlet
 from live.realtime.streams import StreamingProtocol
 from live.realtime.transport import uvicorn_options
 from live.service import Shows
+from live.store import followed_shows
 from stream.cluster.cluster import Cluster
 from stream.service import Media
 
@@ -119,8 +120,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(bus.close)
         database = await Database.open(settings.effective_database_url, clock)
         stack.push_async_callback(database.close)
-        outlet = Outlet(bus)
-        stack.push_async_callback(outlet.close)
+        outlet = await stack.enter_async_context(Outlet.open(bus, partial(database.read_sync, followed_shows)))
         shows = Shows(database, outlet, clock, tokens=tokens)
         stack.push_async_callback(shows.close)
         shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s)

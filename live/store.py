@@ -32,8 +32,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from live.core.auth import Rank
 from live.core.database import metadata
-from live.core.limits import LABEL_CHARS_MAX, PRODUCT_ID_CHARS_MAX, SHOW_ID_CHARS_MAX
-from live.shows import OVER, Show, ShowState
+from live.core.limits import (
+    LABEL_CHARS_MAX,
+    PRODUCT_ID_CHARS_MAX,
+    SHOW_ID_CHARS_MAX,
+    SHOWS_OVER_RENEWED_MAX,
+    SHOWS_RENEWED_MAX,
+)
+from live.shows import ON_AIR, OVER, Show, ShowState
 from live.timeline import Entry, Pin
 
 show = Table(
@@ -229,6 +235,15 @@ async def list_shows(conn: AsyncConnection, states: Sequence[ShowState], before:
 async def publishing_shows(conn: AsyncConnection) -> list[str]:
     """Ids of the shows that somebody was last seen to publish to."""
     return list(await conn.scalars(select(show.c.id).where(show.c.publishing).order_by(show.c.id)))
+
+
+def followed_shows(conn: Connection) -> list[str]:
+    """Ids of the shows that somebody may have on a screen: those on air first, then what comes, then what is over."""
+    on_air, over = ([state.value for state in states] for states in (ON_AIR, OVER))
+    ids = select(show.c.id)
+    coming = ids.where(show.c.state.not_in(over)).order_by(show.c.state.not_in(on_air), show.c.created_at_ms.desc())
+    ended = ids.where(show.c.state.in_(over)).order_by(show.c.ended_at_ms.desc())
+    return [*conn.scalars(coming.limit(SHOWS_RENEWED_MAX)), *conn.scalars(ended.limit(SHOWS_OVER_RENEWED_MAX))]
 
 
 # --- lineup and pin -------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from live.core.limits import (
 )
 from live.core.listener import UNNUMBERED, Handler, Message
 from live.core.listeners import Listeners
+from live.core.marks import Marks
 from live.core.position import Position
 from live.core.servers import FAILURES, REFUSALS, Alone, NotNow, Script, Servers
 from live.core.slots import CLUSTER_SCHEMES
@@ -105,6 +106,7 @@ class Bus:
         self._listener = Listeners(servers, FAILURES, REFUSALS)
         self.leases = Leases(self._run_lease)
         self.tallies = Tallies(self._run_tally)
+        self.marks = Marks(self._run_tally)
         self._epochs: dict[str, str] = {}  # by channel, as the server said last
         self.call_s = Buckets((0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0))
         self.errors = 0  # calls that failed
