@@ -232,11 +232,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._upgraded = True
         self._expect(None)
         upgrade = sys.exception()  # the parser's, which says how far it has read
-        if isinstance(upgrade, httptools.HttpParserUpgrade) and upgrade.args[0] < self._left_bytes:
+        early = isinstance(upgrade, httptools.HttpParserUpgrade) and upgrade.args[0] < self._left_bytes
+        if early and not any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             # Uvicorn would drop it without a word; a client waits for our answer (RFC 6455, 4.1).
-            early = getattr(self.ws_protocol_class, "came_early", None)
-            if early is not None:
-                early()
+            count = getattr(self.ws_protocol_class, "came_early", None)
+            if count is not None:
+                count()
             self.transport.abort()
             return
         take_over = getattr(self.ws_protocol_class, "take_over", None)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
@@ -125,10 +126,10 @@ async def test_closed_show_is_forgotten_and_a_broken_one_holds_up_no_other() -> 
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context["exception"]))
 
-    def fail(viewer: Viewer) -> bytes:
+    def fail() -> NoReturn:
         raise RuntimeError("a bug of ours")
 
-    broken._frame = fail  # type: ignore[method-assign]
+    broken._begin = fail  # type: ignore[method-assign]
     for channel in (one, broken, other):
         publish(channel)
     one.close()
