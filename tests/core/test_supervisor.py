@@ -7,11 +7,11 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from live.core.supervisor import Supervisor
+from live.core.supervisor import Supervisor, _Life
 
 _WORKER = "import signal, sys; print('ready', flush=True); signal.pause()"
 
@@ -131,3 +131,19 @@ async def test_hanging_up_a_terminal_is_the_end(tmp_path: Path, monkeypatch: pyt
     async with family.running():
         os.kill(os.getpid(), signal.SIGHUP)
         await family.until(lambda lines: sum("ended" in line for line in lines) == 2)
+
+
+async def test_a_worker_that_has_just_ended_cannot_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended:
+        returncode = None  # the loop has not heard of it yet
+
+        def send_signal(self, number: int) -> None:
+            raise ProcessLookupError
+
+        def kill(self) -> None:
+            raise ProcessLookupError
+
+    monkeypatch.setattr("live.core.supervisor.WORKER_STOP_S", 0.0)
+    supervisor = Supervisor(1, [sys.executable], {})
+    supervisor._stopping.set()
+    await supervisor._stop_in_time(_Life(cast(asyncio.subprocess.Process, Ended())))
