@@ -123,11 +123,14 @@ async def test_commands_that_wait_when_the_line_is_reset_are_forgotten(
     async with upgraded(stage.url) as wire:
         wire.send(CONNECT)
         assert (await heard(wire)).opcode == TEXT
-        wire.send(say("a" * 3500, 0.3), *[say("b" * 3500, 0.0)] * 4)
+        wire.send(say("a" * 3500, 0.6), *[say("b" * 3500, 0.0)] * 4)
         await asyncio.sleep(0.1)  # the first one is being done, the others wait unparsed
         line = wire.writer.get_extra_info("socket")
         line.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
         wire.writer.transport.abort()
+        for _ in range(4):  # it reads nothing, and so learns of the reset by writing
+            await stage.say("w")
+            await asyncio.sleep(0.05)
         async with asyncio.timeout(10):
             while len(stage.connections):
                 await asyncio.sleep(0.01)
