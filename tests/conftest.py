@@ -27,6 +27,8 @@ __all__ = ["running_valkeys", "stand", "valkeys"]  # fixtures of everybody's, to
 settings.register_profile("showcart", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("showcart")
 
+_ROOM_BYTES = 1024**3  # what two workers' PostgreSQL need, twice
+
 # Work of the start and the end of a process, when nobody waits for the loop.
 _MAY_BLOCK = {
     "live/core/database.py": {"_upgrade", "_at_head"},
@@ -51,6 +53,15 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+def _swift_folder() -> Path | None:
+    """A folder in memory, if there is room: a database made and dropped for each test keeps a disk busy for minutes.
+
+    None: the system's folder for temporary files. Nothing here is tried for what it leaves after a power cut.
+    """
+    memory = Path("/dev/shm")
+    return memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM_BYTES else None
+
+
 def _postgresql_bin() -> Path | None:
     """The folder with `initdb` and `pg_ctl`, wherever the system's package put it."""
     if found := shutil.which("initdb"):
@@ -66,7 +77,7 @@ def postgresql() -> Iterator[str]:
     if binaries is None:
         pytest.fail("PostgreSQL is not installed: run `make test`, or install your system's postgresql package")
     # Not under pytest's own folder: other users may not look into that, and later runs clear it away.
-    folder = Path(tempfile.mkdtemp(prefix="showcart-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="showcart-pg-", dir=_swift_folder()))
     # PostgreSQL refuses to run as root; its package brings a user for that.
     user = "postgres" if os.geteuid() == 0 else None
     if user:
@@ -81,6 +92,7 @@ def postgresql() -> Iterator[str]:
     data = folder / "data"
     run("initdb", "-D", str(data), "-U", "showcart", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
     options = f"-k {folder} -c listen_addresses='' -c fsync=off -c shared_buffers=32MB -c max_connections=200"
+    options += " -c max_wal_size=128MB"
     run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
     try:
         yield str(folder)
