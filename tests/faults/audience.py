@@ -158,12 +158,6 @@ class Audience:
 
     # --- what must be so
 
-    async def nudge(self) -> None:
-        """Change once more what is told by states."""
-        await self.screens[7].command("chat.react", {"kind": "heart"}, None)
-        await self.screens[4].command("cart.add", {"sku": SKU}, "nudge")
-        self.added[await self._viewer(self.screens[4].token)] += 1
-
     async def converged(self) -> float:
         """Wait until every screen shows what a fresh one does, and how many they are; the seconds that it took."""
         loop = asyncio.get_running_loop()
@@ -233,12 +227,10 @@ async def attending(stand: Stand, size: int = 24) -> AsyncIterator[Audience]:
         await audience.leave()
 
 
-async def over(audience: Audience, more: int = 20, *, nudge: bool = False) -> float:
+async def over(audience: Audience, more: int = 20) -> float:
     """After a fault: they go on, rest, see the same, and nothing was lost; the seconds until they saw the same."""
     await audience.more(more)
     await audience.rest()
-    if nudge:
-        await audience.nudge()
     took_s = await audience.converged()
     await audience.kept()
     await audience.give_back()

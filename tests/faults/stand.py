@@ -45,9 +45,10 @@ HURRY = {
     "BUS_TIMEOUT_S": 1.0, "BUS_PULSE_S": 0.8,
     "CHANNEL_LINGER_S": 1.0, "PARTED_S": 1.0, "PRESENCE_INTERVAL_S": 0.5, "PRESENCE_TTL_S": 2.0,
     "WS_PING_INTERVAL_S": 2.5, "WS_PING_TIMEOUT_S": 2.5, "WS_CLOSE_TIMEOUT_S": 0.5, "VIEWER_STALL_S_MAX": 0.75,
-    "HTTP_HEAD_TIMEOUT_S": 1.5,
+    "HTTP_HEAD_TIMEOUT_S": 1.5, "ROLL_BEAT_S": 0.5, "ROLL_TTL_S": 1.5, "ROLL_SILENCE_S": 1.0,
 }  # fmt: skip
 PAUSE_S = 3.0
+UNTOLD = "committed, and never told"  # a worker whose chat is to say so hangs right there: after COMMIT
 
 _SITE = """
 import json, os
@@ -56,6 +57,20 @@ if "SHOWCART_TEST_HURRY" in os.environ:
     for name, value in json.loads(os.environ["SHOWCART_TEST_HURRY"]).items():
         assert type(getattr(limits, name)) is type(value), name
         setattr(limits, name, value)
+
+    from live.realtime.outlet import Outlet
+
+    def event(self, show, at_ms, name, data, *, key=None, told=Outlet.event):
+        if data.get("text") == os.environ["SHOWCART_TEST_UNTOLD"]:
+            return hang()
+        return told(self, show, at_ms, name, data, key=key)
+
+    async def hang():
+        import asyncio, pathlib
+        pathlib.Path(os.environ["SHOWCART_TEST_HUNG"]).write_text(str(os.getpid()))
+        await asyncio.Event().wait()
+
+    Outlet.event = event
 """
 
 
@@ -78,6 +93,7 @@ class Stand:
         variables = {
             "PYTHONPATH": f"{self.folder / 'site'}{os.pathsep}{_ROOT}",
             "SHOWCART_TEST_HURRY": json.dumps(HURRY),
+            "SHOWCART_TEST_UNTOLD": UNTOLD, "SHOWCART_TEST_HUNG": str(self.folder / "hung"),
             "SHOWCART_SECRET": _SECRET, "SHOWCART_LOG_LEVEL": "info", "SHOWCART_LOG_FORMAT": "json",
         } | self.variables  # fmt: skip
         with (self.folder / "out").open("wb") as out, (self.folder / "log").open("wb") as log:
@@ -152,6 +168,15 @@ class Stand:
         """The private Valkey."""
         children = psutil.Process(self.pid).children(recursive=True)
         return next(each for each in children if "valkey" in each.name() and each.status() != psutil.STATUS_ZOMBIE)
+
+    async def hung(self) -> psutil.Process:
+        """The worker that has committed UNTOLD."""
+        file = self._seen(self.folder / "hung")
+        async with asyncio.timeout(_PATIENCE_S):
+            while not file.exists() or not (pid := file.read_text()):
+                await asyncio.sleep(0.02)
+        file.unlink()
+        return psutil.Process(int(pid))
 
     # --- what they count
 
