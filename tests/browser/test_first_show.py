@@ -11,7 +11,7 @@ from tests.browser import people
 from tests.browser.conftest import Cable, Screens, Server
 from tests.browser.people import button
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 VASE = "ceramic-vase"
 

@@ -9,7 +9,7 @@ from tests.browser import people
 from tests.browser.conftest import Screens, Server, UdpPath
 from tests.browser.people import button
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 
 async def more_frames(viewer: Page) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.browser import people
 from tests.browser.conftest import CLAPPER, Screens, Server
 
-pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(120)]
 
 GLASS_TO_GLASS_P95_MS_MAX = 250
 FIRST_FRAME_P95_MS_MAX = 300

@@ -9,7 +9,7 @@ from tests.browser import people
 from tests.browser.conftest import SECRET, Screens, start_demo
 from tests.browser.people import button
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
 
 _FIREWALL = """window.RTCPeerConnection = class extends RTCPeerConnection {
   constructor(configuration) {

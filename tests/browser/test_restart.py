@@ -13,7 +13,7 @@ from tests.browser.conftest import Screens, Server
 from tests.browser.people import button
 
 HASTY = Path(__file__).parent / "hasty.js"
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 
 @pytest.mark.parametrize("server", [{"SHOWCART_WORKERS": "2"}], indirect=True)

@@ -10,7 +10,7 @@ from tests.browser import people
 from tests.browser.conftest import Screens, Server
 from tests.browser.people import button
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 
 async def test_a_stream_key_for_obs_opens_whip(server: Server, screens: Screens) -> None:

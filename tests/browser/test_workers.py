@@ -9,7 +9,7 @@ from tests.browser import people
 from tests.browser.conftest import PEER, Screens, Server
 from tests.browser.people import button
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 VIEWERS_MAX = 20  # all of them on the host's worker: once in a million runs
 

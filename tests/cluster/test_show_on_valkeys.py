@@ -13,7 +13,7 @@ from tests.cluster.valkeys import Valkeys
 from tests.realtime.conftest import SECRET, Audience, Stage
 from tests.realtime.page import Page
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.xdist_group("valkeys")]
+pytestmark = [pytest.mark.timeout(90)]
 
 
 @pytest.fixture

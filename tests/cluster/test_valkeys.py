@@ -11,7 +11,7 @@ from tests.cluster.conftest import said, until
 from tests.cluster.valkeys import Valkeys
 from tests.core.conftest import Ear
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.xdist_group("valkeys")]
+pytestmark = [pytest.mark.timeout(90)]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from tests.cluster.conftest import SHOW, Publish, Watch, on_air, until
 from tests.cluster.valkeys import Valkeys
 from tests.stream.conftest import House
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.xdist_group("valkeys")]
+pytestmark = [pytest.mark.timeout(90)]
 
 
 @pytest.fixture

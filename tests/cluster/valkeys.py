@@ -1,7 +1,7 @@
 """A real Valkey Cluster on loopback: three primaries with a replica each, and what may happen to them.
 
 For tests of any part: the fixture `valkeys` is whole and empty at the start of each test. What a test breaks is mended
-for the next one. All tests that use it are in one xdist group, so that only one cluster runs at a time.
+for the next one.
 """
 
 import asyncio

@@ -40,7 +40,7 @@ async def other(valkey_url: str) -> AsyncIterator[Bus]:
     await opened.close()
 
 
-@pytest.fixture(params=["alone", pytest.param("cluster", marks=pytest.mark.xdist_group("valkeys"))])
+@pytest.fixture(params=["alone", "cluster"])
 async def anywhere(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> Any:
     """The URL of each kind of Valkey; a module that imports it as `valkey_url` runs all of its tests on both."""
     if request.param == "cluster":

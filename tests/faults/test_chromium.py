@@ -24,7 +24,7 @@ from tests.faults.footage import SIZES, Footage, loops
 from tests.faults.judging import FREEZE_S_MAX, LOST_MAX
 from tests.faults.network import inside
 
-pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(120)]
 PAGE = Path(__file__).parent / "viewer.html"
 WATCH_S = 8.0
 EDGE_PICTURES = 3  # on the way when a count begins and when it ends

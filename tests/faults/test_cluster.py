@@ -9,7 +9,7 @@ from tests.cluster.valkeys import Valkeys
 from tests.faults.audience import attending, over
 from tests.faults.stand import PAUSE_S, SHOW, Stand
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("valkeys")]
+pytestmark = [pytest.mark.timeout(120)]
 
 
 async def test_a_primary_dies_and_the_next_one_stands_still(valkeys: Valkeys, tmp_path: Path) -> None:

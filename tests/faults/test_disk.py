@@ -14,7 +14,7 @@ from tests.faults.audience import attending, over
 from tests.faults.pages import Screen
 from tests.faults.stand import Stand
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("stand")]
+pytestmark = [pytest.mark.timeout(120)]
 
 _DISK = "16m"
 _READ = "import json, sqlite3, sys; print(json.dumps(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall()))"

@@ -15,7 +15,6 @@ from tests.faults.stand import CONVERGE_S, Stand
 
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.xdist_group("stand"),
     pytest.mark.skipif(sys.platform != "linux", reason="sockets go deaf by Linux's SO_ATTACH_FILTER"),
 ]
 

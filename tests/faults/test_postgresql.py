@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from tests.faults.audience import attending, over
 from tests.faults.stand import Stand
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("stand")]
+pytestmark = [pytest.mark.timeout(120)]
 
 
 def _pg_ctl(data: Path, *arguments: str) -> None:

@@ -8,7 +8,7 @@ from tests.faults.audience import attending, over
 from tests.faults.pages import Screen
 from tests.faults.stand import CONVERGE_S, LINEUP, SHOW, Stand
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("stand")]
+pytestmark = [pytest.mark.timeout(120)]
 
 SLOW = 4
 

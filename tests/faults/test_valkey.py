@@ -8,7 +8,7 @@ import pytest
 from tests.faults.audience import attending, over
 from tests.faults.stand import PAUSE_S, Stand, killed
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("stand")]
+pytestmark = [pytest.mark.timeout(120)]
 
 
 async def test_valkey_is_killed(stand: Stand) -> None:

@@ -10,7 +10,7 @@ from tests.faults.audience import attending, over
 from tests.faults.pages import PATIENCE_S, Screen
 from tests.faults.stand import CONVERGE_S, UNTOLD, Stand, killed
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("stand")]
+pytestmark = [pytest.mark.timeout(120)]
 
 
 async def test_a_worker_is_killed(stand: Stand) -> None:
