@@ -62,7 +62,7 @@ class Outlet:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._behind: set[str] = set()  # shows whose viewers must take a snapshot
+        self._behind: dict[str, None] = {}  # shows whose viewers must take a snapshot, in order
         self._away: set[str] = set()  # those of which nothing is tried until they can
         self._repair: asyncio.Task[None] | None = None
         self.lost_events = 0
@@ -122,7 +122,7 @@ class Outlet:
 
     def _renew(self, shows: Iterable[str]) -> None:
         """All viewers of `shows` take a snapshot."""
-        self._behind.update(shows)
+        self._behind |= dict.fromkeys(shows)
         if self._told():
             self._repair = asyncio.create_task(self._rotate(), name="outlet repair")
 
@@ -202,12 +202,12 @@ class Outlet:
             show = next(iter(self._behind))
             try:
                 # Taken out first: an event that is lost while this call runs puts it in again.
-                self._behind.discard(show)
+                self._behind.pop(show, None)
                 await self._bus.rotate(show)
                 self._away.discard(show)
                 retry_s = BUS_RETRY_S_MIN
             except BusError:
-                self._behind.add(show)
+                self._behind[show] = None
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, BUS_RETRY_S_MAX)
 

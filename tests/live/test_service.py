@@ -9,6 +9,7 @@ import pytest
 
 from live import store, timeline
 from live.core.clock import ManualClock
+from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.limits import SHOWS_LISTED_MAX, TIMELINE_EVENTS_LISTED_MAX
 from live.service import Shows
@@ -197,3 +198,17 @@ async def test_a_bad_page_is_refused(shows: Shows, after: int, limit: int, field
     await shows.create("demo", "Demo")
     with refused(Kind.invalid_field, field):
         await shows.timeline("demo", after, limit)
+
+
+async def test_shows_that_may_be_on_a_screen_are_found_the_most_urgent_first(
+    shows: Shows, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within bounds: of those that are over only the last ones."""
+    for state in ShowState:
+        await bring(shows, state, state.value)
+        clock.advance(1)
+    found = await database.read_sync(store.followed_shows)
+    assert found == ["paused", "live", "lobby", "scheduled", "draft", "replayable", "ended"]
+    monkeypatch.setattr(store, "SHOWS_RENEWED_MAX", 3)
+    monkeypatch.setattr(store, "SHOWS_OVER_RENEWED_MAX", 1)
+    assert await database.read_sync(store.followed_shows) == ["paused", "live", "lobby", "replayable"]

@@ -35,3 +35,4 @@ async def test_figures_are_shown(stage: Stage, client: Audience) -> None:
     assert (value("showcart_fanout_slice_max_seconds") or 0) > 0
     assert value("showcart_sockets_closed_total", code="4502") == before + 1
     assert value("showcart_slow_viewers") == 0
+    assert value("showcart_unclean_ends_total") == 0
