@@ -42,6 +42,7 @@ LANE_TELLING_MAX = 4  # committed batches whose news have not left yet; then the
 
 # --- process -----------------------------------------------------------------------------------------------------
 LISTEN_BACKLOG = 2048  # connections that wait for accept()
+ACCEPTED_PER_TURN = 16  # of the loop: as much work as FANOUT_SLICE_S
 SOCKET_UNSENT_BYTES_MAX = 64 * 1024  # kept by the kernel for a TCP connection; then it takes nothing more from us
 HEALTH_CHECK_S = 2.0  # for one store to answer
 SHUTDOWN_S = 5  # for requests that are under way when the process ends

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from live.core.limits import ACCEPTED_PER_TURN
 from live.core.server import Server, listen
 from live.core.settings import Settings
 
@@ -139,3 +140,33 @@ async def test_hanging_up_is_no_end_for_a_service(caplog: pytest.LogCaptureFixtu
         server.handle_exit(signal.SIGTERM, None)
         await serving
     assert "this one goes on" in caplog.text
+
+
+def test_a_crowd_is_let_in_many_at_a_time() -> None:
+    """While a crowd is written to, a turn of the loop takes milliseconds; one join a turn would be 250 a second."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def count() -> int:
+        turns = 0
+        started = asyncio.Event()
+
+        async def drain() -> None: ...
+
+        with listen(Settings(port=0, secret="only for this test")) as listener:
+            server = Server(_hello, ready=started.set, drain=drain)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await started.wait()
+            peers = [_Peer(listener.getsockname()[1]) for _ in range(320)]
+            while len(server.server_state.connections) < len(peers) and turns < 1000:
+                await asyncio.sleep(0)
+                turns += 1
+            for peer in peers:
+                peer.socket.close()
+            server.should_exit = True
+            await serving
+        return turns
+
+    try:
+        assert uvloop.run(count()) <= 2 * 320 / ACCEPTED_PER_TURN
+    finally:
+        gc.unfreeze()
