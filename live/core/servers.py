@@ -8,6 +8,7 @@ did not.
 import asyncio
 import hashlib
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
@@ -24,7 +25,7 @@ from redis.exceptions import (
 )
 
 from live.core.limits import BUS_CONNECTIONS_MAX, BUS_TIMEOUT_S
-from live.core.slots import Address
+from live.core.slots import CLUSTER_SCHEMES, Address, seeds
 
 FAILURES = (RedisError, OSError, RuntimeError)  # RuntimeError: uvloop, on a write to a closed transport
 REFUSALS = (ResponseError,)  # what a server answers when it will not; the connection is as good as before
@@ -53,6 +54,31 @@ class NotReached(ConnectionError):
 
 class NotNow(ResponseError):
     """The cluster cannot serve the key for the moment; nothing was done."""
+
+
+def check_url(url: str) -> None:
+    """Raises `ValueError`, which says why, when no connection can be made of `url`: nothing is connected to yet."""
+    scheme = url.partition("://")[0]
+    if scheme in CLUSTER_SCHEMES:
+        addresses, template = seeds(url)
+        url = template.format(addresses[0])
+    elif scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(
+            "must start with redis://, rediss:// or unix://, or for a cluster with redis+cluster:// or rediss+cluster://"
+        )
+    parts = urlsplit(url)
+    if scheme == "unix":
+        if not parts.path.strip("/"):
+            raise ValueError("the path of the socket is missing")
+    elif not parts.hostname:
+        raise ValueError("the host is missing")
+    elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+        raise ValueError(f"{parts.path.strip('/')!r} is not a database's number")
+    try:
+        Server(url).connection()
+    except TypeError as error:  # an option is passed on as it is
+        _, _, option = str(error).rpartition("argument ")
+        raise ValueError(f"there is no option {option} for {scheme}://") from None
 
 
 class Script:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -15,10 +15,11 @@ from msgspec import Meta
 from live.core.addresses import networks
 from live.core.ids import secret_token
 from live.core.limits import SECRET_CHARS_MIN
-from live.core.slots import CLUSTER_SCHEMES, seeds
+from live.core.servers import check_url
 
 PREFIX = "SHOWCART_"
-_Port = Annotated[int, Meta(ge=0, le=65535)]
+_PORT_MAX = 65535
+_Port = Annotated[int, Meta(ge=0, le=_PORT_MAX)]
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
 _LISTS = {"public_ips", "trusted_proxies", "origins", "picture_origins", "turn_urls"}
 _HOST = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
@@ -73,6 +74,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.database_url or f"sqlite:///{self.data_dir / 'showcart.db'}"
 
 
+_CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(kind) for name, kind in get_type_hints(Settings).items() if get_origin(kind) is Literal
+}
+
+
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of `environ` (None: the process's environment).
 
@@ -83,6 +89,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     for field in Settings.__struct_fields__:
         if raw := source.get(PREFIX + field.upper(), "").strip():
             values[field] = [part.strip() for part in raw.split(",") if part.strip()] if field in _LISTS else raw
+    for name, choices in _CHOICES.items():
+        if name in values:
+            values[name] = values[name].lower()
+            if values[name] not in choices:
+                raise SettingsError(f"{PREFIX}{name.upper()}: {values[name]!r} is none of {', '.join(choices)}")
     try:
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
@@ -111,6 +122,7 @@ def _path(type_: type, value: object) -> object:
 def _checked(settings: Settings) -> Settings:
     """The rules that span fields; fills in the secret on loopback."""
     _check_addresses(settings)
+    _check_ports(settings)
     for name, origins in (("ORIGINS", settings.origins), ("PICTURE_ORIGINS", settings.picture_origins)):
         for origin in origins:
             if not _ORIGIN.fullmatch(origin):
@@ -142,23 +154,32 @@ def _check_addresses(settings: Settings) -> None:
         except ValueError:
             raise SettingsError(f"SHOWCART_PUBLIC_IPS: {address!r} is not an IP address") from None
     try:
-        networks(settings.trusted_proxies)
+        trusted = networks(settings.trusted_proxies)
     except ValueError as error:
         raise SettingsError(f"SHOWCART_TRUSTED_PROXIES: {error}") from None
+    for each in trusted:
+        if each.prefixlen == 0:  # everybody could give any address as theirs, and no bound would hold them
+            raise SettingsError(f"SHOWCART_TRUSTED_PROXIES: {each} is everybody; name the proxies' own networks")
+
+
+def _check_ports(settings: Settings) -> None:
+    """Each worker has a media port, one after the other; 0 is any free one."""
+    last = settings.udp_port + settings.workers - 1
+    if settings.udp_port and last > _PORT_MAX:
+        name = "PORT" if settings.media_port is None else "MEDIA_PORT"
+        raise SettingsError(
+            f"{PREFIX}{name}: {settings.udp_port} leaves no room for the media ports of "
+            f"{settings.workers} workers, the last would be {last}; at most {_PORT_MAX - settings.workers + 1}"
+        )
 
 
 def _check_redis_url(url: str) -> None:
-    scheme = url.partition("://")[0]
-    if scheme in CLUSTER_SCHEMES:
-        try:
-            seeds(url)
-        except ValueError as error:
-            raise SettingsError(f"SHOWCART_REDIS_URL: {error}") from None
-    elif url and scheme not in ("redis", "rediss", "unix"):
-        raise SettingsError(
-            "SHOWCART_REDIS_URL: must start with redis://, rediss:// or unix://, "
-            "or for a cluster with redis+cluster:// or rediss+cluster://"
-        )
+    if not url:
+        return
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise SettingsError(f"SHOWCART_REDIS_URL: {error}") from None
 
 
 def _check_ice_servers(settings: Settings) -> None:

@@ -53,6 +53,8 @@ def seeds(url: str) -> tuple[list[Address], str]:
     parts = urlsplit(url)
     if parts.scheme not in CLUSTER_SCHEMES:
         raise ValueError("the scheme is not redis+cluster:// or rediss+cluster://")
+    if "://" in f"{parts.netloc}{parts.path}":
+        raise ValueError("the scheme stands once, at the beginning: redis+cluster://host:port,host:port")
     if parts.path not in ("", "/", "/0"):
         raise ValueError("a cluster has no numbered databases")
     user, at, hosts = parts.netloc.rpartition("@")
