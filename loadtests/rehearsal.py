@@ -28,7 +28,7 @@ from loadtests.plan import MediaPlan, plans
 from loadtests.progress import BARS_SHOWN, panel
 from loadtests.scenario import Scenario
 from loadtests.scrape import Scraper
-from loadtests.server import Meter, Server
+from loadtests.server import Meter, Server, last_line
 from loadtests.verdict import Run
 from loadtests.viewer import now_us
 
@@ -97,9 +97,13 @@ class Rehearsal:
                 with console.status(f"Waiting for the last {name}"):
                     _wait(one, crowd.LEAVING_S)
         if len(self._totals) < self._swarms:
-            raise LoadTestError(f"the swarm did not come to its end; see {self._folder / 'swarm.log'}")
+            raise LoadTestError(
+                f"the swarm did not come to its end; see {self._folder / 'swarm.log'}{self._last_words()}"
+            )
         if scenario.media.viewers and self._screening.totals is None:
-            raise LoadTestError(f"the video did not come to its end; see {self._folder / 'media.log'}")
+            raise LoadTestError(
+                f"the video did not come to its end; see {self._folder / 'media.log'}{self._last_words()}"
+            )
         shopping = crowd.results(self._folder, start_unix_s) if "shoppers" in beside else None
         return Run(
             seconds=merged_seconds(self._seconds), totals=merged_totals(list(self._totals.values())),
@@ -140,7 +144,9 @@ class Rehearsal:
                 if any(one.poll() for one in telling):
                     raise LoadTestError(f"a generator ended early{self._last_words()}")
                 if time.monotonic() > end:
-                    raise LoadTestError(f"the generators did not end in time; see the logs in {self._folder}")
+                    raise LoadTestError(
+                        f"the generators did not end in time; see the logs in {self._folder}{self._last_words()}"
+                    )
                 time.sleep(DRAW_INTERVAL_S)
         for reader in readers:
             reader.join()
@@ -148,7 +154,7 @@ class Rehearsal:
     def _last_words(self) -> str:
         """The last line of each generator's log."""
         logs = [self._folder / name for name in ("swarm.log", "media.log")]
-        lines = [log.read_text(errors="replace").strip().rpartition("\n")[2] for log in logs if log.exists()]
+        lines = [last_line(log) for log in logs]
         return "".join(f": {line}" for line in lines if line)
 
     def _recent(self) -> list[Second]:

@@ -6,6 +6,12 @@ import msgspec
 
 from loadtests.scenario import Scenario, ScenarioError, check, problem
 
+_FLAGS = {
+    "viewers.count": "--viewers",
+    "shoppers.count": "--shoppers",
+    "media.viewers": "--media-viewers",
+    "duration_s": "--duration",
+}
 _TIMES = ("at_s", "for_s", "within_s", "ramp_s")
 
 
@@ -33,7 +39,8 @@ def resized(
     try:
         return check(msgspec.convert(plain, Scenario), "sizes")
     except msgspec.ValidationError as error:
-        raise ScenarioError(f"sizes: {problem(error)}") from None
+        member, _, wrong = problem(error).partition(": ")
+        raise ScenarioError(f"{_FLAGS.get(member, f'sizes: {member}')}: {wrong}") from None
 
 
 def _scaled(count: int, ratio: float) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -26,18 +27,20 @@ from loadtests.server import DemoServer, ForeignServer, Server, ServerError
 from loadtests.verdict import doubts, judge
 
 REPORTS = Path("var/reports")
+DEMO_TOKEN = "demo"
+WORKERS_MAX = 64  # of one server
 
 
 class Options(msgspec.Struct, frozen=True):
     """How to rehearse, besides the scenario.
 
-    `host` is the URL of a running server and `token` its host's; None starts a demo for each run, with `workers`,
-    `database_url` and `redis_url` ("": in the run's own folder). `swarms` processes are the audience together, and
-    `shopper_processes` the shoppers.
+    `host` is the URL of a running server and `token` its host's, which it does not go without; None starts a demo for
+    each run, with `workers`, `database_url` and `redis_url` ("": in the run's own folder). `swarms` processes are the
+    audience together, and `shopper_processes` the shoppers.
     """
 
     host: str | None = None
-    token: str = "demo"
+    token: str = ""
     runs: int = 1
     swarms: int = 1
     shopper_processes: int = 1
@@ -80,6 +83,7 @@ def run(
         event = resized(
             load(scenario), viewers=viewers, shoppers=shoppers, media_viewers=media_viewers, duration_s=duration_s
         )
+        _check(options)
         if event.viewers.count // options.swarms < event.chat.speakers:
             raise LoadTestError(f"--swarms: the first swarm must hold all {event.chat.speakers} viewers who write")
         folder = (output or REPORTS / f"{Path(scenario).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}").absolute()
@@ -107,6 +111,24 @@ def run(
     return 0 if written.ok else 1
 
 
+def _check(options: Options) -> None:
+    """Raises `LoadTestError` for a server that cannot, or must not, be rehearsed on."""
+    if options.host is None:
+        return
+    try:
+        parts = urlsplit(options.host)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.path.strip("/")
+    except ValueError:
+        sound = False
+    if not sound or parts.query or parts.fragment or parts.username is not None:
+        raise LoadTestError(f"--host: {options.host!r} is not the URL of a server, such as https://shop.example")
+    if not options.token:  # a show is not put on air, and written in, by somebody who was not let in by its host
+        raise LoadTestError(
+            "--token: is missing; the show of that server is put on air and stays there, and shoppers write in it: "
+            "give the token of its host"
+        )
+
+
 def write(written: Report, folder: Path) -> None:
     """Write `report.html`, `report.md` and `report.json`."""
     stored = msgspec.json.encode({"ok": written.ok, **msgspec.to_builtins(written)})
@@ -120,7 +142,7 @@ def _rehearsed(event: Scenario, options: Options, folder: Path, console: Console
     started = datetime.now(UTC)
     with _server(options, folder, console) as server:
         rehearsal = Rehearsal(
-            event, server, folder, token=options.token, swarms=options.swarms,
+            event, server, folder, token=options.token or DEMO_TOKEN, swarms=options.swarms,
             shopper_processes=options.shopper_processes,
         )  # fmt: skip
         measured = rehearsal.run(console)
@@ -157,8 +179,11 @@ _COUNT = click.IntRange(min=1)
 
 @click.command(name="loadtest", epilog=f"Ready scenarios: {', '.join(names())}.")
 @click.argument("scenario", default="quiet")
-@click.option("--host", envvar=_variable("HOST"), help="URL of a running server; without it a demo is started.")
-@click.option("--token", envvar=_variable("TOKEN"), default="demo", help="A host's token for the show.")
+@click.option(
+    "--host", envvar=_variable("HOST"),
+    help="URL of a running server, whose show is put on air; without it a demo is started.",
+)  # fmt: skip
+@click.option("--token", envvar=_variable("TOKEN"), default="", help="A host's token for the show; needed with --host.")
 @click.option("--viewers", envvar=_variable("VIEWERS"), type=int, help="All of them, instead of the scenario's.")
 @click.option("--shoppers", envvar=_variable("SHOPPERS"), type=int, help="Instead of the scenario's.")
 @click.option("--media-viewers", envvar=_variable("MEDIA_VIEWERS"), type=int, help="Instead of the scenario's.")
@@ -169,7 +194,10 @@ _COUNT = click.IntRange(min=1)
     "--shopper-processes", envvar=_variable("SHOPPER_PROCESSES"), type=_COUNT, default=1,
     help="Processes that hold the shoppers.",
 )  # fmt: skip
-@click.option("--workers", envvar=_variable("WORKERS"), type=_COUNT, default=1, help="Of the demo that is started.")
+@click.option(
+    "--workers", envvar=_variable("WORKERS"), type=click.IntRange(1, WORKERS_MAX), default=1,
+    help="Of the demo that is started.",
+)  # fmt: skip
 @click.option("--database-url", envvar=_variable("DATABASE_URL"), default="", help="Of the demo; SQLite without it.")
 @click.option("--redis-url", envvar=_variable("REDIS_URL"), default="", help="Of the demo; its own Valkey without it.")
 @click.option("--output", envvar=_variable("OUTPUT"), type=click.Path(file_okay=False, path_type=Path))

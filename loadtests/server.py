@@ -68,7 +68,8 @@ class DemoServer:
             if self._ready(self._process):
                 return self
             self._stop()
-        raise ServerError(f"the demo did not become ready; see {self._folder / 'server.log'}")
+        log = self._folder / "server.log"
+        raise ServerError(f"the demo did not become ready; see {log}: {last_line(log)}")
 
     def __exit__(self, *_: object) -> None:
         self._stop()
@@ -129,6 +130,11 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def last_line(log: Path) -> str:
+    """What a process said last; "" when it said nothing."""
+    return log.read_text(errors="replace").strip().rpartition("\n")[2] if log.exists() else ""
 
 
 class Meter:

@@ -16,11 +16,14 @@ from loadtests.run import Options, run
 from loadtests.server import Meter, free_port, ready
 
 
-def said(scenario: str, tmp_path: Path, viewers: int | None = None, swarms: int = 1) -> tuple[int, str]:
+def said(
+    scenario: str, tmp_path: Path, viewers: int | None = None, swarms: int = 1, *, host: str = "",
+    token: str = "a host's",
+) -> tuple[int, str]:  # fmt: skip
     file = StringIO()
     console = Console(file=file, width=200)
-    host = f"http://127.0.0.1:{free_port()}"
-    code = run(scenario, Options(host=host, swarms=swarms), output=tmp_path, console=console, viewers=viewers)
+    options = Options(host=host or f"http://127.0.0.1:{free_port()}", token=token, swarms=swarms)
+    code = run(scenario, options, output=tmp_path, console=console, viewers=viewers)
     return code, file.getvalue()
 
 
@@ -31,12 +34,31 @@ def test_what_cannot_be_rehearsed_is_said(tmp_path: Path) -> None:
     code, words = said("quiet", tmp_path, viewers=1)
     assert code == 2
     assert "chat.rate_per_s" in words
+    code, words = said("quiet", tmp_path, viewers=-1)
+    assert code == 2
+    assert words.startswith("--viewers: ")
     code, words = said("quiet", tmp_path, swarms=100)
     assert code == 2
     assert "--swarms: the first swarm" in words
     code, words = said("quiet", tmp_path)
     assert code == 2
     assert "GET http://127.0.0.1" in words
+
+
+@pytest.mark.parametrize(
+    "host", ["notaurl", "ftp://a", "http://", "http://a:b", "http://a:0", "http://a/show", "http://[a", "http://u:p@a"]
+)
+def test_a_host_that_is_no_server_is_refused(host: str, tmp_path: Path) -> None:
+    code, words = said("quiet", tmp_path, host=host)
+    assert code == 2
+    assert words.splitlines() == [f"--host: {host!r} is not the URL of a server, such as https://shop.example"]
+
+
+def test_nothing_is_done_on_a_server_without_its_hosts_token(tmp_path: Path) -> None:
+    code, words = said("quiet", tmp_path, token="")
+    assert code == 2
+    assert words.startswith("--token: is missing; the show of that server is put on air")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_meter_reads_a_family() -> None:
