@@ -44,7 +44,7 @@ from live.core.clock import Clock, SystemClock
 from live.core.codec import plain
 from live.core.collector import KernelCollector
 from live.core.command import run, settings_of, with_settings
-from live.core.database import Database, is_current, migrate
+from live.core.database import Database, migrate, schema
 from live.core.departure import Departure
 from live.core.errors import Problem
 from live.core.garbage import keep_tidy
@@ -307,8 +307,11 @@ def serve_command(**flags: str | None) -> None:
     settings = settings_of(flags)
 
     async def job() -> None:
-        if not await is_current(settings.effective_database_url):
-            raise click.ClickException("The database has another version's schema; run `showcart migrate` first.")
+        match await schema(settings.effective_database_url):
+            case "empty":
+                raise click.ClickException("Run `showcart migrate` first: the database is empty.")
+            case "other":
+                raise click.ClickException("The database has another version's schema; run `showcart migrate` first.")
         await serve(settings, lambda at: _log.info("ready", host=at.host, port=at.port, media_port=at.udp_port))
 
     run(job(), settings)

@@ -31,7 +31,7 @@ _ROOM_BYTES = 1024**3  # what two workers' PostgreSQL need, twice
 
 # Work of the start and the end of a process, when nobody waits for the loop.
 _MAY_BLOCK = {
-    "live/core/database.py": {"_upgrade", "_at_head"},
+    "live/core/database.py": {"_upgrade", "_found"},
     "live/core/sqlite.py": {"engine"},
     "live/core/valkey.py": {"start", "stop", "_end", "_launch", "_release_watcher"},
     "asyncpg/connect_utils.py": {"_parse_connect_dsn_and_args"},  # looks for ~/.pgpass at each connect

@@ -326,10 +326,10 @@ async def migrate(url: str) -> None:
         await connection.run_sync(_upgrade)
 
 
-async def is_current(url: str) -> bool:
-    """Whether the schema at `url` is the one that this version of the code expects."""
+async def schema(url: str) -> Literal["current", "empty", "other"]:
+    """Whose schema is at `url`: the one that this version of the code expects, none yet, or another version's."""
     async with _schema_connection(url) as connection:
-        return await connection.run_sync(_at_head)
+        return await connection.run_sync(_found)
 
 
 @asynccontextmanager
@@ -365,9 +365,11 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _at_head(connection: Connection) -> bool:
+def _found(connection: Connection) -> Literal["current", "empty", "other"]:
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     found = MigrationContext.configure(connection).get_current_heads()
-    return set(found) == set(ScriptDirectory.from_config(_config()).get_heads())
+    if not found:
+        return "empty"
+    return "current" if set(found) == set(ScriptDirectory.from_config(_config()).get_heads()) else "other"

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from live.core import sqlite
 from live.core.clock import ManualClock, SystemClock
-from live.core.database import Database, is_current, migrate
+from live.core.database import Database, migrate, schema
 from live.core.errors import Kind, Problem
 from live.core.limits import DATABASE_READERS
 from live.core.readers import Readers
@@ -82,11 +82,11 @@ async def test_concurrent_increments_are_all_kept(counter: Database) -> None:
 
 async def test_migrating_twice_does_nothing(database_url: str) -> None:
     await migrate(database_url)
-    assert await is_current(database_url)
+    assert await schema(database_url) == "current"
 
 
-async def test_an_empty_file_is_not_current(tmp_path: Path) -> None:
-    assert not await is_current(f"sqlite:///{tmp_path / 'empty.db'}")
+async def test_an_empty_file_has_no_schema(tmp_path: Path) -> None:
+    assert await schema(f"sqlite:///{tmp_path / 'empty.db'}") == "empty"
 
 
 async def test_sqlite_is_durable(tmp_path: Path, clock: ManualClock) -> None:
@@ -107,7 +107,7 @@ async def test_a_store_out_of_reach_is_a_numbered_problem(clock: ManualClock, tm
 
 
 async def test_a_schema_out_of_reach_names_the_setting(tmp_path: Path) -> None:
-    for work in (migrate, is_current):
+    for work in (migrate, schema):
         with pytest.raises(Problem, match="SHOWCART_DATABASE_URL"):
             await work(f"postgresql://nobody@/none?host={tmp_path}")
 

@@ -35,9 +35,9 @@ async def test_keys_and_shows_of_before_backup_publishers_are_as_they_were(
         await connection.execute(
             text("INSERT INTO stream_key (id, show_id, hash, label, created_at_ms) VALUES ('k', 'old', 'h', 'OBS', 1)")
         )
-    assert not await database.is_current(database_url)
+    assert await database.schema(database_url) == "other"
     await migrate(database_url)
-    assert await database.is_current(database_url)
+    assert await database.schema(database_url) == "current"
     store = await Database.open(database_url, clock)
     shows = Shows(store, Recorder(), clock)
     show, (key,) = await shows.get("old"), await shows.stream_keys("old")
