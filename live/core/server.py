@@ -55,8 +55,8 @@ class Server(uvicorn.Server):
         self._ears: list[socket.socket] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # libuv takes one connection of a listener in each turn of the loop (since 1.45), and while a crowd is written to
-        # a turn takes 4 ms: 250 joins a second. Duplicates of a descriptor share its queue, and each takes one.
+        # libuv takes one connection of a listener in each turn of the loop (since 1.45), and while a crowd is written
+        # to a turn takes 4 ms: 250 joins a second. Duplicates of a descriptor share its queue, and each takes one.
         self._ears = [listener.dup() for listener in sockets or [] for _ in range(ACCEPTED_PER_TURN - 1)]
         await super().startup([*sockets, *self._ears] if sockets else sockets)
         if self.started:

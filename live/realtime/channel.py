@@ -13,7 +13,7 @@ its turn comes*. So an event waits for a round at most. Were batches cut when a 
 next round to begin and then for its place in it: up to twice as long where a round takes as long as the interval
 between two, as it does with ten thousand viewers (docs/decisions/raw-websocket-writes.md has the figures).
 
-A round begins at once when the show was quiet; else `interval_s` after the one before. It is written in slices (see
+A round begins at once when the show was quiet; else in its `Pace` after the one before. It is written in slices (see
 `turns`), in between which viewers come and go: who comes is not in the round and has everything already, who goes
 is passed by.
 
@@ -40,7 +40,7 @@ from live.realtime.snapshot import Snapshot
 from live.realtime.tail import Tail
 from live.realtime.traces import Traces
 from live.realtime.transport import Socket
-from live.realtime.turns import Turns, interval_s
+from live.realtime.turns import Pace, Turns
 
 log = logging.getLogger(__name__)
 _STATE_WAITS_S = 1.0  # at the most, for the round it goes out with
@@ -139,7 +139,7 @@ class Channel:
         self._waiting_bytes = 0  # of events that somebody has not had
         self._facts = Facts()
         self._told: list[ServerMessage] = []
-        self._due_s = 0.0
+        self._pace, self._due_s = Pace(), 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._round: _Round | None = None
         self.traces = Traces()
@@ -378,7 +378,7 @@ class Channel:
         self._settled = round_.received
         self.traces.finished(round_.received, len(round_.targets))
         self._tail.trim(max(RECOVERY_EVENTS_MAX, self.received - self._settled))
-        self._due_s = round_.began_s_loop + interval_s(round_.spent_s)
+        self._due_s = round_.began_s_loop + self._pace.after(round_.spent_s, now_s - round_.began_s)
         self._again()
 
     def _again(self) -> None:

@@ -15,6 +15,7 @@ from live.realtime import channel as channel_module
 from live.realtime import turns
 from live.realtime.channel import Channel, Viewer
 from live.realtime.protocol import Here
+from live.realtime.turns import Pace
 from tests.realtime.scripted import Refreshes, ScriptedSocket, add, flush, publish, wait
 
 
@@ -191,7 +192,7 @@ async def test_new_epoch_stops_a_round_that_is_being_written(
 
 
 async def test_rounds_are_as_rare_as_their_cost_wants(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "interval_s", lambda spent_s: 0.1)
+    monkeypatch.setattr(Pace, "after", lambda pace, spent_s, lasted_s: 0.1)
     _, socket = add(channel)
     publish(channel)
     await flush()

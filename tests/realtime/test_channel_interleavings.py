@@ -14,7 +14,7 @@ from live.realtime import channel as channel_module
 from live.realtime import turns
 from live.realtime.channel import Channel, Viewer
 from live.realtime.figures import Figures
-from live.realtime.turns import Turns
+from live.realtime.turns import Pace, Turns
 from tests.realtime.scripted import START, ScriptedSocket, publish
 
 
@@ -127,5 +127,5 @@ class Interleavings(RuleBasedStateMachine):
 def test_any_interleaving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "FANOUT_SLICE_S", -1.0)
     monkeypatch.setattr(channel_module, "_CHECK_EVERY", 1)
-    monkeypatch.setattr(channel_module, "interval_s", lambda spent_s: 0.0)
+    monkeypatch.setattr(Pace, "after", lambda pace, spent_s, lasted_s: 0.0)
     run_state_machine_as_test(Interleavings, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))

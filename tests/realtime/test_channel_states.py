@@ -7,9 +7,9 @@ import pytest
 from live.core.auth import Role
 from live.core.errors import TOO_SLOW
 from live.core.limits import STATE_INTERVAL_S, STATES_MAX
-from live.realtime import channel as channel_module
 from live.realtime.channel import Channel
 from live.realtime.protocol import Here, Notice, State
+from live.realtime.turns import Pace
 from tests.realtime.scripted import add, flush, publish, wait
 
 
@@ -43,7 +43,7 @@ async def test_states_travel_with_events(channel: Channel) -> None:
 async def test_a_state_begins_no_round_before_the_next_is_due(
     channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel_module, "interval_s", lambda spent_s: 0.1)
+    monkeypatch.setattr(Pace, "after", lambda pace, spent_s, lasted_s: 0.1)
     _, socket = add(channel)
     publish(channel)
     await flush()

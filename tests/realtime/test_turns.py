@@ -9,6 +9,7 @@ import pytest
 from live.core.auth import Principal, Role
 from live.core.limits import (
     BATCH_INTERVAL_S,
+    BATCH_INTERVAL_S_BUSY,
     BATCH_INTERVAL_S_EASY,
     BATCH_INTERVAL_S_MAX,
     FANOUT_SHARE_EASY,
@@ -18,7 +19,7 @@ from live.core.limits import (
 from live.core.position import Position
 from live.realtime.channel import Channel, Viewer
 from live.realtime.figures import Figures
-from live.realtime.turns import Turns, interval_s
+from live.realtime.turns import Pace, Turns, interval_s
 from tests.realtime.scripted import START, ScriptedSocket, publish
 
 SLICE_S_MAX = 0.005
@@ -144,4 +145,24 @@ def test_large_audience_makes_rounds_rarer() -> None:
     assert interval_s(0.016) == pytest.approx(0.016 / FANOUT_SHARE_EASY), "2,000 viewers: a fifth of the loop"
     assert interval_s(0.035) == BATCH_INTERVAL_S_EASY, "5,000 viewers: as late as is easily soon enough"
     assert interval_s(0.075) == pytest.approx(0.075 / FANOUT_SHARE_MAX), "10,000 viewers: half a core is left"
-    assert interval_s(0.5) == BATCH_INTERVAL_S_MAX
+    assert interval_s(0.5) == BATCH_INTERVAL_S_BUSY  # one round follows the other
+
+
+def test_a_loop_that_has_enough_to_do_is_given_rest() -> None:
+    """Writing that takes 0.13 s a round, and others that take more and more of the loop beside it."""
+    intervals = [interval_s(0.13, others) for others in (0.0, 0.2, 0.35, 0.6, 0.9)]
+    assert intervals[:2] == pytest.approx([BATCH_INTERVAL_S_MAX, BATCH_INTERVAL_S_MAX])
+    assert intervals[2] == pytest.approx(0.26)
+    assert intervals[3:] == [BATCH_INTERVAL_S_BUSY, BATCH_INTERVAL_S_BUSY]
+
+
+def test_small_audiences_do_not_care_how_busy_a_worker_is() -> None:
+    assert interval_s(0.001, 0.95) == BATCH_INTERVAL_S
+
+
+def test_a_pace_follows_what_others_take() -> None:
+    pace = Pace()
+    busy = [pace.after(0.13, 0.26) for _ in range(20)]
+    assert busy == sorted(busy) and busy[-1] == pytest.approx(0.13 / 0.35, rel=0.01)
+    assert [pace.after(0.13, 0.13) for _ in range(20)][-1] == BATCH_INTERVAL_S_MAX
+    assert pace.after(0.0, 0.0) == BATCH_INTERVAL_S
