@@ -1,5 +1,6 @@
 """A report as a page for people, charts first. It asks no other address for anything and runs no script."""
 
+import re
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -12,6 +13,7 @@ from loadtests.report import Outcome, Report
 from loadtests.tables import Table
 from loadtests.verdict import memory_per_viewer_kb
 
+_UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|KB|MB|%)(?:\W|$))")
 STYLE = Path(__file__).with_name("report.css")
 
 
@@ -120,7 +122,13 @@ def _tiles(report: Report) -> str:
     memory = [memory_per_viewer_kb(one.run) for one in report.runs]
     if spread(memory) is not None:
         tiles.append(("Server memory", over(memory, " KB"), "more for each viewer"))
-    return "".join(f"<div><h2>{escape(a)}</h2><p><b>{escape(b)}</b></p><p>{escape(c)}</p></div>" for a, b, c in tiles)
+    shown = ((escape(name), _together(figure), escape(note)) for name, figure, note in tiles)
+    return "".join(f"<div><h2>{name}</h2><p><b>{figure}</b></p><p>{note}</p></div>" for name, figure, note in shown)
+
+
+def _together(figure: str) -> str:
+    """A figure for the page whose unit stays on the line of its number."""
+    return escape(_UNIT.sub("\u00a0", figure))
 
 
 def _table(table: Table) -> str:

@@ -5,6 +5,7 @@ import { WINDOW_MS } from "../recent.js";
 
 const SPAN_MS_MIN = 2 * 60_000; // a young page is not an empty chart
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [560, 200, 8, 28, 14];
+const WORD = 24; // the height of a word above its line, with what keeps it apart
 
 /** A round number not below `value`. */
 export function ceiling(value) {
@@ -39,15 +40,21 @@ customElements.define("line-chart", class extends HTMLElement {
     const x = (time) => LEFT + (WIDTH - 2 * LEFT) * (1 - (now - time) / span);
     const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
     const parts = [];
+    const words = []; // above the lines, or a line would run through them
+    const limit = this.limit === null ? -HEIGHT : y(this.limit);
     for (const share of [0, 0.5, 1]) {
       parts.push(s("line", { class: "grid", x1: LEFT, x2: WIDTH - LEFT, y1: y(share * top), y2: y(share * top) }));
-      if (share > 0) parts.push(s("text", { class: "tick", x: LEFT, y: y(share * top) - 4 }, this.format(share * top)));
+      const free = limit > y(share * top) + 2 || limit < y(share * top) - WORD; // else the limit's line runs through it
+      if (share > 0 && free) words.push(s("text", { class: "tick", x: LEFT, y: y(share * top) - 4 }, this.format(share * top)));
     }
     for (const share of [1, 2 / 3, 1 / 3, 0]) {
       const anchor = share === 1 ? "start" : share === 0 ? "end" : "middle";
       parts.push(s("text", { class: "tick", x: x(now - share * span), y: HEIGHT - 6, "text-anchor": anchor }, share ? t("ops.ago", { clock: clock(share * span) }) : t("ops.now")));
     }
-    if (this.limit !== null) parts.push(s("line", { class: "limit", x1: LEFT, x2: WIDTH - LEFT, y1: y(this.limit), y2: y(this.limit) }), s("text", { class: "tick limit-text", x: WIDTH - LEFT, y: y(this.limit) - 4, "text-anchor": "end" }, t("ops.limit", { value: this.format(this.limit) })));
+    if (this.limit !== null) {
+      parts.push(s("line", { class: "limit", x1: LEFT, x2: WIDTH - LEFT, y1: limit, y2: limit }));
+      words.push(s("text", { class: "tick limit-text", x: WIDTH - LEFT, y: limit - 4, "text-anchor": "end" }, t("ops.limit", { value: this.format(this.limit) })));
+    }
     this.lines.forEach((line, index) => {
       let path = "";
       let pen = false;
@@ -58,13 +65,13 @@ customElements.define("line-chart", class extends HTMLElement {
       }
       if (path) parts.push(s("path", { class: `line line-${index}`, d: path }));
     });
-    this.plot.replaceChildren(...parts);
+    this.plot.replaceChildren(...parts, ...words);
     const last = this.points.at(-1).values;
-    const words = (value) => (value === null ? "–" : this.format(value));
+    const told = (value) => (value === null ? "–" : this.format(value));
     const lead = last.find((value) => value !== null) ?? null;
-    this.big.textContent = words(lead);
+    this.big.textContent = told(lead);
     this.big.classList.toggle("over", this.limit !== null && lead !== null && lead > this.limit);
-    this.legend.replaceChildren(...(this.lines.length > 1 ? this.lines.map((line, index) => h("li", {}, h("span", { class: `key key-${index}` }), line.text, h("strong", { text: words(last[index]) }))) : []));
-    this.plot.setAttribute("aria-label", `${this.heading}: ${this.lines.map((line, index) => `${line.text} ${words(last[index])}`).join(", ")}`);
+    this.legend.replaceChildren(...(this.lines.length > 1 ? this.lines.map((line, index) => h("li", {}, h("span", { class: `key key-${index}` }), line.text, h("strong", { text: told(last[index]) }))) : []));
+    this.plot.setAttribute("aria-label", `${this.heading}: ${this.lines.map((line, index) => `${line.text} ${told(last[index])}`).join(", ")}`);
   }
 });
