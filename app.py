@@ -254,8 +254,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
 async def serve(settings: Settings, ready: Callable[[Settings], None]) -> None:
     """Run until a signal ends it; `ready` is called, with the real ports, when it answers."""
     if settings.workers > 1:
-        await _supervise(settings, ready)
-        return
+        return await _supervise(settings, ready)
     with listen(settings) as listener:
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         await _work(settings, listener, 0, lambda: ready(settings))
@@ -263,14 +262,12 @@ async def serve(settings: Settings, ready: Callable[[Settings], None]) -> None:
 
 async def _work(settings: Settings, listener: socket.socket, worker: int, ready: Callable[[], None]) -> None:
     """One worker, on a socket that listens already."""
-    async with open_parts(settings, worker) as parts:
+    async with open_parts(settings, worker) as parts, running(keep_tidy()):
         if settings.demo and settings.workers == 1:
             await demo.stage(parts.store.shows)
-        app = build(settings, parts)
         drain = partial(parts.departure.drain, parts.connections, parts.media)
-        server = Server(app, ready=ready, drain=drain, http=StreamingProtocol, **uvicorn_options())
-        async with running(keep_tidy()):
-            await server.serve(sockets=[listener])
+        server = Server(build(settings, parts), ready=ready, drain=drain, http=StreamingProtocol, **uvicorn_options())
+        await server.serve(sockets=[listener])
 
 
 async def _supervise(settings: Settings, ready: Callable[[Settings], None]) -> None:

@@ -68,8 +68,9 @@ export class ShowSocket {
         reject({ name: "timeout" });
       }, COMMAND_MS);
       this.#pending.set(id, { message, resolve, reject, timer });
-      if (this.status === "open") this.#send(message);
-      else if (!key) this.#settle(id, null, { name: "disconnected" });
+      if (this.#joined) this.#send(message);
+      else if (!key && this.status !== "open") // on the way to another worker it waits, and is sent once, by `#connected`
+        this.#settle(id, null, { name: "disconnected" });
     });
   }
 
