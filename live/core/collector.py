@@ -122,40 +122,16 @@ class KernelCollector(Collector):
         )
 
     def _of_lanes(self) -> Iterator[Family]:
-        lanes = self._lanes
-        yield gauges(
-            "showcart_lane_waiting",
-            "Commands that wait for their batch",
-            "lane",
-            {name: lane.waiting for name, lane in lanes.items()},
-        )
-        yield counters(
-            "showcart_lane_refused",
-            "Commands that found no place",
-            "lane",
-            {name: lane.overloaded for name, lane in lanes.items()},
-        )
-        yield counters(
-            "showcart_lane_split",
-            "Batches that were rolled back and tried in halves",
-            "lane",
-            {name: lane.split for name, lane in lanes.items()},
-        )
-        yield histograms(
-            "showcart_lane_batch_commands",
-            "Commands in a committed batch",
-            "lane",
-            {name: lane.batch for name, lane in lanes.items()},
-        )
-        yield histograms(
-            "showcart_lane_wait_seconds",
-            "A command's wait for its batch",
-            "lane",
-            {name: lane.wait_s for name, lane in lanes.items()},
-        )
-        yield histograms(
-            "showcart_lane_commit_seconds",
-            "How long a batch took to commit",
-            "lane",
-            {name: lane.commit_s for name, lane in lanes.items()},
-        )
+        of = self._lanes.items()
+        waiting = {name: lane.waiting for name, lane in of}
+        yield gauges("showcart_lane_waiting", "Commands that wait for their batch", "lane", waiting)
+        overloaded = {name: lane.overloaded for name, lane in of}
+        yield counters("showcart_lane_refused", "Commands that found no place", "lane", overloaded)
+        split = {name: lane.split for name, lane in of}
+        yield counters("showcart_lane_split", "Batches that were rolled back and tried in halves", "lane", split)
+        batch = {name: lane.batch for name, lane in of}
+        yield histograms("showcart_lane_batch_commands", "Commands in a committed batch", "lane", batch)
+        wait_s = {name: lane.wait_s for name, lane in of}
+        yield histograms("showcart_lane_wait_seconds", "A command's wait for its batch", "lane", wait_s)
+        commit_s = {name: lane.commit_s for name, lane in of}
+        yield histograms("showcart_lane_commit_seconds", "How long a batch took to commit", "lane", commit_s)
