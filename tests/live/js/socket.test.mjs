@@ -275,6 +275,51 @@ test("after a bye it goes over while the old socket still answers, and when noth
   assert.equal(Wire.all.length, 2);
 });
 
+/** Opens, hears of the end of its worker, and goes over: the new socket is open and has asked to join. */
+function between(context) {
+  context.mock.method(Math, "random", () => 0.5);
+  const parts = client(context);
+  parts.wire().open();
+  welcome(parts.wire());
+  parts.wire().tell({ type: "bye", code: 4000, reason: "", within_s: 8 });
+  parts.tick(4_000);
+  parts.wire().open();
+  assert.equal(Wire.all.length, 2);
+  const sent = () => Wire.all.flatMap((wire) => wire.sent.filter(({ type }) => type === "command")).map(({ name, key }) => [name, Boolean(key)]);
+  return { ...parts, sent };
+}
+
+test("a command on the way to another worker is sent once, when that one has let us in", async (context) => {
+  const { socket, wire, sent } = between(context);
+  const add = socket.command("cart.add", { sku: "cup" });
+  const look = socket.command("cart.get", {}, { key: null });
+  assert.deepEqual(sent(), [], "the worker that does not know us yet would refuse it");
+  welcome(wire(), 10, { recovered: true, snapshot: null });
+  assert.deepEqual(sent(), [["cart.add", true], ["cart.get", false]]);
+  for (const { type, id, name } of wire().sent) if (type === "command") wire().tell({ type: "reply", id, data: name });
+  assert.deepEqual(await Promise.all([add, look]), ["cart.add", "cart.get"]);
+  wire().tell({ type: "bye", code: 4000, reason: "", within_s: 8 });
+  context.mock.timers.tick(4_000);
+  wire().open();
+  welcome(wire(), 10, { recovered: true, snapshot: null });
+  assert.equal(Wire.all.length, 3);
+  assert.equal(sent().length, 2, "what is answered is not sent again");
+});
+
+test("when the other worker does not let us in, a command with a key waits on, and one without is refused", async (context) => {
+  const { socket, wire, tick, sent } = between(context);
+  const add = socket.command("cart.add", { sku: "cup" });
+  const look = socket.command("cart.get", {}, { key: null });
+  wire().drop(1006);
+  await assert.rejects(look, { name: "disconnected" });
+  tick(400);
+  wire().open();
+  welcome(wire());
+  assert.deepEqual(sent(), [["cart.add", true]], "it was never sent before");
+  wire().tell({ type: "reply", id: wire().last("command").id, data: 1 });
+  assert.equal(await add, 1);
+});
+
 test("a stopped socket stays stopped and refuses commands", async (context) => {
   const { socket, wire, tick, statuses } = client(context);
   wire().open();
