@@ -1,6 +1,7 @@
 """What every command of the command line shares: a flag for each setting, and failures said in one line."""
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -10,10 +11,12 @@ import msgspec
 
 from live.core import logs, server
 from live.core.errors import Problem
-from live.core.settings import PREFIX, Settings, SettingsError, load
+from live.core.settings import PREFIX, Settings, SettingsError, load, unknown
+from live.core.siblings import FOLDER
 from live.core.supervisor import WorkerError
 from live.core.valkey import ValkeyError
 
+log = logging.getLogger(__name__)
 _NOT_FLAGS = {"demo"}  # a command of its own
 
 
@@ -28,7 +31,11 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def settings_of(flags: dict[str, str | None], **defaults: str) -> Settings:
-    """The settings of flags over variables over `defaults`; configures the logs by them."""
+    """The settings of flags over variables over `defaults`; configures the logs by them.
+
+    A variable that is no setting is not refused, but named: an orchestrator makes some of a service's name, and the
+    version before must start with what the next one has added.
+    """
     given = {PREFIX + name.upper(): value for name, value in flags.items() if value is not None}
     fallbacks = {PREFIX + name.upper(): value for name, value in defaults.items()}
     try:
@@ -36,6 +43,9 @@ def settings_of(flags: dict[str, str | None], **defaults: str) -> Settings:
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
     logs.configure(settings.log_format, settings.log_level)
+    if (strange := unknown(os.environ)) and FOLDER not in os.environ:  # to a worker its supervisor has said it
+        said = ", ".join(f"{name} (did you mean {like}?)" if like else name for name, like in strange.items())
+        log.warning("not a setting, and without effect: %s", said)
     return settings
 
 

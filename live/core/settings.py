@@ -1,5 +1,6 @@
 """The environment, read once into one frozen object; a wrong value is refused by the variable's name."""
 
+import difflib
 import ipaddress
 import os
 import re
@@ -18,6 +19,8 @@ from live.core.limits import SECRET_CHARS_MIN
 from live.core.servers import check_url
 
 PREFIX = "SHOWCART_"
+# Not settings, but ours: what a supervisor tells its workers, and the rehearsals and tests their processes.
+_OTHERS = tuple(PREFIX + each for each in ("SIBLINGS", "LOADTEST_", "TEST_", "UPDATE_IMAGES"))
 _PORT_MAX = 65535
 _Port = Annotated[int, Meta(ge=0, le=_PORT_MAX)]
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
@@ -101,6 +104,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         name = PREFIX + path.rstrip("`").partition("[")[0].upper()
         raise SettingsError(f"{name}: {detail[:1].lower()}{detail[1:]}") from None
     return _checked(settings)
+
+
+def unknown(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `environ` that look like settings and are none, each with the one most like it, or ""."""
+    known = [field.upper() for field in Settings.__struct_fields__]
+    found = {}
+    for name in sorted(environ):
+        rest = name.upper().removeprefix(PREFIX)
+        if rest != name.upper() and name.removeprefix(PREFIX) not in known and not name.startswith(_OTHERS):
+            found[name] = "".join(PREFIX + like for like in difflib.get_close_matches(rest, known, n=1))
+    return found
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from live.core.settings import SettingsError, load
+from live.core.command import settings_of
+from live.core.settings import SettingsError, load, unknown
 
 SECRET = "0123456789abcdef"
 
@@ -136,3 +137,30 @@ def test_an_empty_secret_file_is_refused(tmp_path: Path) -> None:
 def test_origins_may_have_ports_and_addresses() -> None:
     origins = "https://shop.example:8443,http://127.0.0.1,http://[::1]:80"
     assert len(load({"SHOWCART_ORIGINS": origins, "SHOWCART_SECRET": SECRET}).origins) == 3
+
+
+def test_what_looks_like_a_setting_and_is_none_is_named_with_the_one_that_was_meant() -> None:
+    misspelt = {
+        "SHOWCART_DATABSE_URL": "SHOWCART_DATABASE_URL",
+        "SHOWCART_ORIGIN": "SHOWCART_ORIGINS",
+        "SHOWCART_PUBLIC_IP": "SHOWCART_PUBLIC_IPS",
+        "SHOWCART_SECERT": "SHOWCART_SECRET",
+        "Showcart_Port": "SHOWCART_PORT",
+    }
+    others = {"SHOWCART_PORT_8000_TCP_ADDR": "", "SHOWCART_SERVICE_HOST": "", "SHOWCART_X": ""}
+    ours = ("PATH", "SHOWCART_PORT", "SHOWCART_DEMO", "SHOWCART_SIBLINGS", "SHOWCART_LOADTEST_TOKEN")
+    assert unknown(dict.fromkeys([*misspelt, *others, *ours], "?")) == misspelt | others
+
+
+def test_a_start_names_them_in_one_line_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("live.core.command.logs.configure", lambda *_: None)  # the tests' own stay
+    for name, value in (("DATA_DIR", str(tmp_path)), ("SECERT", "of no use"), ("X", "1")):
+        monkeypatch.setenv(f"SHOWCART_{name}", value)
+    assert settings_of({}).data_dir == tmp_path
+    said = "not a setting, and without effect: SHOWCART_SECERT (did you mean SHOWCART_SECRET?), SHOWCART_X"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    monkeypatch.setenv("SHOWCART_SIBLINGS", str(tmp_path))
+    settings_of({})
+    assert len(caplog.records) == 1, "a worker leaves it to its supervisor"
