@@ -27,8 +27,9 @@ from live.core.limits import (
 )
 from live.shows import OVER, Show, ShowState
 from live.store import StreamKey
+from live.teller import Outlet
 from live.timeline import Entry, Pin, Product
-from live.transaction import Batch, Outlet, Transaction, Transactions
+from live.transaction import Batch, Transaction, Transactions
 
 __all__ = ["Batch", "Outlet", "Products", "Shows", "Transaction"]
 

@@ -14,12 +14,9 @@ outlet has every screen take a fresh snapshot from SQL afterwards.
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,47 +26,18 @@ from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.core.tracing import active
+from live.realtime.news import News
+from live.teller import Outlet, Place, Teller
 from live.timeline import Entry, show_clock
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Outlet(Protocol):
-    """Where news go after COMMIT. Never raises because the bus is down."""
-
-    async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str | None = None) -> None:
-        """To every screen of `show`, numbered and recoverable; done once per `key` (None: every time)."""
-        ...
-
-    async def state(self, show: str, name: str, data: dict[str, Any], *, key: str = "", staff: bool = False) -> None:
-        """The newest value of (`name`, `key`), to every screen, or to the staff's only."""
-        ...
-
-    async def notice(self, show: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
-        """To all screens of one viewer in `show`."""
-        ...
-
-    async def notify(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
-        """As `notice` for each (viewer id, name, data)."""
-        ...
-
-    async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
-        """To all screens of moderators, hosts and ops in `show`."""
-        ...
+class _Lasting(News):
+    """An event that is kept on the show's timeline as well; its `at_ms` is known when it is."""
 
 
-@dataclass(slots=True)
-class _News:
-    kind: Literal["timeline", "event", "state", "notice"]
-    name: str
-    data: dict[str, Any]
-    at_ms: int = 0
-    key: str = ""  # of an event: makes publishing idempotent; of a state: which one; of a notice: the viewer
-    staff: bool = False
-
-
-_AllNews = dict[str, list[_News]]  # by show
+_AllNews = dict[str, list[News]]  # by show
 
 
 class Announcements:
@@ -82,23 +50,23 @@ class Announcements:
     def event(self, show_id: str, name: str, data: dict[str, Any]) -> None:
         """Announce an event and keep it on the show's timeline. `data` is absolute: applying it twice does no harm."""
         # A key of its own, not the number: another database on the same bus counts from 1 as well.
-        self._add(show_id, _News("timeline", name, data, key=uuid7(self.now_ms)))
+        self._add(show_id, _Lasting("event", name, data, key=uuid7(self.now_ms)))
 
     def broadcast(self, show_id: str, at_ms: int, name: str, data: dict[str, Any], *, key: str) -> None:
         """Announce an event that another table keeps; `key` identifies it, `at_ms` is the show's clock."""
-        self._add(show_id, _News("event", name, data, at_ms, key))
+        self._add(show_id, News("event", name, data, at_ms, key))
 
     def state(self, show_id: str, name: str, data: dict[str, Any], *, key: str = "", staff: bool = False) -> None:
         """Announce the newest value of (`name`, `key`); `staff`: to moderators, hosts and ops only."""
-        self._add(show_id, _News("state", name, data, key=key, staff=staff))
+        self._add(show_id, News("state", name, data, key=key, staff=staff))
 
     def notice(self, show_id: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
         """Announce something to one viewer."""
-        self._add(show_id, _News("notice", name, data, key=viewer_id))
+        self._add(show_id, News("notice", name, data, key=viewer_id))
 
     def staff_notice(self, show_id: str, name: str, data: dict[str, Any]) -> None:
         """Announce something to moderators, hosts and ops only."""
-        self._add(show_id, _News("notice", name, data, staff=True))
+        self._add(show_id, News("notice", name, data, staff=True))
 
     def said(self) -> dict[str, int]:
         """How much has been announced, by show: for `unsay`."""
@@ -108,7 +76,7 @@ class Announcements:
         """Take back what has been announced since `said`."""
         self._news = {show_id: self._news[show_id][:count] for show_id, count in said.items()}
 
-    def _add(self, show_id: str, news: _News) -> None:
+    def _add(self, show_id: str, news: News) -> None:
         self._news.setdefault(show_id, []).append(news)
 
     def _store(self, conn: Connection) -> _AllNews:
@@ -117,12 +85,12 @@ class Announcements:
         Raises `Problem` unknown_show.
         """
         for show_id in sorted(self._news):  # one order for all, so that two transactions never wait for each other
-            kept = [news for news in self._news[show_id] if news.kind == "timeline"]
+            kept = [news for news in self._news[show_id] if isinstance(news, _Lasting)]
             if kept:
                 self._append(conn, show_id, kept)
         return self._news
 
-    def _append(self, conn: Connection, show_id: str, kept: list[_News]) -> None:
+    def _append(self, conn: Connection, show_id: str, kept: list[_Lasting]) -> None:
         position = store.timeline_position(conn, show_id, lock=True)
         if position is None:
             raise Problem(Kind.unknown_show, field="show")
@@ -159,20 +127,12 @@ class Batch(Announcements):
         return self._store(self.conn)
 
 
-class _Turn(NamedTuple):
-    """A transaction's place in a show's queue: it tells after `before` (None: at once) and then sets `done`."""
-
-    before: asyncio.Event | None
-    done: asyncio.Event
-
-
 class Transactions:
     """Opens transactions over `database` and publishes their news through `outlet`."""
 
     def __init__(self, database: Database, outlet: Outlet) -> None:
         self._database = database
-        self._outlet = outlet
-        self._last: dict[str, asyncio.Event] = {}  # by show: `done` of the turn at the end of the queue
+        self._teller = Teller(outlet)
         self._finishing: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
@@ -187,8 +147,8 @@ class Transactions:
             yield transaction
             news = await transaction.store()
             commit = stack.pop_all()
-        turns = {show_id: self._queue(show_id) for show_id in news}
-        await asyncio.shield(self._keep(self._finish(commit, turns, news), "commit and publish"))
+        places = self._places(news)
+        await asyncio.shield(self._keep(self._finish(commit, places, news), "commit and publish"))
 
     async def batch(self, work: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
         """Do `work` in one write transaction, not on the loop; its result, after COMMIT, and when it has been told.
@@ -200,20 +160,20 @@ class Transactions:
         return result, asyncio.shield(told)
 
     async def _batch(self, work: Callable[[Batch], T]) -> "tuple[T, asyncio.Task[None]]":
-        turns: dict[str, _Turn] = {}
-        untold: _AllNews = {}
+        places: dict[str, Place] = {}
+        news: _AllNews = {}
 
         def body(conn: Connection) -> tuple[T, _AllNews]:
             batch = Batch(conn, self._database.now_ms_sync(conn))
             return work(batch), batch.store()
 
         def done(outcome: tuple[T, _AllNews]) -> None:
-            turns.update({show_id: self._queue(show_id) for show_id in outcome[1]})
+            places.update(self._places(outcome[1]))
 
         try:
-            result, untold = await self._database.write_sync(body, done)
+            result, news = await self._database.write_sync(body, done)
         finally:
-            told = self._keep(self._tell_all(turns, untold), "tell of a batch")
+            told = self._keep(_tell(places, news), "tell of a batch")
         return result, told
 
     def _keep(self, job: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -227,12 +187,10 @@ class Transactions:
         while self._finishing:
             await asyncio.wait(self._finishing)
 
-    def _queue(self, show_id: str) -> _Turn:
-        turn = _Turn(self._last.get(show_id), asyncio.Event())
-        self._last[show_id] = turn.done
-        return turn
+    def _places(self, news: _AllNews) -> dict[str, Place]:
+        return {show_id: self._teller.place(show_id) for show_id in news}
 
-    async def _finish(self, commit: AsyncExitStack, turns: dict[str, _Turn], news: dict[str, list[_News]]) -> None:
+    async def _finish(self, commit: AsyncExitStack, places: dict[str, Place], news: _AllNews) -> None:
         around = active()
         span = around.child("commit") if around is not None else None
         try:
@@ -243,40 +201,18 @@ class Transactions:
         finally:
             if span is not None:
                 span.end()
-            await self._tell_all(turns, news)
-
-    async def _tell_all(self, turns: dict[str, _Turn], news: _AllNews) -> None:
-        for show_id, turn in turns.items():
-            await self._tell(show_id, turn, news.get(show_id, []))
-
-    async def _tell(self, show_id: str, turn: _Turn, news: list[_News]) -> None:
-        if turn.before is not None:
-            await turn.before.wait()
-        try:
-            # Notices side by side leave together: a batch has one for each of its viewers.
-            for are_notices, items in groupby(news, lambda item: item.kind == "notice" and not item.staff):
-                if are_notices:
-                    await self._outlet.notify(show_id, [(item.key, item.name, item.data) for item in items])
-                else:
-                    for item in items:
-                        await self._send(show_id, item)
-        except Exception as error:  # a bug in the outlet must not silence the show, nor fail what is committed
-            log.error("news of %s were committed but not told: %r", show_id, error)
-        finally:
-            turn.done.set()
-            if self._last[show_id] is turn.done:
-                del self._last[show_id]
-
-    async def _send(self, show_id: str, news: _News) -> None:
-        if news.kind == "state":
-            await self._outlet.state(show_id, news.name, news.data, key=news.key, staff=news.staff)
-        elif news.kind == "notice" and news.staff:
-            await self._outlet.staff_notice(show_id, news.name, news.data)
-        else:
-            await self._outlet.event(show_id, news.at_ms, news.name, news.data, key=news.key)
+            await _tell(places, news)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._finishing.discard(task)
         # Whoever waits gets the error; when nobody does any more, this keeps asyncio from complaining.
         if not task.cancelled():
             task.exception()
+
+
+async def _tell(places: dict[str, Place], news: _AllNews) -> None:
+    """Settle the places with their news, and wait until these have left."""
+    for show_id, place in places.items():
+        place.settle(news.get(show_id, ()))
+    for place in places.values():
+        await place.told.wait()

@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from live.core.buckets import Buckets
 from live.core.cluster import Cluster
@@ -48,9 +48,21 @@ from live.core.slots import CLUSTER_SCHEMES
 from live.core.speakers import Speakers
 from live.core.tallies import Tallies
 
-__all__ = ["Bus", "BusError", "Handler", "Message", "Position", "Take", "Wire"]
+__all__ = ["Bus", "BusError", "Handler", "Message", "Parcel", "Position", "Take", "Wire"]
 
 T = TypeVar("T")
+
+
+class Parcel(NamedTuple):
+    """What is handed to every subscriber. An "event" is numbered and kept, and with a `key` published once; a "state"
+    and a "direct" message are neither.
+    """
+
+    payload: bytes
+    kind: Literal["event", "state", "direct"] = "event"
+    key: str | None = None
+
+
 Take = Callable[[str, float, float], Awaitable[float]]
 """`Bus.take`, for those who need nothing else of the bus."""
 
@@ -58,37 +70,8 @@ _PUBLISH = Script((Path(__file__).parent / "publish.lua").read_text())
 _HISTORY = Script((Path(__file__).parent / "history.lua").read_text())
 _LEASE = Script((Path(__file__).parent / "lease.lua").read_text())
 
-# Rate limit as one timestamp (GCRA, ITU-T I.371): `tat` is when the bucket would be full again, in microseconds.
-_TAKE = Script("""
-local now = redis.call('TIME')
-local us = now[1] * 1000000 + now[2]
-local step = 1000000 / tonumber(ARGV[1])
-local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), us)
-local wait = tat + step - us - step * tonumber(ARGV[2])
-if wait > 0 then return tostring(wait / 1000000) end
-redis.call('SET', KEYS[1], string.format('%.0f', tat + step), 'PX', math.ceil((tat + step - us) / 1000) + 1)
-return '0'
-""")
-
-# Presence: one field per worker, "<count>:<expires at, ms>"; expired workers are swept while counting.
-_BEAT = Script("""
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local ttl = math.floor(tonumber(ARGV[3]) * 1000)
-if tonumber(ARGV[2]) > 0 then
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. string.format('%.0f', now + ttl))
-else
-  redis.call('HDEL', KEYS[1], ARGV[1])
-end
-redis.call('PEXPIRE', KEYS[1], ttl)
-local sum = 0
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-  local count, expires = string.match(all[i + 1], '(%d+):(%d+)')
-  if tonumber(expires) < now then redis.call('HDEL', KEYS[1], all[i]) else sum = sum + tonumber(count) end
-end
-return sum
-""")
+_TAKE = Script((Path(__file__).parent / "rate.lua").read_text())
+_BEAT = Script((Path(__file__).parent / "beat.lua").read_text())
 
 
 class BusError(Problem):
@@ -134,13 +117,21 @@ class Bus:
         `key` makes it idempotent for a few minutes: the second call answers the first one's position.
         Raises `BusError`; then the event may or may not have been published: `rotate` when the bus is back.
         """
-        assert len(payload) <= BUS_PAYLOAD_BYTES_MAX, "the caller bounds what it publishes"
+        return await self.publish_all(channel, [Parcel(payload, key=key)])
+
+    async def publish_all(self, channel: str, parcels: Sequence[Parcel]) -> Position:
+        """Hand `parcels` to every subscriber in their order, all in one call; the position of the last event.
+
+        Raises `BusError`; then all of it may or may not have been published: `rotate` when the bus is back.
+        """
+        assert all(len(parcel.payload) <= BUS_PAYLOAD_BYTES_MAX for parcel in parcels), "the caller bounds them"
+        again = all(parcel.kind != "event" or parcel.key is not None for parcel in parcels)
         for _ in range(BUS_EPOCHS_TRIED_MAX):
             if channel not in self._epochs:
                 await self.position(channel)
             known = Position(self._epochs[channel], 0)
-            position = await self._head("publish", channel, payload, key=key, known=known, again=key is not None)
-            if position.offset > 0:
+            position = await self._head("publish", channel, parcels, known=known, again=again)
+            if position.offset >= 0:
                 return position
         raise BusError("The show's epoch changes all the time.")
 
@@ -245,26 +236,24 @@ class Bus:
         self,
         operation: str,
         channel: str,
-        payload: bytes = b"",
+        parcels: Sequence[Parcel] = (),
         *,
-        key: str | None = None,
         known: Position | None = None,
         age_s: float | None = None,
         again: bool,
     ) -> Position:
         keys = [_head_key(channel), _history_key(channel)]
-        kept_s = 0
-        if key is not None:
-            keys.append(f"showcart:{{{channel}}}:once:{key}")
-            kept_s = BUS_KEY_KEPT_S
+        keys += [f"showcart:{{{channel}}}:once:{parcel.key}" for parcel in parcels if parcel.key is not None]
         age: int | str = "" if age_s is None else math.ceil(age_s * 1000)
         about: list[str | int] = ["", 0, age] if known is None else [known.epoch, known.offset, age]
+        carried = [part for parcel in parcels for part in _carried(parcel)]
 
         async def call() -> Any:
             # Each try brings an epoch of its own: both may be done, long after one another, and an epoch that begins
             # twice gives out its offsets twice.
             args: list[str | bytes | int] = [
-                operation, secret_token(9), _name(channel), payload, HISTORY_EVENTS_MAX, HISTORY_TTL_S, kept_s, *about,
+                operation, secret_token(9), _name(channel), HISTORY_EVENTS_MAX, HISTORY_TTL_S, BUS_KEY_KEPT_S, *about,
+                *carried,
             ]  # fmt: skip
             return await self._servers.execute(keys[0], _PUBLISH, len(keys), *keys, *args, patience_s=BUS_TIMEOUT_S)
 
@@ -368,6 +357,13 @@ async def _subscribed(listener: Listeners, channel: str, handler: Handler) -> As
 
 def _servers(url: str) -> Servers:
     return Cluster(url) if url.partition("://")[0] in CLUSTER_SCHEMES else Alone(url)
+
+
+def _carried(parcel: Parcel) -> tuple[str, bytes]:
+    """A parcel as `publish.lua` takes it."""
+    if parcel.kind != "event":
+        return "", UNNUMBERED[parcel.kind] + parcel.payload
+    return "e" if parcel.key is None else "k", parcel.payload
 
 
 def _name(channel: str) -> str:

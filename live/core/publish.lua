@@ -1,16 +1,18 @@
 -- Everything that changes a show's head, in one call each, so that no reader ever sees half of it.
 --
 -- KEYS[1] head: hash {epoch, offset, server, since: when the epoch began, ms}; KEYS[2] history: stream whose ids are the offsets;
--- KEYS[3] once: the position an idempotency key was published at; only given when there is such a key, because a
+-- KEYS[3 …] once: the position an idempotency key was published at; one for each parcel that has such a key, because a
 -- cluster refuses scripts of which one key is missing while their slot moves. All share the hash tag {show}.
--- ARGV[1] operation; [2] an epoch to use if a new one is needed; [3] channel; [4] payload; [5] events kept;
--- [6] seconds kept; [7] seconds an idempotency key is kept; [8] an epoch, "" for none; [9] an offset; [10] milliseconds
+-- ARGV[1] operation; [2] an epoch to use if a new one is needed; [3] channel; [4] events kept; [5] seconds kept;
+-- [6] seconds an idempotency key is kept; [7] an epoch, "" for none; [8] an offset; [9] milliseconds; [10 …] parcels
 --
--- publish: [8] is the epoch that the caller knows; in another one nothing is published and the offset answered is -1.
--- A command that waited in a server which stood still would otherwise be done after the caller has given it up, made
--- everybody look at the database again, and published newer things.
+-- publish: the parcels in their order, each a tag and its bytes. "e": an event; "k": an event with the next of the
+-- keys in KEYS, which is not published again when it was; "": handed on as it is, not numbered and not kept. [7] is the
+-- epoch that the caller knows; in another one nothing is done and the offset answered is -1. A command that waited in a
+-- server which stood still would otherwise be done after the caller has given it up, made everybody look at the
+-- database again, and published newer things. Answers the position of the last event.
 --
--- position: [8] and [9] were published [10] ago ("": at no known time). When that went to a server that had been
+-- position: [7] and [8] were published [9] ago ("": at no known time). When that went to a server that had been
 -- replaced already, or was lost, nobody here has it: a new epoch begins, so that everybody looks at the database again.
 --
 -- Answers {epoch, offset}. Frames: "e<epoch>:<offset>\n<payload>" an event, "r" the epoch is new.
@@ -37,7 +39,7 @@ local function begin_epoch()
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', 0, 'server', server,
     'since', string.format('%.0f', now_ms()))
-  redis.call('EXPIRE', KEYS[1], ARGV[6])
+  redis.call('EXPIRE', KEYS[1], ARGV[5])
   return ARGV[2]
 end
 
@@ -57,14 +59,6 @@ local head = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'server', 'since')
 local epoch = head[1]
 local another = epoch and server ~= '' and head[3] ~= '' and head[3] ~= server
 
-if operation == 'publish' and KEYS[3] then
-  local seen = redis.call('GET', KEYS[3])
-  if seen then
-    local colon = string.find(seen, ':', 1, true)
-    return {string.sub(seen, 1, colon - 1), tonumber(string.sub(seen, colon + 1))}
-  end
-end
-
 if another then
   epoch = rotate()
   head[2] = 0
@@ -75,26 +69,51 @@ end
 
 if operation == 'position' then
   local offset = tonumber(head[2])
-  if ARGV[8] == epoch then
-    if tonumber(ARGV[9]) > offset then return {rotate(), 0} end
-  elseif ARGV[8] ~= '' and ARGV[10] ~= '' and epoch == head[1] and head[4] then
+  if ARGV[7] == epoch then
+    if tonumber(ARGV[8]) > offset then return {rotate(), 0} end
+  elseif ARGV[7] ~= '' and ARGV[9] ~= '' and epoch == head[1] and head[4] then
     -- Whoever is in an epoch looked at the database after it began. Was that before the publishing?
-    if now_ms() - head[4] >= tonumber(ARGV[10]) then return {rotate(), 0} end
+    if now_ms() - head[4] >= tonumber(ARGV[9]) then return {rotate(), 0} end
   end
-  redis.call('EXPIRE', KEYS[1], ARGV[6]) -- a show that is watched stays where it is, however quiet it is
+  redis.call('EXPIRE', KEYS[1], ARGV[5]) -- a show that is watched stays where it is, however quiet it is
   return {epoch, offset}
 end
 
-if ARGV[8] ~= '' and ARGV[8] ~= epoch then
+if ARGV[7] ~= '' and ARGV[7] ~= epoch then
   return {epoch, -1}
 end
 
-local offset = redis.call('HINCRBY', KEYS[1], 'offset', 1)
-redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[5], offset .. '-0', 'p', ARGV[4])
-redis.call('EXPIRE', KEYS[1], ARGV[6])
-redis.call('EXPIRE', KEYS[2], ARGV[6])
-if KEYS[3] then
-  redis.call('SET', KEYS[3], epoch .. ':' .. offset, 'EX', ARGV[7])
+local last = {epoch, tonumber(head[2])}
+local keys = 2
+
+local function publish(payload, once)
+  local offset = redis.call('HINCRBY', KEYS[1], 'offset', 1)
+  redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset .. '-0', 'p', payload)
+  if once then
+    redis.call('SET', once, epoch .. ':' .. offset, 'EX', ARGV[6])
+  end
+  redis.call('SPUBLISH', ARGV[3], 'e' .. epoch .. ':' .. offset .. '\n' .. payload)
+  return {epoch, offset}
 end
-redis.call('SPUBLISH', ARGV[3], 'e' .. epoch .. ':' .. offset .. '\n' .. ARGV[4])
-return {epoch, offset}
+
+for i = 10, #ARGV, 2 do
+  local tag, payload = ARGV[i], ARGV[i + 1]
+  if tag == 'k' then
+    keys = keys + 1
+    local seen = redis.call('GET', KEYS[keys])
+    if seen then
+      local colon = string.find(seen, ':', 1, true)
+      last = {string.sub(seen, 1, colon - 1), tonumber(string.sub(seen, colon + 1))}
+    else
+      last = publish(payload, KEYS[keys])
+    end
+  elseif tag == 'e' then
+    last = publish(payload)
+  else
+    redis.call('SPUBLISH', ARGV[3], payload)
+  end
+end
+
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+return last

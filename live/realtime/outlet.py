@@ -18,12 +18,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Literal, Self
+from contextlib import asynccontextmanager
+from itertools import groupby
+from typing import Any, Self
 
-from live.core.bus import Bus, BusError
+from live.core.bus import Bus, BusError, Parcel
 from live.core.codec import encode
 from live.core.limits import (
+    BUS_CALL_BYTES_MAX,
     BUS_CONFIRM_S,
     BUS_CONFIRMS_MAX,
     BUS_PAYLOAD_BYTES_MAX,
@@ -33,7 +35,8 @@ from live.core.limits import (
 from live.core.position import Position
 from live.core.roll import Roll
 from live.core.tasks import end
-from live.core.tracing import active
+from live.core.tracing import Span, active
+from live.realtime.news import News
 
 log = logging.getLogger(__name__)
 _LIST_BYTES = 5  # of a MessagePack list's head
@@ -43,18 +46,6 @@ _TRACE_BYTES = 70  # of a traceparent, with its name
 def _list(items: Sequence[bytes]) -> bytes:
     """A MessagePack list of encoded `items` (array 32)."""
     return b"\xdd" + len(items).to_bytes(4) + b"".join(items)
-
-
-@contextmanager
-def _publishing(name: str) -> Iterator[dict[str, str]]:
-    """A span for what is published in the block, and the member that says so in the payload; {}: not traced."""
-    around = active()
-    span = around.child(f"publish {name}") if around is not None else None
-    try:
-        yield {"trace": span.traceparent} if span is not None else {}
-    finally:
-        if span is not None:
-            span.end()
 
 
 class Outlet:
@@ -93,27 +84,79 @@ class Outlet:
         """Workers that ended uncleanly and were found by this one."""
         return 0 if self._roll is None else self._roll.found
 
-    async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str | None = None) -> None:
+    async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str = "") -> None:
         """Tell all viewers of `show`, in order and recoverably. `key` makes a repetition harmless."""
-        told = {"at_ms": at_ms, "name": name, "data": data, "sent_ms": time.time() * 1000}
-        with _publishing(name) as trace:
-            await self._publish(show, name, encode(told | trace, "msgpack"), key)
+        await self.tell(show, [News("event", name, data, at_ms, key, around=active())])
 
-    async def _publish(self, show: str, name: str, payload: bytes, key: str | None) -> None:
+    async def state(self, show: str, name: str, data: dict[str, Any], *, key: str = "", staff: bool = False) -> None:
+        """Tell the newest value of `name` and `key`; `staff`: only to moderators, hosts and ops. May be lost."""
+        await self.tell(show, [News("state", name, data, key=key, staff=staff)])
+
+    async def tell(self, show: str, news: Sequence[News]) -> None:
+        """Tell all of `news` in their order, in as few calls of the bus as they fit into.
+
+        A notice may be lost: what must survive is in the personal snapshot.
+        """
+        spans: list[Span] = []
+        load: list[Parcel] = []
+        size = 0
+        try:
+            for parcel in self._parcels(show, news, spans):
+                if load and size + len(parcel.payload) > BUS_CALL_BYTES_MAX:
+                    await self._hand_over(show, load)
+                    load, size = [], 0
+                load.append(parcel)
+                size += len(parcel.payload)
+            if load:
+                await self._hand_over(show, load)
+        finally:
+            for span in spans:
+                span.end()
+
+    def _parcels(self, show: str, news: Sequence[News], spans: list[Span]) -> Iterator[Parcel]:
+        """What of `news` fits through the bus; begins a span for each that is traced."""
+        # Notices side by side leave together: a batch has one for each of its viewers.
+        for are_notices, group in groupby(news, lambda one: one.kind == "notice"):
+            if are_notices:
+                yield from _bundles(show, list(group), spans)
+                continue
+            for one in group:
+                if one.kind == "event":
+                    told = {"at_ms": one.at_ms, "name": one.name, "data": one.data, "sent_ms": time.time() * 1000}
+                    payload = encode(told | _traced(one, one.name, spans), "msgpack")
+                    if len(payload) <= BUS_PAYLOAD_BYTES_MAX:
+                        yield Parcel(payload, key=one.key or None)
+                        continue
+                    log.warning("the event %s of %s is too large; its viewers take a snapshot", one.name, show)
+                    self.lost_events += 1
+                    self._lose(show)
+                else:
+                    state = {"name": one.name, "key": one.key, "data": one.data, "staff": one.staff}
+                    payload = encode(state, "msgpack")
+                    if len(payload) <= BUS_PAYLOAD_BYTES_MAX:
+                        yield Parcel(payload, "state")
+                    else:
+                        log.warning("the state %s of %s is too large and was dropped", one.name, show)
+
+    async def _hand_over(self, show: str, parcels: Sequence[Parcel]) -> None:
+        """One call of the bus; when it fails, everyone looks at the truth again."""
+        events = sum(parcel.kind == "event" for parcel in parcels)
         try:
             if show in self._away:
-                self._lose(show)
-                self.lost_events += 1
+                raise BusError("Its viewers take a snapshot when the bus is back.")
+            if not events and len(parcels) == 1:
+                await self._bus.send(show, parcels[0].payload, "state" if parcels[0].kind == "state" else "direct")
                 return
-            if len(payload) <= BUS_PAYLOAD_BYTES_MAX:
-                began_s = asyncio.get_running_loop().time()
-                self._remember(show, await self._bus.publish(show, payload, key=key), began_s)
-                return
-            log.warning("the event %s of %s is too large; its viewers take a snapshot", name, show)
+            began_s = asyncio.get_running_loop().time()
+            position = await self._bus.publish_all(show, parcels)
+            if events:
+                self._remember(show, position, began_s)
         except BusError as error:
-            log.warning("the event %s of %s was not published: %s", name, show, error)
-        self.lost_events += 1
-        self._lose(show)
+            if show not in self._away:
+                log.warning("%d events and %d other news of %s: %s", events, len(parcels) - events, show, error)
+            self.lost_events += events
+            if any(parcel.kind != "direct" for parcel in parcels):
+                self._lose(show)
 
     def _lose(self, show: str) -> None:
         """All viewers of `show` take a snapshot, as soon as the bus can tell them."""
@@ -130,43 +173,6 @@ class Outlet:
         """Whether nobody is left who must take a snapshot and has not been told so."""
         return self._repair is None or self._repair.done()
 
-    async def state(self, show: str, name: str, data: dict[str, Any], *, key: str = "", staff: bool = False) -> None:
-        """Tell the newest value of `name` and `key`; `staff`: only to moderators, hosts and ops. May be lost."""
-        payload = encode({"name": name, "key": key, "data": data, "staff": staff}, "msgpack")
-        await self._send(show, payload, f"state {name}", "state")
-
-    async def notice(self, show: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
-        """Tell all sockets of one viewer in `show`. May be lost: what must survive is in the personal snapshot."""
-        await self.notify(show, [(viewer_id, name, data)])
-
-    async def notify(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
-        """As `notice` for each (viewer id, name, data), in as few messages of the bus as they fit into."""
-        batch: list[bytes] = []
-        size = 0
-        last: dict[str, Any] = {}
-        for viewer_id, name, data in notices:
-            told = {"viewer": viewer_id, "name": name, "data": data}
-            payload = encode(told, "msgpack")
-            if len(payload) + _LIST_BYTES > BUS_PAYLOAD_BYTES_MAX:
-                log.warning("the notice %s of %s is too large and was dropped", name, show)
-                continue
-            if size + len(payload) + _LIST_BYTES > BUS_PAYLOAD_BYTES_MAX:
-                await self._send(show, _list(batch), f"{len(batch)} notices", "direct")
-                batch, size = [], 0
-            batch.append(payload)
-            last = told
-            size += len(payload)
-        if batch:
-            with _publishing("notices") as trace:
-                if trace and size + _LIST_BYTES + _TRACE_BYTES <= BUS_PAYLOAD_BYTES_MAX:
-                    batch[-1] = encode(last | trace, "msgpack")
-                await self._send(show, _list(batch), f"{len(batch)} notices", "direct")
-
-    async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
-        """As `notice`, to all sockets of moderators, hosts and ops."""
-        payload = encode([{"viewer": "", "name": name, "data": data, "staff": True}], "msgpack")
-        await self._send(show, payload, f"staff notice {name}", "direct")
-
     async def count(self, show: str, name: str, member: str, counts: Mapping[str, int]) -> dict[str, int]:
         """Add to what all workers count together; the sums, which are told as the state `name` when they have grown.
 
@@ -180,21 +186,6 @@ class Outlet:
     async def close(self) -> None:
         """Stop trying to reach the bus."""
         await end(self._repair, self._confirming)
-
-    async def _send(self, show: str, payload: bytes, what: str, kind: Literal["state", "direct"]) -> None:
-        if len(payload) > BUS_PAYLOAD_BYTES_MAX:
-            log.warning("the %s of %s is too large and was dropped", what, show)
-            return
-        if show in self._away:
-            if kind == "state":
-                self._lose(show)
-            return
-        try:
-            await self._bus.send(show, payload, kind)
-        except BusError as error:
-            log.info("the %s of %s: not sent: %s", what, show, error)
-            if kind == "state":
-                self._lose(show)
 
     async def _rotate(self) -> None:
         retry_s = BUS_RETRY_S_MIN
@@ -239,3 +230,39 @@ class Outlet:
             retry_s = BUS_RETRY_S_MIN
             if self._published.get((show, epoch)) == (offset, at_s):
                 del self._published[show, epoch]
+
+
+def _traced(one: News, name: str, spans: list[Span]) -> dict[str, str]:
+    """A span for the publication of `one`, and the member that says so in its payload; {}: it is not traced."""
+    if one.around is None or not one.around.alive:
+        return {}
+    spans.append(one.around.child(f"publish {name}"))
+    return {"trace": spans[-1].traceparent}
+
+
+def _bundles(show: str, notices: Sequence[News], spans: list[Span]) -> Iterator[Parcel]:
+    """`notices` in as few messages as they fit into, each of which is traced with one of its own."""
+    items: list[bytes] = []
+    size = _LIST_BYTES
+    last = notices[0]
+    for one in notices:
+        item = encode(_notice(one), "msgpack")
+        if len(item) + _LIST_BYTES > BUS_PAYLOAD_BYTES_MAX:
+            log.warning("the notice %s of %s is too large and was dropped", one.name, show)
+            continue
+        if size + len(item) > BUS_PAYLOAD_BYTES_MAX:
+            yield Parcel(_list(items), "direct")
+            items, size = [], _LIST_BYTES
+        items.append(item)
+        last = one
+        size += len(item)
+    if not items:
+        return
+    if size + _TRACE_BYTES <= BUS_PAYLOAD_BYTES_MAX and (trace := _traced(last, "notices", spans)):
+        items[-1] = encode(_notice(last) | trace, "msgpack")
+    yield Parcel(_list(items), "direct")
+
+
+def _notice(one: News) -> dict[str, Any]:
+    told: dict[str, Any] = {"viewer": "" if one.staff else one.key, "name": one.name, "data": one.data}
+    return told | {"staff": True} if one.staff else told

@@ -16,6 +16,7 @@ from live.core.clock import ManualClock
 from live.core.codec import encode
 from live.core.database import Database
 from live.core.errors import Problem
+from live.realtime.news import News
 from live.service import Shows
 from live.shows import ShowState
 
@@ -28,21 +29,15 @@ class Screens:
     states: list[tuple[str, str, str, dict[str, Any], bool]] = field(default_factory=list)
     notices: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)
 
-    async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str | None = None) -> None:
-        self.events.append((show, name, data))
-
-    async def state(self, show: str, name: str, data: dict[str, Any], *, key: str = "", staff: bool = False) -> None:
-        self.states.append((show, name, key, data, staff))
-
-    async def notice(self, show: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
-        self.notices.append((show, viewer_id, name, data))
-
-    async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
-        raise AssertionError("a cart tells the staff by states")
-
-    async def notify(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
-        for viewer_id, name, data in notices:
-            await self.notice(show, viewer_id, name, data)
+    async def tell(self, show: str, news: Sequence[News]) -> None:
+        for one in news:
+            if one.kind == "event":
+                self.events.append((show, one.name, one.data))
+            elif one.kind == "state":
+                self.states.append((show, one.name, one.key, one.data, one.staff))
+            else:
+                assert not one.staff, "a cart tells the staff by states"
+                self.notices.append((show, one.key, one.name, one.data))
 
     def stock(self, sku: str, show: str = "demo") -> list[int]:
         """What the screens of a show were told to be left of a SKU."""

@@ -1,7 +1,7 @@
 """What is told last is what is left, whoever commits, reads or leaves in the wrong moment."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from cart.stockroom import Stockroom
 from cart.store import Part
 from live.core.clock import ManualClock
 from live.core.database import Database
+from live.realtime.news import News
 from live.service import Shows
 from tests.cart.conftest import Screens, level
 
@@ -98,12 +99,12 @@ class SlowScreens(Screens):
         super().__init__()
         self.under_way, self.come = asyncio.Event(), asyncio.Event()
 
-    async def state(self, *news: Any, **options: Any) -> None:
-        if self.slow:
+    async def tell(self, show: str, news: Sequence[News]) -> None:
+        if self.slow and any(one.kind == "state" for one in news):
             self.slow = False
             self.under_way.set()
             await self.come.wait()
-        await super().state(*news, **options)
+        await super().tell(show, news)
 
 
 async def test_workers_whose_words_overtake_each_other_end_with_the_newest(

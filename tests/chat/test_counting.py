@@ -15,6 +15,7 @@ from live.core.clock import ManualClock, SystemClock
 from live.core.codec import decode
 from live.core.errors import Kind, Problem
 from live.core.limits import REACTIONS_BURST, REACTIONS_IDLE_S
+from live.realtime.news import News
 from live.realtime.outlet import Outlet
 from live.realtime.payloads import PublishedNotice, PublishedState
 from tests.chat.conftest import ANN, BOB
@@ -196,11 +197,13 @@ async def test_what_is_left_out_is_told_to_the_staff_only(outlets: list[Outlet],
     async with bus.subscribe(
         "demo", lambda message: heard.put_nowait(decode(message.payload, "msgpack", list[PublishedNotice]))
     ):
-        await outlets[0].staff_notice("demo", "chat.left_out", {"messages": []})
-        await outlets[0].notice("demo", "ann", "chat.muted", {})
+        left_out = News("notice", "chat.left_out", {"messages": []}, staff=True)
+        await outlets[0].tell("demo", [left_out, News("notice", "chat.muted", {}, key="ann")])
         async with asyncio.timeout(5):
-            assert await heard.get() == [PublishedNotice("", "chat.left_out", {"messages": []}, staff=True)]
-            assert [notice.staff for notice in await heard.get()] == [False]
+            assert await heard.get() == [
+                PublishedNotice("", "chat.left_out", {"messages": []}, staff=True),
+                PublishedNotice("ann", "chat.muted", {}),
+            ]
 
 
 async def test_a_worker_counts_so_many_shows(monkeypatch: pytest.MonkeyPatch, outlets: list[Outlet]) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from live.core import bus as bus_module
-from live.core.bus import Bus, Message, Position
+from live.core.bus import Bus, Message, Parcel, Position
 from live.core.limits import HISTORY_EVENTS_MAX
 from tests.core.conftest import Ear, Raw
 from tests.core.conftest import anywhere as valkey_url
@@ -56,6 +56,27 @@ async def test_key_publishes_once(bus: Bus) -> None:
         await ear.until(lambda heard: len(heard) >= 2)
     assert last.offset == first.offset + 1
     assert [m.payload for m in ear.heard] == [b"a", b"b"]
+
+
+async def test_a_whole_load_is_one_call_in_its_order(bus: Bus) -> None:
+    ear = Ear()
+    async with bus.subscribe("demo", ear):
+        before = await bus.position("demo")
+        known = await bus.publish("demo", b"known", key="k")
+        calls = sum(bus.call_s.counts)
+        load = [
+            Parcel(b"s", "state"),
+            Parcel(b"a"),
+            Parcel(b"known", key="k"),
+            Parcel(b"b", key="l"),
+            Parcel(b"d", "direct"),
+        ]
+        last = await bus.publish_all("demo", load)
+        assert sum(bus.call_s.counts) == calls + 1
+        await ear.until(lambda heard: len(heard) >= 5)
+    assert last.offset == known.offset + 2
+    assert [message.payload for message in ear.heard] == [b"known", b"s", b"a", b"b", b"d"]
+    assert [payload for _, payload in await bus.history("demo", before, 10) or []] == [b"known", b"a", b"b"]
 
 
 async def test_states_and_notices_are_handed_over_but_not_kept(bus: Bus) -> None:

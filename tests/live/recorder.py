@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from live import timeline
+from live.realtime.news import News
 
 
 class Told(NamedTuple):
@@ -28,26 +29,16 @@ class Recorder:
         self.reached = asyncio.Event()  # a call has come as far as the gate
         self.broken = False
 
-    async def event(self, show: str, at_ms: int, name: str, data: dict[str, Any], *, key: str | None = None) -> None:
+    async def tell(self, show: str, news: Sequence[News]) -> None:
         await self._pass()
-        self.keys.append(key)
-        self.told.append(Told("event", show, name, data, at_ms))
-
-    async def state(self, show: str, name: str, data: dict[str, Any], *, key: str = "", staff: bool = False) -> None:
-        await self._pass()
-        self.told.append(Told("staff" if staff else "state", show, name, data, to=key))
-
-    async def notice(self, show: str, viewer_id: str, name: str, data: dict[str, Any]) -> None:
-        await self._pass()
-        self.told.append(Told("notice", show, name, data, to=viewer_id))
-
-    async def staff_notice(self, show: str, name: str, data: dict[str, Any]) -> None:
-        await self._pass()
-        self.told.append(Told("staff notice", show, name, data))
-
-    async def notify(self, show: str, notices: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
-        for viewer_id, name, data in notices:
-            await self.notice(show, viewer_id, name, data)
+        for one in news:
+            if one.kind == "event":
+                self.keys.append(one.key or None)
+                self.told.append(Told("event", show, one.name, one.data, one.at_ms))
+            elif one.kind == "state":
+                self.told.append(Told("staff" if one.staff else "state", show, one.name, one.data, to=one.key))
+            else:
+                self.told.append(Told("staff notice" if one.staff else "notice", show, one.name, one.data, to=one.key))
 
     @property
     def names(self) -> list[str]:

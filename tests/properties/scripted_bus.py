@@ -114,7 +114,7 @@ class Node:
         name, rest = command[0], command[1:]
         if name is bus_module._PUBLISH:
             keys, args = rest[1 : 1 + rest[0]], rest[1 + rest[0] :]
-            return self._publish(*args, once=keys[2] if len(keys) > 2 else "")
+            return self._publish(*args[:9], parcels=args[9:], once=list(keys[2:]))
         if name is bus_module._HISTORY:
             return self._history(int(str(rest[3]).partition("-")[0]), rest[4])
         if name is bus_module._BEAT:
@@ -124,15 +124,13 @@ class Node:
         return len(self.heard_by)
 
     def _publish(
-        self, operation: str, token: str, channel: str, payload: bytes, kept: int, ttl: int, once_ttl: int,
-        known: str, offset: int, age: int | str, *, once: str,
+        self, operation: str, token: str, channel: str, kept: int, ttl: int, once_ttl: int,
+        known: str, offset: int, age: int | str, *, parcels: tuple[Any, ...], once: list[str],
     ) -> list[Any]:  # fmt: skip
         show = self.show
         if operation == "rotate":
             self._rotate(token)
             return [show.epoch.encode(), 0]
-        if operation == "publish" and once in show.once:
-            return [show.once[once][0].encode(), show.once[once][1]]
         before = show.epoch
         if before and show.server != self.identity:
             self._rotate(token)
@@ -147,14 +145,27 @@ class Node:
             return [show.epoch.encode(), show.offset]
         if known and known != show.epoch:
             return [show.epoch.encode(), -1]
+        last = (show.epoch, show.offset)
+        for tag, payload in zip(parcels[::2], parcels[1::2], strict=True):
+            key = once.pop(0) if tag == "k" else ""
+            if not tag:
+                self._push(payload)
+            elif key in show.once:
+                last = show.once[key]
+            else:
+                last = self._number(payload, kept, key)
+        self._written()
+        return [last[0].encode(), last[1]]
+
+    def _number(self, payload: bytes, kept: int, once: str) -> tuple[str, int]:
+        show = self.show
         show.offset += 1
         show.history[show.offset] = payload
         show.history.pop(show.offset - kept, None)
         if once:
             show.once[once] = (show.epoch, show.offset)
-        self._written()
         self._push(f"e{show.epoch}:{show.offset}\n".encode() + payload)
-        return [show.epoch.encode(), show.offset]
+        return show.epoch, show.offset
 
     def _history(self, first: int, count: int) -> list[Any]:
         show = self.show

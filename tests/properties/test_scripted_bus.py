@@ -45,9 +45,11 @@ class Pair:
         # Published an hour ago: all epochs began after it. Or a moment before any of them did.
         age: int | str = {"before": 3_600_000, "late": 0}.get(epoch, "")
         count = 3 if once else 2
-        args: list[Any] = [
-            operation, f"t{self.tokens}", "{s}events", b"payload %d" % self.tokens, KEPT, 60, 60, known, offset, age,
-        ]  # fmt: skip
+        payload = b"payload %d" % self.tokens
+        parcels = ["k" if once else "e", payload, "", b"s" + payload, "e", b"and " + payload]
+        args: list[Any] = [operation, f"t{self.tokens}", "{s}events", KEPT, 60, 60, known, offset, age]
+        args += parcels[: 2 * (self.tokens % 4)] if operation == "publish" else []
+        count = min(count, 2 + args.count("k"))
         theirs = await self.redis.eval(bus_module._PUBLISH.text, count, *KEYS[:count], *args)
         ours: list[Any] = self.node.execute((bus_module._PUBLISH, count, *KEYS[:count], *args))
         if self.epochs[1] != ours[0].decode():

@@ -87,7 +87,7 @@ class Worker:
     async def _tell(self) -> None:
         while True:
             place, value = await self._untold.get()
-            key = str(value) if value % 3 == 0 else None
+            key = str(value) if value % 3 == 0 else ""
             await self.outlet.event(SHOW, 0, "written", {"place": place, "value": value}, key=key)
 
     async def _exists(self, show: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from live.core.errors import BUS_LOST
 from live.core.valkey import EmbeddedValkey
+from live.realtime.news import News
 from tests.realtime.conftest import Audience, Stage, both
 from tests.realtime.page import Page
 from tests.valkey import crash
@@ -72,7 +73,7 @@ async def test_states_and_notices_too_large_or_without_a_bus_are_dropped(stage: 
     await stage.outlet.state("demo", "s", {"x": "x" * 100_000})
     await valkey.stop()
     await stage.outlet.state("demo", "s", {})
-    await stage.outlet.notice("demo", "v", "n", {})
+    await stage.outlet.tell("demo", [News("notice", "n", {}, key="v")])
 
 
 async def test_rotated_show_refreshes_everybody_even_if_the_first_try_fails(stage: Stage, client: Audience) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from live.core.codec import encode
 from live.core.errors import UNKNOWN_SHOW, Kind, Problem
+from live.realtime.news import News
 from tests.realtime.conftest import Audience, Stage
 from tests.realtime.page import Page
 
@@ -19,7 +20,7 @@ async def test_notices_reach_one_viewer_on_all_sockets(stage: Stage, client: Aud
     for viewer in (one, two):
         await viewer.join(token=token)
     await other.join()
-    await stage.outlet.notice("demo", "v7", "cart.changed", {"n": 1})
+    await stage.outlet.tell("demo", [News("notice", "cart.changed", {"n": 1}, key="v7")])
     await stage.say("after")
     for viewer in (one, two):
         assert (await viewer.until("notice"))["data"] == {"n": 1}

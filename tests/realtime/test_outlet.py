@@ -1,13 +1,15 @@
 """A bus that hangs holds up nobody twice: what could not be told goes by snapshot."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
-from live.core.bus import Bus, BusError
+from live.core.bus import Bus, BusError, Parcel
 from live.core.position import Position
 from live.core.servers import Alone
+from live.realtime.news import News
 from live.realtime.outlet import Outlet
 
 
@@ -27,7 +29,7 @@ class Hanging:
             raise BusError("no answer") from None
         return Position("e", 1)
 
-    async def publish(self, show: str, payload: bytes, *, key: str | None = None) -> Position:
+    async def publish_all(self, show: str, parcels: Sequence[Parcel]) -> Position:
         return await self._answer("publish")
 
     async def send(self, show: str, payload: bytes, kind: str) -> None:
@@ -52,7 +54,7 @@ async def test_nothing_of_a_show_is_tried_again_until_its_viewers_can_take_a_sna
     for _ in range(20):
         await outlet.event("demo", 0, "word", {})
         await outlet.state("demo", "stock", {})
-        await outlet.notice("demo", "v", "cart.changed", {})
+        await outlet.tell("demo", [News("notice", "cart.changed", {}, key="v")])
     assert [call for call in bus.calls if call != "rotate"] == tried, "each would have waited"
     assert outlet.lost_events == 20 + (first == "event")
     bus.awake.set()

@@ -32,6 +32,7 @@ from live.core.tracing import Tracing
 from live.realtime.channel import Channel
 from live.realtime.commands import Context
 from live.realtime.figures import Figures
+from live.realtime.news import News
 from live.realtime.turns import Turns
 from live.service import Shows
 from tests.live.recorder import Catalogue
@@ -130,8 +131,10 @@ async def test_a_notice_is_followed_to_its_viewer(house: House) -> None:
     stage = house.stages[0]
 
     async def tell(context: Context, body: Say) -> dict[str, Any]:
-        told = [("nobody", "word", {"text": "first"}), (context.principal.subject, "word", {"text": body.text})]
-        await stage.outlet.notify("demo", [*told, ("nobody", "word", {"text": "x" * BUS_PAYLOAD_BYTES_MAX})])
+        told = {"nobody": "first", context.principal.subject: body.text, "too much": "x" * BUS_PAYLOAD_BYTES_MAX}
+        around = tracing.active()
+        news = [News("notice", "word", {"text": text}, key=to, around=around) for to, text in told.items()]
+        await stage.outlet.tell("demo", news)
         return {}
 
     stage.commands.add("tell", Say, tell)
