@@ -10,6 +10,8 @@ a viewer still lacks at the end, is lost.
 from collections.abc import Sequence as Offsets
 from enum import Enum
 
+from live.core.position import Position
+
 
 class Verdict(Enum):
     """What a viewer does with an event."""
@@ -54,6 +56,10 @@ class Sequence:
         self.gaps += 1
         self.recovering, self._ahead = True, offset
         return Verdict.gap
+
+    def reaches(self, position: Position, last: int) -> bool:
+        """Whether nothing up to `position` is missing once the events up to `last` (0: there are none) are applied."""
+        return position.epoch == self.epoch and position.offset <= (last or self.offset)
 
     def here(self, epoch: str, offset: int) -> bool:
         """Whether the viewer must recover, now that the server says where the stream stands."""

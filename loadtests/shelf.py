@@ -12,7 +12,8 @@ never too low.
 import asyncio
 from collections.abc import Callable, Iterable
 
-from loadtests.wire import Event, Message, State
+from live.core.position import Position
+from loadtests.wire import Event, Here, Message, State
 
 CHUNKS_KEPT = 256
 CHUNK_BYTES_MAX = 256 * 1024
@@ -23,16 +24,20 @@ Probe = tuple[int, int]  # number, and when it was due
 
 
 class Chunk:
-    """Bytes that came in one piece and are whole frames with nothing but events and states.
+    """Bytes that came in one piece and are whole frames with nothing but events, states and the show's position.
 
-    `first` and `last` are the offsets of its events, 0: there are none. `due_us` is when its earliest probe was due.
+    `first` and `last` are the offsets of its events, 0: there are none. `here`: where the show stands after them
+    (None: not said). `due_us` is when its earliest probe was due.
     """
 
-    __slots__ = ("count", "due_us", "events", "first", "frames", "last", "octets", "probes")
+    __slots__ = ("count", "due_us", "events", "first", "frames", "here", "last", "octets", "probes")
 
-    def __init__(self, octets: bytes, frames: int, offsets: list[int], probes: list[Probe]) -> None:
+    def __init__(
+        self, octets: bytes, frames: int, offsets: list[int], probes: list[Probe], here: Position | None = None
+    ) -> None:
         self.octets = octets
         self.frames = frames
+        self.here = here
         self.events = len(offsets)
         self.first, self.last = (offsets[0], offsets[-1]) if offsets else (0, 0)
         self.probes = probes
@@ -61,11 +66,14 @@ class Shelf:
         """Remember what `octets` hold, when other viewers will be sent the same and in order."""
         offsets: list[int] = []
         probes = []
+        here: Position | None = None
         for message in messages:
             if isinstance(message, Event):
                 offsets.append(message.offset)
                 if (probe := self._probe(message)) is not None:
                     probes.append(probe)
+            elif isinstance(message, Here):
+                here = message.position
             elif not isinstance(message, State):
                 return
         in_order = not offsets or offsets == list(range(offsets[0], offsets[0] + len(offsets)))
@@ -73,7 +81,7 @@ class Shelf:
             return
         if len(self._chunks) >= CHUNKS_KEPT:
             del self._chunks[next(iter(self._chunks))]
-        self.latest = self._chunks[octets] = Chunk(octets, frames, offsets, probes)
+        self.latest = self._chunks[octets] = Chunk(octets, frames, offsets, probes, here)
 
     def count(self, chunk: Chunk) -> None:
         """`chunk.count` has become 1, or so many that they are to be taken into the figures now."""

@@ -40,6 +40,8 @@ JOIN_TIMEOUT_S = 20.0
 CLOSING_S = 0.2
 QUIET_DRAIN_S = 1.0  # a swarm that does not speak gives the last messages of the others this long
 FILES_BESIDES = 100  # that a process has open besides its viewers' sockets
+DENSE = 1000  # viewers, from which on a swarm reads in gulps ...
+GULP_S = 0.005  # ... this far apart
 
 
 class Swarm:
@@ -60,7 +62,7 @@ class Swarm:
     def _set_clock(self, start_us: int) -> None:
         self._start_us = start_us
         self._cpu_s = time.process_time()
-        self._tally = Tally(start_us)
+        self._tally = Tally(start_us, [viewer.sequence for viewer in self._viewers])
         run = self.plan.run or f"{random.randrange(16**6):06x}"  # tells our probes from those of another run
         speakers = self._viewers[: self.plan.speakers]
         self._speakers = frozenset(speakers)
@@ -74,15 +76,16 @@ class Swarm:
             asyncio.create_task(one)
             for one in (self._tell_seconds(), self._measure_lag(), self._let_in(), self._let_out(), self._faults())
         ]
+        if len(self._viewers) >= DENSE:
+            self._gulp()
         try:
             await self._speech.run(self._start_us)
             await self._until(self._start_us + int(self.plan.duration_s * 1e6))
             lacking = await self._drain()
-            self._tell(self._tally.second(now_us(), self._used_s()))
-            here = self._here()
+            self._tell(self._tally.second(now_us(), self._used_s(), lacking=lacking))
             return self._tally.totals(
-                (viewer.sequence for viewer in here), viewers=len(self._viewers), lacking=lacking,
-                not_back=sum(not viewer.open for viewer in here), cpu_s=self._used_s(),
+                viewers=len(self._viewers), lacking=lacking,
+                not_back=sum(not viewer.open for viewer in self._here()), cpu_s=self._used_s(),
             )  # fmt: skip
         finally:
             await self._close(work)
@@ -249,6 +252,17 @@ class Swarm:
     async def _until(self, due_us: int) -> None:
         if (wait_us := due_us - now_us()) > 0:
             await asyncio.sleep(wait_us / 1e6)
+
+    def _gulp(self) -> None:
+        """Let what arrives within GULP_S wait, each time the loop comes round, until the swarm is `stopping`.
+
+        A swarm that waits for its sockets is woken for nearly every frame, and on one machine it is the server's
+        `send` that pays for it: 10.5 us instead of 7.7 with ten thousand sockets. Viewers elsewhere cost no server
+        that. Latencies are too high by up to GULP_S, never too low.
+        """
+        if not self.stopping:
+            time.sleep(GULP_S)
+            asyncio.get_running_loop().call_soon(self._gulp)
 
     async def _measure_lag(self) -> None:
         while True:

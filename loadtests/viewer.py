@@ -123,6 +123,7 @@ class Viewer(asyncio.Protocol):
             and not sequence.recovering
             and not self._reader.rest
             and self.timed_from_us <= chunk.due_us
+            and (chunk.here is None or sequence.reaches(chunk.here, chunk.last))
         ):
             if chunk.first:
                 sequence.offset = chunk.last
