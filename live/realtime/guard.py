@@ -17,8 +17,11 @@ Each of them ends its own connection only. `ended` counts them by reason.
 from asyncio import TimerHandle
 from http import HTTPStatus
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
+from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State as WireState
@@ -33,7 +36,9 @@ from live.core.limits import (
     WS_FRAGMENTS_MAX,
 )
 from live.realtime import closes
+from live.realtime.pulse import Member, Pulse
 
+_PULSES: WeakKeyDictionary[ServerState, Pulse] = WeakKeyDictionary()
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _PARSER_REASONS = {1002: "protocol", 1007: "utf8", 1009: "too_big"}  # codes that the parser closes with
 
@@ -50,6 +55,17 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
     _unread = b""  # of the present read; not parsed yet
     _controls = 0  # pings and pongs since our last ping
     _closing_bytes = 0
+    _unanswered = 0  # rounds of pings since the one that waits for its answer
+    slot: set[Member] | None = None  # of the server's `Pulse`
+
+    def __init__(self, config: Config, server_state: ServerState, *arguments: Any, **options: Any) -> None:
+        super().__init__(config, server_state, *arguments, **options)
+        pulse = _PULSES.get(server_state)
+        if pulse is None:
+            interval_s, timeout_s = config.ws_ping_interval, config.ws_ping_timeout
+            assert interval_s and timeout_s
+            pulse = _PULSES[server_state] = Pulse(interval_s, timeout_s, self.loop)
+        self._pulse = pulse
 
     @property
     def open(self) -> bool:
@@ -145,8 +161,8 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
         super().handle_ping()
 
     def handle_pong(self, event: Frame) -> None:
-        if not self._controlled():
-            super().handle_pong(event)
+        if not self._controlled() and event.data == self.pending_ping_payload:
+            self.pending_ping_payload = None
 
     def handle_cont(self, event: Frame) -> None:
         """Endless empty fragments never reach the size limit."""
@@ -174,16 +190,30 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
         self._refuse("controls", FLOOD)
         return True
 
-    # --- the end
+    # --- pings
 
-    def send_keepalive_ping(self) -> None:
+    def start_keepalive(self) -> None:
+        self._pulse.join(self)
+
+    def stop_keepalive(self) -> None:
+        self._pulse.leave(self)
+
+    def pulse(self, payload: bytes, frame: bytes) -> None:
+        """Our turn to be pinged, or to be given up when the last one was not answered."""
+        if not self.open:
+            return
+        if self.pending_ping_payload is not None:
+            self._unanswered += 1
+            if self._unanswered >= self._pulse.patience:
+                self._refuse("silent", SILENT)
+            return
         self._controls = 0
-        super().send_keepalive_ping()
+        if self._unanswered:
+            self._unanswered = 0
+        self.pending_ping_payload = payload
+        self.transport.write(frame)
 
-    def keepalive_timeout(self) -> None:
-        self.pong_timer = None
-        self.pending_ping_payload = None
-        self._refuse("silent", SILENT)
+    # --- the end
 
     def _part(self) -> None:
         """Nothing may follow a close frame (RFC 6455, 5.5.1): whoever writes to this socket is told."""

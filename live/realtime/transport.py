@@ -253,7 +253,7 @@ class RawProtocol(GuardedProtocol):
 def uvicorn_options() -> dict[str, Any]:
     """What `uvicorn.Config` needs for our sockets.
 
-    No compression (64 KB a connection; batches gain more). uvicorn's own keep-alive sends the pings.
+    No compression (64 KB a connection; batches gain more). `live.realtime.pulse` sends the pings.
     """
     return {
         "interface": "asgi3",  # not guessed: applications may be plain functions that answer an awaitable

@@ -146,7 +146,7 @@ async def test_pings_in_moderation_are_answered_for_ever(house: House) -> None:
                 assert await wire.frame() == (PONG, b"x")
             (connection,) = house.stage.connections._all
             assert isinstance(connection.socket, GuardedProtocol)
-            connection.socket.send_keepalive_ping()
+            connection.socket.pulse(b"beat", frame(PING, b"beat", masked=False))
             ping = await wire.frame()
             assert ping is not None and ping.opcode == PING
             wire.send(frame(PONG, ping.payload))

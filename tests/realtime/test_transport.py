@@ -92,7 +92,7 @@ async def test_connections_share_what_is_the_same_for_all() -> None:
     made = _made()
     settled = (bool, int, float, str, bytes, Enum, type(None))
     changing = {name for name, value in vars(made).items() if not isinstance(value, settled)}
-    server = {"config", "app", "loop", "logger", "app_state", "connections", "tasks", "default_headers"}
+    server = {"config", "app", "loop", "logger", "app_state", "connections", "tasks", "default_headers", "_pulse"}
     assert changing == OWN | server
     of_parser = {name for name, value in vars(made.conn).items() if not isinstance(value, settled)}
     # The lists of extensions are for handshakes only.
