@@ -248,7 +248,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
         exception_handlers={Problem: rest.on_problem, HTTPException: missing, Exception: rest.on_crash},
     )
     proxies = Proxies(settings.trusted_proxies, settings.forwarded_header)
-    return ClientAddresses(Shortcut(application, parts.gateway, hosts), proxies)
+    return ClientAddresses(Shortcut(application, parts.gateway, fallback, hosts), proxies)
 
 
 async def serve(settings: Settings, ready: Callable[[Settings], None]) -> None:

@@ -31,7 +31,7 @@ from live.core.limits import (
     STREAM_RETRY_MS,
     WS_MESSAGE_BYTES_MAX,
 )
-from live.core.rest import Operation, principal_of, read_bytes
+from live.core.rest import Operation, principal_of, problem_response, read_bytes
 from live.core.settings import Settings
 from live.realtime.commands import Context
 from live.realtime.connections import Connections
@@ -82,17 +82,22 @@ class Fallback:
     # --- down
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A stream, as ASGI. Raises `Problem` when there is to be none."""
+        """A stream, or the problem why there is to be none, as ASGI."""
         address = scope["client"][0] if scope.get("client") else ""
-        if problem := self._connections.refuse(scope["headers"], address):
-            raise problem
-        try:
-            payload = await _read(Request(scope, receive))
-            await self._serve(scope, receive, send, address, payload)
-        finally:
-            self._connections.released(address)
+        problem = self._connections.refuse(scope["headers"], address)
+        if problem is None:
+            try:
+                payload = await _read(Request(scope, receive))
+                await self._serve(scope, receive, send, address, payload)
+            except Problem as found:
+                problem = found
+            finally:
+                self._connections.released(address)
+        if problem is not None:
+            await problem_response(problem)(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, address: str, payload: str) -> None:
+        """Raises `Problem` before anything is sent."""
         extension = (scope.get("extensions") or {}).get(EXTENSION)
         if extension and extension["followed"]():
             raise Problem(Kind.malformed, "Nothing may follow a stream on its connection.")

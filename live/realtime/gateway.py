@@ -17,6 +17,7 @@ from live.realtime.protocol import SUBPROTOCOLS
 from live.realtime.transport import EXTENSION, OrdinarySocket, Socket
 
 _PATH = "/ws/"
+_STREAM_PATH = ("/api/shows/", "/stream")
 
 
 class Gateway:
@@ -62,26 +63,38 @@ class Gateway:
 
 
 class Shortcut:
-    """ASGI: viewers' sockets straight to the gateway, everything else to `app`, which has the gateway's route too.
+    """ASGI: viewers' sockets straight to the gateway, their streams to `fallback`, everything else to `app`, which has
+    the routes of both, too.
 
     Starlette's middleware and the routes before ours cost each viewer time, and frames that stay as long as the viewer.
     `hosts` None: every Host is good; with another one than these, `app` says no.
 
-    Not a coroutine function: a frame less for each socket.
+    Not a coroutine function: a frame less for each of them.
     """
 
-    def __init__(self, app: ASGIApp, gateway: Gateway, hosts: Sequence[str] | None = None) -> None:
+    def __init__(self, app: ASGIApp, gateway: Gateway, fallback: ASGIApp, hosts: Sequence[str] | None = None) -> None:
         self._app = app
         self._gateway = gateway
+        self._fallback = fallback
         self._hosts = None if hosts is None else frozenset(host.encode() for host in hosts)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "websocket" and scope["path"].startswith(_PATH):
-            show = scope["path"][len(_PATH) :]
-            if show and "/" not in show and self._knows(scope):
-                scope["path_params"] = {"show": show}
-                return self._gateway(scope, receive, send)
-        return self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            found = self._to(self._gateway, scope, _PATH, "")
+        else:
+            found = self._to(self._fallback, scope, *_STREAM_PATH) if scope.get("method") == "POST" else None
+        return (found or self._app)(scope, receive, send)
+
+    def _to(self, app: ASGIApp, scope: Scope, before: str, after: str) -> ASGIApp | None:
+        """`app` when the path is a show between `before` and `after`; None when it is not its to answer."""
+        path: str = scope["path"]
+        if not (path.startswith(before) and path.endswith(after)):
+            return None
+        show = path[len(before) : len(path) - len(after)]
+        if not show or "/" in show or not self._knows(scope):
+            return None
+        scope["path_params"] = {"show": show}
+        return app
 
     def _knows(self, scope: Scope) -> bool:
         if self._hosts is None:

@@ -60,12 +60,10 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, config: Config, server_state: ServerState, *arguments: Any, **options: Any) -> None:
         super().__init__(config, server_state, *arguments, **options)
-        pulse = _PULSES.get(server_state)
-        if pulse is None:
-            interval_s, timeout_s = config.ws_ping_interval, config.ws_ping_timeout
-            assert interval_s and timeout_s
-            pulse = _PULSES[server_state] = Pulse(interval_s, timeout_s, self.loop)
-        self._pulse = pulse
+        interval_s, timeout_s = config.ws_ping_interval, config.ws_ping_timeout
+        self._pulse = _PULSES.get(server_state)  # None: this server pings nobody
+        if self._pulse is None and interval_s and timeout_s:
+            self._pulse = _PULSES[server_state] = Pulse(interval_s, timeout_s, self.loop)
 
     @property
     def open(self) -> bool:
@@ -193,10 +191,12 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
     # --- pings
 
     def start_keepalive(self) -> None:
-        self._pulse.join(self)
+        if self._pulse is not None:
+            self._pulse.join(self)
 
     def stop_keepalive(self) -> None:
-        self._pulse.leave(self)
+        if self._pulse is not None:
+            self._pulse.leave(self)
 
     def pulse(self, payload: bytes, frame: bytes) -> None:
         """Our turn to be pinged, or to be given up when the last one was not answered."""
@@ -204,7 +204,7 @@ class GuardedProtocol(WebSocketsSansIOProtocol):
             return
         if self.pending_ping_payload is not None:
             self._unanswered += 1
-            if self._unanswered >= self._pulse.patience:
+            if self._pulse is None or self._unanswered >= self._pulse.patience:
                 self._refuse("silent", SILENT)
             return
         self._controls = 0

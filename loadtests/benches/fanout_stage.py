@@ -88,7 +88,7 @@ async def stage() -> AsyncIterator[Stage]:
         stack.push_async_callback(bus.close)
         built = Stage(bus, folder)
         routed = Starlette(routes=[built.gateway.route, WebSocketRoute("/plain", built.serve_plain)])
-        app = Shortcut(routed, built.gateway)  # as app.py builds it
+        app = Shortcut(routed, built.gateway, routed)  # as app.py builds it
         options = {**uvicorn_options(), "ws_ping_interval": None}
         options |= {"http": BoundedProtocol, "log_level": "error", "lifespan": "off"}
         config = uvicorn.Config(app, port=0, backlog=4096, **options)

@@ -132,7 +132,7 @@ class Stage:
         posts = rest.routes(self.fallback.operations, self.tokens)
         routes = [self.gateway.route, self.fallback.route, *posts]
         inner = Starlette(routes=routes, exception_handlers={Problem: rest.on_problem, Exception: rest.on_crash})
-        app = Shortcut(inner, self.gateway, ["127.0.0.1"])
+        app = Shortcut(inner, self.gateway, self.fallback, ["127.0.0.1"])
         options = uvicorn_options()
         options["http"] = StreamingProtocol if self._raw else BoundedProtocol
         if not self._raw:
