@@ -1,10 +1,13 @@
 """The charts of one run: each asks a question, and shows the drop and the faults."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from loadtests.charts import Line, chart, legend
+from loadtests.charts import LINES_MAX, Line, chart, legend, number
+from loadtests.codes import told
 from loadtests.histogram import Histogram
-from loadtests.measures import OTHERS, MediaSecond, Second
+from loadtests.knee import SPAN_S_MIN, Knee
+from loadtests.measures import OTHERS, Mark, MediaSecond, Second
 from loadtests.scenario import Scenario
 from loadtests.verdict import Run
 
@@ -13,30 +16,32 @@ _VIDEO_PERCENTILES = (("p50", 50.0), ("p95", 95.0))
 _Seconds = Sequence[Second] | Sequence[MediaSecond]
 
 
-def cards(scenario: Scenario, run: Run) -> str:
+def cards(scenario: Scenario, run: Run, knee: Knee | None = None) -> str:
     """All charts of a run that have something to show."""
     limits = scenario.thresholds
     end_s = max([second.at_s for second in run.seconds], default=scenario.duration_s)
 
     def card(question: str, words: str, lines: Sequence[Line], unit: str, *, limit: float | None = None,
-             log: bool = False) -> str:  # fmt: skip
-        drawn = chart(lines, unit, end_s=end_s, limit=limit, marks=run.marks, log=log)
-        return (
-            f"<figure><figcaption><h3>{question}</h3><p>{words}</p></figcaption>{legend(lines, unit)}{drawn}</figure>"
-        )
+             log: bool = False, marks: Sequence[Mark] = run.marks) -> str:  # fmt: skip
+        return _card(question, words, lines, unit, chart(lines, unit, end_s=end_s, limit=limit, marks=marks, log=log))
 
     made = [
         card("Is it fast?", "From the time a message was due to its arrival on each screen.",
-             _percentiles(run.seconds, "delivery"), "ms", limit=limits.delivery_p99_ms, log=True),
+             _percentiles(run.seconds, "delivery"), "ms", limit=limits.delivery_p99_ms, log=True,
+             marks=[*run.marks, *_bend(knee)]),
+        *([_carried(knee)] if knee else ()),
         card("Who is here?", "Open sockets, and sessions of the video, at the end of each second.", _people(run), ""),
-        card("Who comes and goes?", "Viewers who join, sockets that are closed, sockets cut by the generator.",
-             [_counts(run.seconds, name, word) for name, word in (
-                 ("joins", "joins"), ("closes", "closes"), ("cut", "cut"))], "/s"),
+        card("Who comes and goes?", "Viewers who join, sockets cut by the generator.",
+             [_counts(run.seconds, name) for name in ("joins", "cut")], "/s"),
         card("How quickly do they get in?", "From the time a viewer was due to its first picture of the show.",
              _percentiles(run.seconds, "join"), "ms", limit=limits.join_p99_ms, log=True),
         card("How much is it?", "Events on all screens together.", [_counts(run.seconds, "deliveries")], "/s"),
-        card("Is anything missed?", "Gaps that viewers notice and have filled; what is lost is in the table.",
-             [_counts(run.seconds, "gaps")], "/s"),
+        card("Why do sockets close?", "Those that ended by themselves, and refused handshakes, in each second.",
+             _closes(run.seconds), ""),
+        card("Is anything missed?", "Events on all screens in each second; what lacks at the end is lost then.",
+             [Line(word, [(second.at_s, getattr(second, name)) for second in run.seconds]) for name, word in (
+                 ("lost", "lost"), ("gaps", "gaps"), ("duplicates", "twice"), ("replaced", "replaced by a snapshot"))],
+             ""),
     ]  # fmt: skip
     if run.screening and (video := run.screening.seconds):
         made += [
@@ -46,9 +51,12 @@ def cards(scenario: Scenario, run: Run) -> str:
             card("Is the picture live?", "From the time a picture was due to be sent to its being there whole.",
                  _percentiles(video, "delay", _VIDEO_PERCENTILES), "ms", limit=limits.media_delay_p95_ms, log=True),
             card("Does the picture stand still?", "No new picture for half a second; packets that never came.",
-                 [_counts(video, "freezes"), _counts(video, "lost", "packets lost"), _counts(video, "closes")], "/s"),
+                 [_counts(video, "freezes"), _counts(video, "lost", "packets lost")], "/s"),
             card("How much video is it?", "To all viewers together.", _megabits(video), "Mbit/s"),
         ]  # fmt: skip
+        if any(second.closes for second in video):
+            words = "Those of the video that ended by themselves, in each second."
+            made.append(card("Why do sessions end?", words, _closes(video), ""))
     if run.usage:
         cpu, memory = _usage(run, "cpu_percent"), _usage(run, "memory_mb")
         made.append(card("Is the processor full?", "CPU by process; 100 % is one core.", cpu, "%"))
@@ -65,6 +73,40 @@ def cards(scenario: Scenario, run: Run) -> str:
     lag = Line("worst lag", [(second.at_s, second.lag_max_ms) for second in run.seconds])
     made.append(card("Can the figures be trusted?", "How late the load generator's own loop ran.", [lag], "ms"))
     return "".join(made)
+
+
+def _card(question: str, words: str, lines: Sequence[Line], unit: str, drawn: str) -> str:
+    return f"<figure><figcaption><h3>{question}</h3><p>{words}</p></figcaption>{legend(lines, unit)}{drawn}</figure>"
+
+
+def _bend(knee: Knee | None) -> list[Mark]:
+    return [Mark(knee.at.at_s, f"knee: {number(knee.at.viewers)} viewers")] if knee and knee.at else []
+
+
+def _carried(knee: Knee) -> str:
+    """The p99 by how many are there."""
+    lines = [Line("p99", [(one.viewers, one.p99_ms) for one in knee.levels])]
+    marks = [Mark(knee.at.viewers, "knee")] if knee.at else []
+    words = f"The p99 of the delivery by viewers, while they come. It is flat at {number(knee.flat_p99_ms)} ms; "
+    words += "the knee is where it stays above the limit." if knee.at else "no knee was reached."
+    drawn = chart(lines, "ms", end_s=knee.levels[-1].viewers, limit=knee.limit_ms, marks=marks, across="viewers")
+    return _card("How many does it carry?", words, lines, "ms", drawn)
+
+
+def _closes(seconds: _Seconds) -> list[Line]:
+    """A line for each code, the most frequent first; those that would be too many share the last one."""
+    counted: Counter[str] = Counter()
+    for second in seconds:
+        counted.update(second.closes)
+    codes = [code for code, _ in counted.most_common()]
+    shown = codes if len(codes) <= LINES_MAX else codes[: LINES_MAX - 1]
+    groups = [(told(code), {code}) for code in shown] or [("closes", set())]
+    if rest := set(codes) - set(shown):
+        groups.append(("others", rest))
+    return [
+        Line(word, [(one.at_s, sum(one.closes.get(code, 0) for code in group)) for one in seconds])
+        for word, group in groups
+    ]
 
 
 def _people(run: Run) -> list[Line]:
@@ -90,7 +132,7 @@ def _counts(seconds: _Seconds, name: str, word: str = "") -> Line:
     before = 0.0
     for second in seconds:
         span = second.at_s - before
-        points.append((second.at_s, getattr(second, name) / span if span > 0.2 else None))
+        points.append((second.at_s, getattr(second, name) / span if span > SPAN_S_MIN else None))
         before = second.at_s
     return Line(word or name, points)
 

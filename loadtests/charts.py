@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import NamedTuple
 
 from loadtests.measures import Mark
@@ -12,10 +13,12 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 28
 POINTS_MAX = 240  # more are joined: the highest of neighbours is drawn
 LOG_FLOOR = 0.5
 MARK_ROWS = 3
+HOLE_S = 5.0  # everything is measured once a second
+LINES_MAX = 6  # of one chart: as many colours are told apart
 
 
 class Line(NamedTuple):
-    """One line: (time in seconds, value); None leaves a hole."""
+    """One line: (time in seconds, or what else lies across, value); None leaves a hole."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
@@ -23,17 +26,20 @@ class Line(NamedTuple):
 
 def chart(
     lines: Sequence[Line], unit: str, *, end_s: float,
-    limit: float | None = None, marks: Sequence[Mark] = (), log: bool = False,
+    limit: float | None = None, marks: Sequence[Mark] = (), log: bool = False, across: str = "",
 ) -> str:  # fmt: skip
-    """The lines with axes; `limit` is drawn across, `marks` upright or as a span. `log`: powers of ten."""
-    thinned = [Line(line.name, thin(line.points)) for line in lines]
+    """The lines with axes; `limit` is drawn across, `marks` upright or as a span. `log`: powers of ten.
+
+    `across` is what is counted from left to right, up to `end_s`; "": seconds pass.
+    """
+    thinned = [Line(line.name, thin(line.points if across else holed(line.points))) for line in lines]
     values = [value for line in thinned for _, value in line.points if value is not None]
     top = max([*values, limit or 0.0], default=0.0)
     scale = _Log(top) if log else _Linear(top)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_spoken(lines, unit))}">',
         *(_rung(scale, tick) for tick in scale.ticks()),
-        *(_hour(tick, end_s) for tick in time_ticks(end_s)),
+        *(_below(tick, end_s, across) for tick in (_Linear(end_s).ticks() if across else time_ticks(end_s))),
     ]
     shown = [mark for mark in marks if mark.at_s <= end_s]
     parts += [_marked(mark, index % MARK_ROWS, end_s) for index, mark in enumerate(shown)]
@@ -44,7 +50,7 @@ def chart(
             f'<text class="limit-word" x="{WIDTH - RIGHT}" y="{y - 4:.1f}">limit {number(limit)} {unit}</text>'
         )
     for index, line in enumerate(thinned):
-        parts.append(f'<g class="line l{index}">{_drawn(line, scale, end_s, unit)}</g>')
+        parts.append(f'<g class="line l{index}">{_drawn(line, scale, end_s, unit, across)}</g>')
     parts.append("</svg>")
     return "".join(parts)
 
@@ -54,9 +60,19 @@ def legend(lines: Sequence[Line], unit: str) -> str:
     items = []
     for index, line in enumerate(lines):
         values = [value for _, value in line.points if value is not None]
-        peak = f" <b>≤ {number(max(values))} {escape(unit)}</b>" if values else " –"
+        peak = f" <b>≤ {number(max(values))} {escape(unit)}</b>" if any(values) else " <b>none</b>" if values else " –"
         items.append(f'<li><i class="l{index}"></i>{escape(line.name)}{peak}</li>')
     return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def holed(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
+    """The points, and a hole where nobody measured for longer than `HOLE_S`."""
+    found = list(points[:1])
+    for before, point in pairwise(points):
+        if point[0] - before[0] > HOLE_S:
+            found.append((point[0], None))
+        found.append(point)
+    return found
 
 
 def thin(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
@@ -86,7 +102,7 @@ class _Linear:
 
     def __init__(self, top: float) -> None:
         power = 10.0 ** math.floor(math.log10(top)) if top > 0 else 1.0
-        self.step = next(power * one for one in (0.25, 0.5, 1.0, 2.5) if power * one * 5 >= top)
+        self.step = next(power * one for one in (0.25, 0.5, 1.0, 2.5) if power * one * 5 >= top) if top > 0 else 1.0
         self.top = self.step * max(1, math.ceil(top / self.step))
 
     def y(self, value: float) -> float:
@@ -123,9 +139,11 @@ def _rung(scale: _Linear | _Log, value: float) -> str:
     )
 
 
-def _hour(at_s: float, end_s: float) -> str:
+def _below(at_s: float, end_s: float, across: str) -> str:
+    if at_s > end_s:
+        return ""
     x = _x(at_s, end_s)
-    word = f"{at_s:g} s" if end_s <= 180 else f"{at_s / 60:g} min"
+    word = number(at_s) if across else f"{at_s:g} s" if end_s <= 180 else f"{at_s / 60:g} min"
     return f'<text class="time" x="{x:.1f}" y="{HEIGHT - 8}">{word}</text>'
 
 
@@ -141,7 +159,7 @@ def _marked(mark: Mark, row: int, end_s: float) -> str:
     return drawn + words
 
 
-def _drawn(line: Line, scale: _Linear | _Log, end_s: float, unit: str) -> str:
+def _drawn(line: Line, scale: _Linear | _Log, end_s: float, unit: str, across: str) -> str:
     """The line in pieces between its holes, and a dot with a word at each point."""
     pieces: list[list[str]] = [[]]
     dots = []
@@ -151,7 +169,7 @@ def _drawn(line: Line, scale: _Linear | _Log, end_s: float, unit: str) -> str:
             continue
         x, y = _x(at_s, end_s), scale.y(value)
         pieces[-1].append(f"{x:.1f},{y:.1f}")
-        said = escape(f"{line.name}: {number(value)} {unit} at {at_s:.0f} s")
+        said = escape(f"{line.name}: {number(value)} {unit} at {number(round(at_s))} {across or 's'}")
         dots.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{said}</title></circle>')
     drawn = "".join(f'<polyline points="{" ".join(piece if piece[1:] else piece * 2)}" />' for piece in pieces if piece)
     return drawn + "".join(dots)

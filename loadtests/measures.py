@@ -18,49 +18,29 @@ class Second(msgspec.Struct, tag="second"):
     received_bytes: int
     lag_max_ms: float  # of the swarm's own event loop: above some milliseconds its latencies are in doubt
     cpu_percent: float  # of the swarm's own process; 100 is one core
-    closes: int  # sockets that ended by themselves
+    closes: dict[str, int]  # sockets that ended by themselves and refused handshakes, as in `Totals`
     cut: int  # sockets that the generator cut
     gaps: int
+    lost: int  # became known as lost; what is still missing at the end is in the last second
+    duplicates: int
+    replaced: int
     join: dict[str, Any]
     delivery: dict[str, Any]
 
 
-class Totals(msgspec.Struct, tag="totals"):
-    """A whole run of a swarm; `Sequence` says what gaps, duplicates, replaced and lost are."""
+class AudienceTotals(msgspec.Struct):
+    """What is counted of any audience, of sockets or of the video."""
 
     viewers: int
-    joined: int
-    sent: int  # probes: chat messages on the schedule
-    unsent: int  # no speaker was connected when a probe was due
-    acknowledged: int
-    unanswered: int
-    unseen: int  # acknowledged, to be shown, and on no screen
-    sampled: int  # acknowledged as stored and not shown, because the chat ran too fast to be read
-    resent: int  # sent again under the same key, because the speaker's socket was lost before the answer came
-    deliveries: int
-    frames: int
+    joined: int  # are on the show, or saw a picture
+    not_back: int  # whose socket or session was lost, and who are not connected at the end
     received_bytes: int
-    duplicates: int
-    gaps: int
-    reordered: int
-    replaced: int
-    lost: int
-    left: int  # viewers who left because the scenario says so
-    not_back: int  # viewers whose socket was lost and who are not connected at the end
-    cut: int
-    recovered: int  # came back and were given all they had missed
-    resnapped: int  # came back and were given a snapshot
-    closes: dict[str, int]  # by close code, or "http 503" for a refused handshake
+    closes: dict[str, int]  # by close code or cause; "http 503": a refused handshake
     refused: dict[str, int]  # by the problem's name
-    join: dict[str, Any]
-    delivery: dict[str, Any]
-    acknowledge: dict[str, Any]  # from the time a probe was due to its reply
-    late: dict[str, Any]  # from the time a probe was due to when it was sent
-    back: dict[str, Any]  # from the loss of a socket to being connected again
-    lag_max_ms: float
-    cpu_s: float  # of the swarm's process, from its start to its end
-    live_cpu_s: float  # of that, after everybody had come
-    live_frames: int  # frames that came since
+    back: dict[str, Any]  # from the loss of a socket to being connected again, or of a session to the next picture
+    late: dict[str, Any]  # from the time a message or a picture was due to when it was sent
+    lag_max_ms: float  # of the generator's own event loop
+    cpu_s: float  # of the generator's process, from its start to its end
 
     @property
     def not_joined(self) -> int:
@@ -75,8 +55,36 @@ class Totals(msgspec.Struct, tag="totals"):
         return sum(self.refused.values())
 
     def histogram(self, name: str) -> Histogram:
-        """One of `join`, `delivery`, `acknowledge`, `late`, `back`."""
+        """`back`, `late`, or another duration of this audience."""
         return Histogram.of_plain(getattr(self, name))
+
+
+class Totals(AudienceTotals, tag="totals"):
+    """A whole run of a swarm; `Sequence` says what gaps, duplicates, replaced and lost are."""
+
+    sent: int  # probes: chat messages on the schedule
+    unsent: int  # no speaker was connected when a probe was due
+    acknowledged: int
+    unanswered: int
+    unseen: int  # acknowledged, to be shown, and on no screen
+    sampled: int  # acknowledged as stored and not shown, because the chat ran too fast to be read
+    resent: int  # sent again under the same key, because the speaker's socket was lost before the answer came
+    deliveries: int
+    frames: int
+    duplicates: int
+    gaps: int
+    reordered: int
+    replaced: int
+    lost: int
+    left: int  # viewers who left because the scenario says so
+    cut: int
+    recovered: int  # came back and were given all they had missed
+    resnapped: int  # came back and were given a snapshot
+    join: dict[str, Any]
+    delivery: dict[str, Any]
+    acknowledge: dict[str, Any]  # from the time a probe was due to its reply
+    live_cpu_s: float  # of `cpu_s`, after everybody had come
+    live_frames: int  # frames that came since
 
     @property
     def frame_cpu_us(self) -> float | None:
@@ -99,19 +107,16 @@ class MediaSecond(msgspec.Struct, tag="media_second"):
     lost: int
     recovered: int
     freezes: int
-    closes: int
+    closes: dict[str, int]  # sessions that ended by themselves, as in `MediaTotals`
     lag_max_ms: float  # of the generator's own event loop
     cpu_percent: float  # of the generator's own process; 100 is one core
     first_frame: dict[str, Any]
     delay: dict[str, Any]
 
 
-class MediaTotals(msgspec.Struct, tag="media_totals"):
+class MediaTotals(AudienceTotals, tag="media_totals"):
     """A whole run of the video's viewers and of the one who published."""
 
-    viewers: int
-    joined: int  # saw a picture
-    not_back: int  # had seen one, and are not connected at the end
     sent_pictures: int
     sent_packets: int
     sent_bytes: int
@@ -119,7 +124,6 @@ class MediaTotals(msgspec.Struct, tag="media_totals"):
     republished: int  # times that the publisher had to connect again
     keyframes_asked: int  # by the server, of the publisher
     packets: int
-    received_bytes: int
     pictures: int
     skipped: int  # pictures between a viewer's first and last one that it did not see
     lost: int  # video packets that did not come, asked for again or not
@@ -128,26 +132,8 @@ class MediaTotals(msgspec.Struct, tag="media_totals"):
     duplicates: int
     freezes: int  # times that a viewer saw no new picture for more than half a second
     frozen_s: float  # all of that together
-    closes: dict[str, int]  # why sessions ended by themselves
-    refused: dict[str, int]  # offers, by the problem's name
     first_frame: dict[str, Any]  # from the time a viewer was due to its first picture
     delay: dict[str, Any]  # from the time a picture was due to be sent to its being there with all before it
-    back: dict[str, Any]  # from the loss of a session to the next picture
-    late: dict[str, Any]  # from the time a picture was due to when it was sent
-    lag_max_ms: float
-    cpu_s: float
-
-    @property
-    def not_joined(self) -> int:
-        return self.viewers - self.joined
-
-    @property
-    def closes_count(self) -> int:
-        return sum(self.closes.values())
-
-    def histogram(self, name: str) -> Histogram:
-        """One of `first_frame`, `delay`, `back`, `late`."""
-        return Histogram.of_plain(getattr(self, name))
 
 
 MediaLine = MediaSecond | MediaTotals

@@ -1,6 +1,7 @@
 """A report as a page for people, charts first. It asks no other address for anything and runs no script."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from loadtests import tables
 from loadtests.cards import cards
 from loadtests.charts import number
+from loadtests.knee import Knee
 from loadtests.merge import spread
 from loadtests.report import Outcome, Report
 from loadtests.tables import Table
@@ -71,13 +73,13 @@ def _heading(report: Report, index: int, outcome: Outcome) -> str:
 
 def _pictures(report: Report, index: int, outcome: Outcome) -> str:
     heading = _heading(report, index, outcome)
-    return f"{heading}<section class='charts'>{cards(report.scenario, outcome.run)}</section>"
+    return f"{heading}<section class='charts'>{cards(report.scenario, outcome.run, outcome.knee)}</section>"
 
 
 def _figures(report: Report, index: int, outcome: Outcome) -> str:
     run = outcome.run
-    shown = [tables.thresholds(outcome), tables.latencies(run), tables.messages(run), *tables.video(run),
-             *tables.shoppers(run), tables.generator(run)]  # fmt: skip
+    shown = [tables.thresholds(outcome), tables.latencies(run), tables.messages(run), *tables.knee(outcome),
+             *tables.video(run), *tables.shoppers(run), tables.generator(run)]  # fmt: skip
     heading = _heading(report, index, outcome)
     return f"{heading}<section class='tables'>{''.join(_table(table) for table in shown)}</section>"
 
@@ -102,8 +104,10 @@ def _tiles(report: Report) -> str:
                                f"{number(max(one.gaps for one in totals))} gaps"),
         ("Viewers", number(min(one.joined for one in totals)), f"of {number(first.viewers)} joined"),
         ("Join, p99", percentile("join", 99), f"half within {percentile('join', 50)}"),
-        ("Deliveries", over([*deliveries]), f"{over([one / seconds for one in deliveries])} a second"),
+        ("Deliveries", over([one / seconds for one in deliveries], " /s"), f"{over([*deliveries])} in all"),
     ]  # fmt: skip
+    if tile := _knee([one.knee for one in report.runs if one.knee]):
+        tiles.append(tile)
     if any(one.cut for one in totals):
         tiles.append(("Back after a cut, p99", percentile("back", 99),
                       f"{number(max(one.not_back for one in totals))} did not come back"))  # fmt: skip
@@ -124,6 +128,18 @@ def _tiles(report: Report) -> str:
         tiles.append(("Server memory", over(memory, " KB"), "more for each viewer"))
     shown = ((escape(name), _together(figure), escape(note)) for name, figure, note in tiles)
     return "".join(f"<div><h2>{name}</h2><p><b>{figure}</b></p><p>{note}</p></div>" for name, figure, note in shown)
+
+
+def _knee(found: Sequence[Knee]) -> tuple[str, str, str] | None:
+    """Of the runs that can tell: the median, or up to what there was none in any of them."""
+    if not found:
+        return None
+    reached = sorted((one.at for one in found if one.at), key=lambda one: one.viewers)
+    if not reached:
+        return "Knee", "none", f"up to {number(min(one.levels[-1].viewers for one in found))} viewers"
+    middle = reached[len(reached) // 2]
+    where = f" in {len(reached)} of {len(found)} runs" if len(found) > 1 else ""
+    return "Knee", f"{number(middle.viewers)}", f"viewers ({number(middle.deliveries_per_s)} deliveries/s){where}"
 
 
 def _together(figure: str) -> str:

@@ -39,8 +39,9 @@ def panel(
     grid.add_row("to screen", f"p50 {_ms(delivery.percentile_ms(50))}   p99 {_ms(delivery.percentile_ms(99))}")
     recent = [Histogram.of_plain(second.delivery).percentile_ms(99) or 0.0 for second in seconds[-BARS_SHOWN:]]
     grid.add_row("p99 by second", Text(bars(recent), "yellow"))
-    if (gone := sum(second.closes + second.cut for second in seconds)) or any(second.gaps for second in seconds):
-        gaps = sum(second.gaps for second in seconds)
+    gone = sum(second.cut + sum(second.closes.values()) for second in seconds)
+    gaps = sum(second.gaps for second in seconds)
+    if gone or gaps:
         grid.add_row("last minute", f"{number(gone)} sockets closed, {number(gaps)} gaps")
     if video:
         _add_video(grid, scenario, video)

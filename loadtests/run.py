@@ -18,6 +18,7 @@ from rich.console import Console
 
 from loadtests import page, report, summary
 from loadtests.host import LoadTestError
+from loadtests.knee import knee_of
 from loadtests.progress import closing
 from loadtests.rehearsal import Rehearsal
 from loadtests.report import Outcome, Report
@@ -131,7 +132,8 @@ def _check(options: Options) -> None:
 
 def write(written: Report, folder: Path) -> None:
     """Write `report.html`, `report.md` and `report.json`."""
-    stored = msgspec.json.encode({"ok": written.ok, **msgspec.to_builtins(written)})
+    spreads = {name: over and over._asdict() for name, over in written.spreads.items()}
+    stored = msgspec.json.encode({"ok": written.ok, "spreads": spreads, **msgspec.to_builtins(written)})
     (folder / "report.json").write_bytes(msgspec.json.format(stored, indent=1))
     (folder / "report.html").write_text(page.html(written), encoding="utf-8")
     (folder / "report.md").write_text(summary.markdown(written), encoding="utf-8")
@@ -151,6 +153,7 @@ def _rehearsed(event: Scenario, options: Options, folder: Path, console: Console
             run=measured,
             judged=judge(measured, event.thresholds),
             doubts=doubts(measured),
+            knee=knee_of(event, measured.seconds, measured.marks),
         )
         return server.url, outcome
 

@@ -99,15 +99,24 @@ class DemoServer:
         return False
 
     def _stop(self) -> None:
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        if self._process is not None:
+            stop(self._process, STOP_TIMEOUT_S)
+            self._process = None
+
+
+def stop(process: subprocess.Popen[bytes], within_s: float) -> None:
+    """Ask a process to end, and make it end when it has not done so in time."""
+    process.terminate()
+    outlive(process, within_s)
+
+
+def outlive(process: subprocess.Popen[bytes], within_s: float) -> None:
+    """Wait for a process that ends by itself, and make it end when it has not done so in time."""
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def ready(url: str) -> bool:

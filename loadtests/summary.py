@@ -14,7 +14,7 @@ def markdown(report: Report) -> str:
     several = len(report.runs) > 1
     shown = [tables.spreads(report)] if several else []
     shown += [tables.thresholds(last), tables.latencies(last.run), tables.messages(last.run)]
-    shown += [*tables.video(last.run), *tables.shoppers(last.run), tables.generator(last.run)]
+    shown += [*tables.knee(last), *tables.video(last.run), *tables.shoppers(last.run), tables.generator(last.run)]
     shown += [tables.scenario(report), tables.setting(report)]
     parts = [
         f"# {_plain(report.scenario.title)}",

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from loadtests import codes
 from loadtests.charts import number
 from loadtests.histogram import Histogram
-from loadtests.merge import spread
 from loadtests.report import Outcome, Report
-from loadtests.verdict import Run, figures
+from loadtests.verdict import Run
 
 _LATENCIES = (
     ("join", "due to connected"), ("delivery", "due to screen"), ("acknowledge", "due to acknowledged"),
@@ -63,7 +63,7 @@ def messages(run: Run) -> Table:
         ("sockets cut by the generator", totals.cut), ("came back and missed nothing", totals.recovered),
         ("came back to a snapshot", totals.resnapped), ("did not come back", totals.not_back),
         *((f"refused: {name}", count) for name, count in totals.refused.items()),
-        *((f"socket closed: {code}", count) for code, count in totals.closes.items()),
+        *((f"socket closed: {codes.told(code)}", count) for code, count in totals.closes.items()),
     ]  # fmt: skip
     rows = [(words, number(count)) for words, count in (*always, *(one for one in sometimes if one[1]))]
     return Table("Messages and sockets", ("", "count"), rows)
@@ -99,6 +99,22 @@ def video(run: Run) -> list[Table]:
     ]
 
 
+def knee(outcome: Outcome) -> list[Table]:
+    """What the ramp showed; nothing when it cannot tell."""
+    if (found := outcome.knee) is None:
+        return []
+    rows = [
+        (word, number(one.viewers), number(one.deliveries_per_s), number(one.p99_ms))
+        for word, one in (("knee", found.at), ("highest load of the ramp", found.levels[-1]))
+        if one is not None
+    ]
+    if found.at is None:
+        rows.insert(0, ("no knee reached", "–", "–", "–"))
+    flat = ("flat part", "–", "–", number(found.flat_p99_ms))
+    limit = ("limit of the flat part", "–", "–", number(found.limit_ms))
+    return [Table("The knee", ("of the ramp", "viewers", "deliveries/s", "p99, ms"), [flat, limit, *rows])]
+
+
 def generator(run: Run) -> Table:
     """What the load generator itself needed: the server is measured only while this is far from its limits."""
     totals = run.totals
@@ -130,15 +146,15 @@ def shoppers(run: Run) -> list[Table]:
 
 def spreads(report: Report) -> Table:
     """Every figure of every run, with its median and how far the runs are apart."""
-    measured = [figures(one.run) for one in report.runs]
+    measured = [one.figures for one in report.runs]
     rows = []
-    for name in measured[0]:
+    for name, over in report.spreads.items():
         values = [one[name] for one in measured]
-        if (over := spread(values)) is not None:
-            apart = f"{number(over.low)} – {number(over.high)}"
-            rows.append((name, number(over.median), apart, *(told(value) for value in values)))
+        if any(value is not None for value in values):
+            apart = ("–", "–", "–") if over is None else (number(over.median), number(over.low), number(over.high))
+            rows.append((name, *apart, *("–" if value is None else number(value) for value in values)))
     runs = [f"run {index + 1}" for index in range(len(measured))]
-    return Table(f"{len(measured)} runs and their spread", ("figure", "median", "from – to", *runs), rows)
+    return Table(f"{len(measured)} runs and their spread", ("figure", "median", "min", "max", *runs), rows)
 
 
 def scenario(report: Report) -> Table:

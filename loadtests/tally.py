@@ -1,25 +1,28 @@
 """What a swarm counts while it runs, told second by second and in total."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
+from operator import attrgetter
 
 from loadtests.histogram import Histogram
 from loadtests.measures import Second, Totals
 from loadtests.sequence import Sequence
 from loadtests.shelf import Chunk
 
-_COUNTS = ("joins", "deliveries", "frames", "received_bytes", "closed", "cut", "gaps")
+_COUNTS = ("joins", "deliveries", "frames", "received_bytes", "cut", "gaps")
+_JUDGED = ("lost", "duplicates", "replaced")  # by the viewers' sequences; of 10,000 they are summed in 1 ms
 
 SPAN_US_MIN = 200_000  # of a second in which the CPU is told
 
 
 class Tally:
-    """Counters and histograms of one swarm. Times are microseconds on one clock."""
+    """Counters and histograms of one swarm, whose viewers have `sequences`. Times are microseconds on one clock."""
 
-    def __init__(self, start_us: int) -> None:
+    def __init__(self, start_us: int, sequences: Collection[Sequence] = ()) -> None:
         self._start_us = start_us
+        self._sequences = sequences
         self.open = 0
-        self.joins = self.deliveries = self.frames = self.received_bytes = self.closed = self.gaps = 0
+        self.joins = self.deliveries = self.frames = self.received_bytes = self.gaps = 0
         self.sent = self.unsent = self.sampled = self.resent = 0
         self.cut = self.recovered = self.resnapped = self.left = 0
         self.due: dict[int, int] = {}  # probes without an answer → when they were due
@@ -30,7 +33,8 @@ class Tally:
         self._late, self._acknowledge, self._back = Histogram(), Histogram(), Histogram()
         self._join, self._delivery = Histogram(), Histogram()  # of the finished seconds
         self._join_now, self._delivery_now = Histogram(), Histogram()
-        self._told = [0] * len(_COUNTS)
+        self._told: Counter[str] = Counter()
+        self._told_closes: Counter[str] = Counter()
         self._told_us, self._told_cpu_s = start_us, 0.0
         self._complete: tuple[float, int] | None = None
         self._lag_us = self._lag_now_us = 0
@@ -60,7 +64,6 @@ class Tally:
     def close(self, code: str) -> None:
         """A socket ended by itself, or an attempt to connect failed."""
         self.closes[code] += 1
-        self.closed += 1
 
     def complete(self, cpu_s: float) -> None:
         """Everybody has come; the process has used `cpu_s` so far."""
@@ -115,11 +118,18 @@ class Tally:
         """The swarm's own event loop was late."""
         self._lag_now_us = max(self._lag_now_us, late_us)
 
-    def second(self, at_us: int, cpu_s: float) -> Second:
-        """What happened since the last call; `cpu_s` is what the process has used so far."""
-        counts = [getattr(self, name) for name in _COUNTS]
-        news = dict(zip(_COUNTS, (now - then for now, then in zip(counts, self._told, strict=True)), strict=True))
-        news["closes"] = news.pop("closed")
+    def _judged(self, name: str) -> int:
+        return sum(map(attrgetter(name), self._sequences))
+
+    def second(self, at_us: int, cpu_s: float, *, lacking: int = 0) -> Second:
+        """What happened since the last call; `cpu_s` is what the process has used so far.
+
+        `lacking` events never came to the screens, which is known at the end.
+        """
+        counts = Counter({name: getattr(self, name) for name in _COUNTS})
+        counts.update({name: self._judged(name) for name in _JUDGED})
+        counts["lost"] += lacking
+        news = {name: counts[name] - self._told[name] for name in (*_COUNTS, *_JUDGED)}
         span_us = at_us - self._told_us
         second = Second(
             at_s=round((at_us - self._start_us) / 1e6, 2),
@@ -128,8 +138,10 @@ class Tally:
             cpu_percent=round((cpu_s - self._told_cpu_s) / span_us * 1e8, 1) if span_us >= SPAN_US_MIN else 0.0,
             join=self._join_now.plain(),
             delivery=self._delivery_now.plain(),
+            closes=dict(sorted((self.closes - self._told_closes).items())),
             **news,
         )
+        self._told_closes = self.closes.copy()
         self._told, self._told_us, self._told_cpu_s = counts, at_us, cpu_s
         self._join.add(self._join_now)
         self._delivery.add(self._delivery_now)
@@ -137,11 +149,8 @@ class Tally:
         self._join_now, self._delivery_now, self._lag_now_us = Histogram(), Histogram(), 0
         return second
 
-    def totals(
-        self, sequences: Iterable[Sequence], *, viewers: int, lacking: int, not_back: int, cpu_s: float
-    ) -> Totals:
+    def totals(self, *, viewers: int, lacking: int, not_back: int, cpu_s: float) -> Totals:
         """The whole run, after its last `second`; `lacking` events never came to the screens."""
-        judged = list(sequences)
         complete_cpu_s, complete_frames = self._complete or (cpu_s, self.frames)
         return Totals(
             viewers=viewers,
@@ -156,11 +165,11 @@ class Tally:
             deliveries=self.deliveries,
             frames=self.frames,
             received_bytes=self.received_bytes,
-            duplicates=sum(one.duplicates for one in judged),
-            gaps=sum(one.gaps for one in judged),
-            reordered=sum(one.reordered for one in judged),
-            replaced=sum(one.replaced for one in judged),
-            lost=sum(one.lost for one in judged) + lacking,
+            duplicates=self._judged("duplicates"),
+            gaps=self._judged("gaps"),
+            reordered=self._judged("reordered"),
+            replaced=self._judged("replaced"),
+            lost=self._judged("lost") + lacking,
             left=self.left,
             not_back=not_back,
             cut=self.cut,

@@ -30,7 +30,7 @@ from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import SystemClock
 from loadtests.benches.figure import figure
 from loadtests.frames import CLOSE, TEXT, FrameReader, client_frame
-from loadtests.server import free_port, ready
+from loadtests.server import free_port, ready, stop
 
 SHOPPERS = 500
 ADDS_EACH = 10
@@ -88,12 +88,7 @@ def serving(database_url: str = "", *, batch_max: int = 128) -> Iterator[Server]
                 time.sleep(0.1)
             yield server
         finally:
-            server.process.terminate()
-            try:
-                server.process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                server.process.kill()
-                server.process.wait()
+            stop(server.process, _STOP_S)
 
 
 class Shopper(asyncio.Protocol):

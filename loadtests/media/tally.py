@@ -5,7 +5,7 @@ from collections import Counter
 from loadtests.histogram import Histogram
 from loadtests.measures import MediaSecond, MediaTotals
 
-_COUNTS = ("joins", "packets", "received_bytes", "pictures", "lost", "recovered", "freezes", "closed")
+_COUNTS = ("joins", "packets", "received_bytes", "pictures", "lost", "recovered", "freezes")
 SPAN_US_MIN = 200_000  # of a second in which the CPU is told
 
 
@@ -24,13 +24,9 @@ class Tally:
         self._first, self._delay = Histogram(), Histogram()  # of the finished seconds
         self._first_now, self._delay_now = Histogram(), Histogram()
         self._told = [0] * len(_COUNTS)
+        self._told_closes: Counter[str] = Counter()
         self._told_us, self._told_cpu_s = start_us, 0.0
         self._lag_us = self._lag_now_us = 0
-
-    @property
-    def closed(self) -> int:
-        """Sessions that ended by themselves."""
-        return self.closes.total()
 
     @property
     def returned(self) -> int:
@@ -67,7 +63,6 @@ class Tally:
         """What happened since the last call; `cpu_s` is what the process has used so far."""
         counts = [getattr(self, name) for name in _COUNTS]
         news = dict(zip(_COUNTS, (now - then for now, then in zip(counts, self._told, strict=True)), strict=True))
-        news["closes"] = news.pop("closed")
         span_us = at_us - self._told_us
         second = MediaSecond(
             at_s=round((at_us - self._start_us) / 1e6, 2),
@@ -76,8 +71,10 @@ class Tally:
             cpu_percent=round((cpu_s - self._told_cpu_s) / span_us * 1e8, 1) if span_us >= SPAN_US_MIN else 0.0,
             first_frame=self._first_now.plain(),
             delay=self._delay_now.plain(),
+            closes=dict(sorted((self.closes - self._told_closes).items())),
             **news,
         )
+        self._told_closes = self.closes.copy()
         self._told, self._told_us, self._told_cpu_s = counts, at_us, cpu_s
         self._first.add(self._first_now)
         self._delay.add(self._delay_now)

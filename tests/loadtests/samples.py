@@ -29,8 +29,9 @@ def sample_run() -> Run:
     quick, empty = histogram(900, 2_000, 40_000).plain(), histogram().plain()
     seconds = [
         Second(at_s=float(at), open=at * 10, joins=10, deliveries=at * 100, frames=at * 90, received_bytes=at * 9000,
-               lag_max_ms=1.5, cpu_percent=20.0, closes=int(at == 2), cut=10 * (at == 3), gaps=int(at == 3), join=quick,
-               delivery=empty if at == 3 else quick)
+               lag_max_ms=1.5, cpu_percent=20.0, closes={"4001": 2, "http 503": 1} if at == 2 else {},
+               cut=10 * (at == 3), gaps=int(at == 3), lost=5 * (at == 5), duplicates=2 * (at == 4),
+               replaced=4 * (at == 3), join=quick, delivery=empty if at == 3 else quick)
         for at in range(1, 6)
     ]  # fmt: skip
     totals = Totals(
@@ -64,7 +65,8 @@ def sample_screening() -> Screening:
     quick, empty = histogram(3_000, 9_000, 45_000).plain(), histogram().plain()
     seconds = [
         MediaSecond(at_s=float(at), watching=at, joins=1, packets=at * 100, received_bytes=at * 100_000,
-                    pictures=at * 25, lost=int(at == 3), recovered=2, freezes=int(at == 3), closes=int(at == 2),
+                    pictures=at * 25, lost=int(at == 3), recovered=2, freezes=int(at == 3),
+                    closes={"silence": 1} if at == 2 else {},
                     lag_max_ms=2.0, cpu_percent=10.0, first_frame=quick, delay=empty if at == 3 else quick)
         for at in range(1, 6)
     ]  # fmt: skip

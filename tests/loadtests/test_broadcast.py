@@ -149,4 +149,4 @@ def test_the_lines_can_be_told_apart() -> None:
 
 def _plain() -> dict[str, Any]:
     empty = {"max_us": 0, "counts": {}}
-    return {name: 3 for name in MediaSecond.__struct_fields__} | {"first_frame": empty, "delay": empty}
+    return {name: 3 for name in MediaSecond.__struct_fields__} | {"first_frame": empty, "delay": empty, "closes": {}}

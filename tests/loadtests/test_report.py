@@ -20,6 +20,7 @@ from loadtests.report import Outcome, Report
 from loadtests.run import write
 from loadtests.scenario import Scenario, load
 from loadtests.summary import markdown
+from loadtests.tables import spreads
 from loadtests.verdict import Run, doubts, judge
 from tests.loadtests.samples import histogram, sample_run, sample_screening
 
@@ -61,16 +62,17 @@ def test_the_page_says_what_happened() -> None:
                      "<overloaded> & co", "2 × <Chip>", "A doubt & a half.", "Is it fast?", "Is the picture live?",
                      "session ended: silence", "drop"):  # fmt: skip
         assert expected in words, expected
-    assert page.count("<svg") == 16
-    assert page.count('class="span"') == 16, "a fault that lasts is shaded in each chart"
+    assert page.count("<svg") == 18
+    assert page.count('class="span"') == 18, "a fault that lasts is shaded in each chart"
 
 
 def test_the_files_are_written(tmp_path: Path) -> None:
     write(sample(), tmp_path)
     stored = msgspec.json.decode((tmp_path / "report.json").read_bytes())
-    assert stored["ok"] is False
+    assert stored.pop("ok") is False
+    assert stored.pop("spreads")["lost_max"] == {"median": 6, "low": 6, "high": 6}
     assert stored["runs"][0]["run"]["totals"]["lost"] == 5
-    assert msgspec.convert({key: value for key, value in stored.items() if key != "ok"}, Report) == sample()
+    assert msgspec.convert(stored, Report) == sample()
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert (tmp_path / "report.md").read_text().startswith("# A drop")
 
@@ -81,7 +83,12 @@ def test_several_runs_show_their_spread() -> None:
     slow.totals = msgspec.structs.replace(slow.totals, delivery=late, lost=0, unseen=0)
     report = sample(None, sample_run(), slow)
     words = " ".join(ElementTree.fromstring(page_of(report)).itertext())
-    for expected in ("2 runs and their spread", "Run 2 · 2026-01-02", "thresholds broken in 2 runs", "40 – 500"):
+    for expected in (
+        "2 runs and their spread",
+        "Run 2 · 2026-01-02",
+        "thresholds broken in 2 runs",
+        "270 40 500 40 500",
+    ):
         assert expected in words, expected
     assert report.broken.count("delivery_p99_ms") == 1
     told = markdown(report)
@@ -91,6 +98,12 @@ def test_several_runs_show_their_spread() -> None:
 
 
 def test_a_figure_that_one_run_lacks_has_no_spread() -> None:
+    report = sample(None, sample_run(), msgspec.structs.replace(sample_run(), shopping=None))
+    assert report.spreads["shopper_p99_ms"] is None
+    rows = {row[0]: row[1:] for row in spreads(report).rows}
+    assert rows["shopper_p99_ms"] == ("–", "–", "–", "9", "–")
+    assert rows["lost_max"] == ("6", "6", "6", "6", "6")
+    assert "knee_viewers" not in rows, "no run has one"
     assert spread([1.0, 5.0, 2.0]) == (2.0, 1.0, 5.0)
     assert spread([1.0, None]) is None
     assert spread([]) is None

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from loadtests.resize import resized
-from loadtests.scenario import Reconnect, ScenarioError, Slow, Thresholds, load, names, parse
+from loadtests.scenario import Reconnect, ScenarioError, Slow, Thresholds, ValkeyRestart, load, names, parse
 from loadtests.verdict import judge
 
 GOOD = """
@@ -18,7 +18,9 @@ count = 20
 
 
 def test_ready_scenarios_load() -> None:
-    assert set(names()) == {"broadcast", "quiet", "drop", "join-storm", "reconnect-storm", "slow-readers"}
+    assert set(names()) == {
+        "broadcast", "quiet", "drop", "join-storm", "reconnect-storm", "slow-readers", "valkey-restart",
+    }  # fmt: skip
     for name in names():
         assert load(name).thresholds != Thresholds()
     drop = load("drop")
@@ -26,6 +28,7 @@ def test_ready_scenarios_load() -> None:
     assert (drop.viewers.total, drop.shoppers.count, drop.chat.rate_per_s) == (10_000, 200, 20)
     assert load("join-storm").viewers.wave[0].joins == 5000
     assert load("reconnect-storm").fault == (Reconnect(20.0, 1.0),)
+    assert load("valkey-restart").fault == (ValkeyRestart(25.0),)
     assert isinstance(load("slow-readers").fault[0], Slow)
 
 

@@ -1,6 +1,5 @@
 """Counters of a swarm: seconds add up to totals, and only what belongs into a latency is in it."""
 
-from loadtests.sequence import Sequence
 from loadtests.shelf import Chunk
 from loadtests.tally import Tally
 from tests.loadtests.samples import histogram
@@ -20,7 +19,7 @@ def test_seconds_add_up() -> None:
     assert (first.at_s, first.open, first.joins, first.frames, first.received_bytes) == (1.0, 2, 1, 3, 70)
     assert (second.at_s, second.open, second.joins, second.frames, second.lag_max_ms) == (2.0, 3, 1, 1000, 2.5)
     assert (first.cpu_percent, second.cpu_percent) == (25.0, 50.0)
-    totals = tally.totals([Sequence()], viewers=5, lacking=2, not_back=1, cpu_s=0.75)
+    totals = tally.totals(viewers=5, lacking=2, not_back=1, cpu_s=0.75)
     assert (totals.joined, totals.not_joined, totals.lost, totals.lag_max_ms) == (2, 3, 2, 2.5)
     assert totals.join == histogram(500, 700).plain()
     assert (totals.recovered, totals.resnapped, totals.not_back) == (1, 0, 1)
@@ -38,7 +37,7 @@ def test_history_is_seen_but_not_timed() -> None:
     tally.deliver((1, 100), at_us=600, from_us=100)
     tally.deliver(None, at_us=700, from_us=0)
     assert tally.second(1, 0.0).delivery == histogram(500).plain()
-    totals = tally.totals([], viewers=1, lacking=0, not_back=0, cpu_s=0.0)
+    totals = tally.totals(viewers=1, lacking=0, not_back=0, cpu_s=0.0)
     assert (totals.deliveries, totals.acknowledged, totals.unseen) == (3, 1, 0)
     assert totals.acknowledge == histogram(300).plain()
     assert totals.late == histogram(50).plain()
@@ -52,7 +51,7 @@ def test_refusals_and_closes() -> None:
     tally.answer(7, None, 5)
     tally.close("4001")
     tally.close("OSError")
-    totals = tally.totals([], viewers=1, lacking=0, not_back=0, cpu_s=0.0)
+    totals = tally.totals(viewers=1, lacking=0, not_back=0, cpu_s=0.0)
     assert tally.settled
     assert (totals.refused_count, totals.closes_count, totals.unanswered, totals.acknowledged) == (2, 2, 0, 0)
 
@@ -66,7 +65,7 @@ def test_what_is_stored_and_not_shown_is_not_lost() -> None:
     settled_before = tally.settled
     tally.deliver((2, 0), at_us=10, from_us=0)
     assert (settled_before, tally.settled) == (False, True)
-    totals = tally.totals([], viewers=1, lacking=0, not_back=0, cpu_s=0.0)
+    totals = tally.totals(viewers=1, lacking=0, not_back=0, cpu_s=0.0)
     assert (totals.sampled, totals.acknowledged, totals.unseen, totals.unanswered) == (1, 2, 0, 0)
     assert totals.frame_cpu_us is None
 
