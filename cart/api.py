@@ -12,7 +12,7 @@ from cart.catalogue import Product
 from cart.feeds import Format
 from cart.importer import ImportReport, import_stream
 from cart.keeper import Figures
-from cart.orders import Order
+from cart.ordering.orders import Order
 from cart.service import Answer, Shop
 from live.core.auth import Principal, Role
 from live.core.errors import Kind, Problem

@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy import Connection
 
 from cart import sales, shelf, store
-from cart.checkout import Checkout
 from cart.moves import Moves
+from cart.ordering.checkout import Checkout
 from cart.stock import Hold
 from cart.stockroom import Stockroom
 from live.core.clock import Clock

@@ -2,10 +2,11 @@
 
 from sqlalchemy import Connection, func, select
 
-from cart.orders import OrderState
+from cart.ordering.orders import OrderState
+from cart.ordering.tables import orders
 from cart.stock import Movement
 from cart.store import LIVE_HOLD
-from cart.tables import hold, orders, stock_movement
+from cart.tables import hold, stock_movement
 
 
 def count_carts(conn: Connection, show: str) -> int:

@@ -14,10 +14,11 @@ from cart.adding import Add, add_all, check_same_price
 from cart.answers import Answer, Effect, check_key, once, request_hash
 from cart.baskets import Cart, cart_id
 from cart.catalogue import Product
-from cart.checkout import Checkout
 from cart.keeper import Keeper
 from cart.moves import Moves
-from cart.orders import Order, Payment, PayOnPickup, buyer
+from cart.ordering import store as order_store
+from cart.ordering.checkout import Checkout
+from cart.ordering.orders import Order, Payment, PayOnPickup, buyer
 from cart.shelf import Offer
 from cart.stock import Hold, HoldState, Movement
 from cart.stockroom import Stockroom
@@ -116,7 +117,7 @@ class Shop:
         """An order, for its buyer and for hosts of its show; raises `Problem` unknown_order for all others."""
         order = None
         if catalogue.is_id(order_id):
-            order = await self._database.read_sync(lambda conn: store.find_order(conn, order_id))
+            order = await self._database.read_sync(lambda conn: order_store.find_order(conn, order_id))
         if order is None or not (order.viewer_id == principal.subject or principal.may(Role.host, order.show)):
             raise Problem(Kind.unknown_order, field="order")
         return order

@@ -1,4 +1,4 @@
-"""SQL of commerce: stock, holds, orders, kept answers. The catalogue's is in `shelf.py`, the figures' in `sales.py`.
+"""SQL of commerce: stock, holds, kept answers. The catalogue's is in `shelf.py`, the orders' in `ordering/store.py`.
 
 Locks are taken in one order everywhere, so that two transactions never wait for each other: the cart, then stock
 levels by (sku, location), then rows that those two guard. A SKU's holds change only while its level is locked. On
@@ -24,9 +24,8 @@ from sqlalchemy import (
     update,
 )
 
-from cart.orders import Order, OrderLine, OrderState
 from cart.stock import EFFECTS, LIVE, MAIN, Hold, HoldState, Level, Movement
-from cart.tables import hold, idempotency, order_line, orders, product, stock_level, stock_movement, variant
+from cart.tables import hold, idempotency, product, stock_level, stock_movement, variant
 from live.core.ids import uuid7
 
 # Statements of every click are made once: putting one together costs as much as SQLite takes to do it.
@@ -91,19 +90,6 @@ _KEPT_ANSWERS = select(idempotency).where(
 _KEEP_ANSWERS = insert(idempotency)
 _FORGET_ANSWER = delete(idempotency).where(
     idempotency.c.scope == bindparam("the_scope"), idempotency.c.key == bindparam("the_key")
-)
-_INSERT_ORDER = insert(orders)
-_INSERT_LINES = insert(order_line)
-_ORDER = select(orders).where(orders.c.id == bindparam("the_order"))
-_LINES = (
-    select(*[order_line.c[name] for name in OrderLine.__struct_fields__])
-    .where(order_line.c.order_id == bindparam("of_order"))
-    .order_by(order_line.c.position)
-)
-_SAVE_ORDER = (
-    update(orders)
-    .where(orders.c.id == bindparam("the_order"))
-    .values(state=bindparam("to_state"), placed_at_ms=bindparam("to_ms"))
 )
 
 
@@ -317,36 +303,6 @@ def overdue_claims(conn: Connection, now_ms: int, limit: int) -> list[str]:
         .limit(limit)
     )
     return [str(order_id) for order_id in conn.scalars(statement)]
-
-
-# --- orders ---------------------------------------------------------------------------------------------------
-
-
-def insert_order(conn: Connection, order: Order, cart: str) -> None:
-    """Store a new order with its lines."""
-    values = msgspec.structs.asdict(order) | {"state": order.state.value, "cart": cart}
-    del values["lines"]
-    conn.execute(_INSERT_ORDER, values)
-    rows = [
-        msgspec.structs.asdict(line) | {"order_id": order.id, "position": position}
-        for position, line in enumerate(order.lines)
-    ]
-    conn.execute(_INSERT_LINES, rows)
-
-
-def find_order(conn: Connection, order_id: str) -> Order | None:
-    """One order with its lines."""
-    row = conn.execute(_ORDER, {"the_order": order_id}).first()
-    if row is None:
-        return None
-    lines = [OrderLine(**line._mapping) for line in conn.execute(_LINES, {"of_order": order_id})]
-    members = {name: row._mapping[name] for name in Order.__struct_fields__ if name != "lines"}
-    return Order(**{**members, "state": OrderState(row.state), "lines": lines})
-
-
-def save_order(conn: Connection, order: Order) -> None:
-    """Write the state of an order whose cart is locked."""
-    conn.execute(_SAVE_ORDER, {"the_order": order.id, "to_state": order.state.value, "to_ms": order.placed_at_ms})
 
 
 # --- kept answers ---------------------------------------------------------------------------------------------

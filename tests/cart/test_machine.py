@@ -12,7 +12,8 @@ from sqlalchemy import select, text
 
 from cart import tables
 from cart.catalogue import VariantEntry
-from cart.orders import Order, PaymentRefused
+from cart.ordering import tables as order_tables
+from cart.ordering.orders import Order, PaymentRefused
 from cart.service import Shop
 from cart.stock import EFFECTS, Movement
 from live.core.clock import ManualClock
@@ -150,10 +151,10 @@ class Stampede(RuleBasedStateMachine):
             async with self.database.read() as conn:
                 levels = {row.sku: row for row in await conn.execute(select(tables.stock_level))}
                 moved = list(await conn.execute(select(tables.stock_movement)))
-                sold = list(await conn.execute(select(tables.order_line).join(tables.orders).where(
-                    tables.orders.c.state == "placed")))  # fmt: skip
-                totals = list(await conn.execute(select(tables.orders)))
-                lines = list(await conn.execute(select(tables.order_line)))
+                sold = list(await conn.execute(select(order_tables.order_line).join(order_tables.orders).where(
+                    order_tables.orders.c.state == "placed")))  # fmt: skip
+                totals = list(await conn.execute(select(order_tables.orders)))
+                lines = list(await conn.execute(select(order_tables.order_line)))
             for sku in SKUS:
                 found = levels[sku]
                 assert found.on_hand >= found.allocated + found.held

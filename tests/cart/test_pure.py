@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cart import prices
 from cart.baskets import cart_id, cart_of
 from cart.catalogue import Invalid, ProductEntry, VariantEntry, check, is_id
-from cart.orders import OrderState, PayOnPickup, buyer, check_out, order_number
+from cart.ordering.orders import OrderState, PayOnPickup, buyer, check_out, order_number
 from cart.stock import EFFECTS, LIVE, TRANSITIONS, Hold, HoldState, Level, Movement, check_quantity, sold_out
 from live.core.codec import Malformed, convert
 from live.core.errors import Kind, Problem

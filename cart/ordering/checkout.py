@@ -10,9 +10,11 @@ import asyncio
 import msgspec
 import structlog
 
-from cart import baskets, orders, store
+from cart import baskets, store
 from cart.moves import Moves
-from cart.orders import Buyer, Order, OrderState, Payment, PaymentRefused
+from cart.ordering import orders
+from cart.ordering import store as order_store
+from cart.ordering.orders import Buyer, Order, OrderState, Payment, PaymentRefused
 from cart.stock import Hold, HoldState, Movement
 from cart.stockroom import Stockroom
 from cart.store import Kept
@@ -48,7 +50,7 @@ class Checkout:
             total_minor=total_minor,
             lost=lost,
         )
-        store.insert_order(tx.conn, order, cart)
+        order_store.insert_order(tx.conn, order, cart)
         until_ms = tx.now_ms + CLAIM_TTL_S * 1000
         store.set_state(tx.conn, holds, HoldState.claiming, order_id=order.id, claim_until_ms=until_ms)
         return order
@@ -89,7 +91,7 @@ class Checkout:
         """End a check-out whose payment did not answer in time; False: it was answered meanwhile."""
 
         def end(moves: Moves) -> Order | None:
-            order = store.find_order(moves.tx.conn, order_id)
+            order = order_store.find_order(moves.tx.conn, order_id)
             assert order is not None, "a claim names its order"
             order = _locked(moves, order)
             if order.state is not OrderState.pending:
@@ -122,7 +124,7 @@ def _locked(moves: Moves, order: Order) -> Order:
     conn = moves.tx.conn
     store.lock_carts(conn, [baskets.cart_id(order.show, order.viewer_id)])
     store.lock_levels(conn, [line.sku for line in order.lines])
-    stored = store.find_order(conn, order.id)
+    stored = order_store.find_order(conn, order.id)
     assert stored is not None, "orders are never deleted"
     return stored
 
@@ -133,7 +135,7 @@ def _place(moves: Moves, order: Order) -> Order:
     assert len(holds) == len(order.lines), "claiming holds stay while the order is pending"
     moves.end_holds(holds, HoldState.claimed, Movement.claimed, order_id=order.id)
     order = msgspec.structs.replace(order, state=order.to(OrderState.placed), placed_at_ms=tx.now_ms)
-    store.save_order(tx.conn, order)
+    order_store.save_order(tx.conn, order)
     moves.tell_owners(holds, "ordered")
     return order
 
@@ -146,5 +148,5 @@ def _give_back(moves: Moves, order: Order, to: OrderState) -> None:
     store.set_state(tx.conn, alive, HoldState.active)
     expired = [hold for hold in holds if hold not in alive]
     moves.end_holds(expired, HoldState.expired, Movement.expired)
-    store.save_order(tx.conn, msgspec.structs.replace(order, state=order.to(to)))
+    order_store.save_order(tx.conn, msgspec.structs.replace(order, state=order.to(to)))
     moves.tell_owners(holds, "hold_expired" if expired else "changed")

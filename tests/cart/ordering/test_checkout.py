@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from structlog.testing import capture_logs
 
-from cart.orders import Order, OrderState, PaymentRefused
+from cart.ordering.orders import Order, OrderState, PaymentRefused
 from cart.service import Answer, Shop
 from live.core.clock import ManualClock
 from live.core.database import Database
@@ -205,7 +205,7 @@ async def test_a_refusal_that_comes_too_late_is_void_as_well(
 async def test_a_payment_that_never_answers_is_refused(
     shop: Shop, payment: TestPayment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cart.checkout.PAYMENT_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("cart.ordering.checkout.PAYMENT_TIMEOUT_S", 0.01)
 
     async def hang(_order: Order) -> None:
         await asyncio.Event().wait()
