@@ -14,9 +14,10 @@ from live.core.collector import KernelCollector
 from live.core.errors import Kind, Problem
 from live.core.exposition import merged
 from live.core.limits import RECENT_INTERVAL_S
+from live.core.lives import Lives
 from live.core.metrics import CONTENT_TYPE, Metrics
 from live.core.rest import problem_response, respond
-from live.core.siblings import Siblings
+from live.core.siblings import Siblings, folder
 from live.core.tasks import running
 
 _EXPOSITION = "exposition"
@@ -49,6 +50,7 @@ class Ops:
             metrics.registry.register(collector)
         async with AsyncExitStack() as stack:
             worker = metrics.worker
+            metrics.registry.register(await stack.enter_async_context(Lives.open(worker, folder(workers))))
             siblings = await stack.enter_async_context(Siblings.open(worker, workers, lambda q: answer(metrics, q)))
             jobs = [metrics.watch_loop(), metrics.watch_disk(), metrics.remember()]
             for job in [*jobs, *([kernel.watch()] if kernel else [])]:

@@ -25,7 +25,7 @@ REMEMBERED = frozenset(
         "showcart_loop_lag_max_seconds", "showcart_loop_lag_seconds", "showcart_media_packets",
         "showcart_media_sessions", "showcart_media_sessions_ended", "showcart_messages_throttled",
         "showcart_slow_viewers", "showcart_slow_viewers_closed", "showcart_sockets", "showcart_sockets_closed",
-        "showcart_sockets_cut",
+        "showcart_sockets_cut", "showcart_worker_replaced", "showcart_worker_replaced_time_seconds",
     )
 )  # fmt: skip
 

@@ -33,6 +33,12 @@ def family() -> Iterator[dict[str, str]]:
         yield {FOLDER: folder}
 
 
+def folder(count: int) -> Path | None:
+    """The folder that the environment names; None when there is only one worker, or no supervisor."""
+    named = os.environ.get(FOLDER, "") if count > 1 else ""
+    return Path(named) if named else None
+
+
 class Siblings:
     """See the module. `answer` gives this worker's answer to a question. `folder` None: there are no others."""
 
@@ -48,8 +54,7 @@ class Siblings:
     @asynccontextmanager
     async def open(cls, worker: int, count: int, answer: Answer) -> AsyncIterator["Siblings"]:
         """Answer the others, whose folder the environment names, until the block ends."""
-        named = os.environ.get(FOLDER, "") if count > 1 else ""
-        siblings = cls(worker, count, answer, Path(named) if named else None)
+        siblings = cls(worker, count, answer, folder(count))
         server = await siblings._listen()
         try:
             yield siblings

@@ -49,6 +49,18 @@ async def test_one_worker_can_be_asked_alone(client: httpx.AsyncClient) -> None:
     assert 'worker="0"' not in text
 
 
+async def test_the_one_that_came_after_another_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    for ended in (0, 1):
+        metrics = Metrics(1, tmp_path)
+        async with Ops.open(metrics, 2):
+            told = metrics.exposition().decode()
+            assert f'showcart_worker_replaced_total{{worker="1",how="restart"}} {ended}' in told
+    alone = Metrics(0, tmp_path)
+    async with Ops.open(alone, 1):
+        assert b"worker_replaced" not in alone.exposition()
+
+
 async def test_the_page_gets_what_the_workers_remember(client: httpx.AsyncClient) -> None:
     told = (await client.get("/metrics?recent=100")).json()
     assert (told["interval_s"], told["answered_by"]) == (2.0, 1)

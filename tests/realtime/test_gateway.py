@@ -1,7 +1,9 @@
 """The endpoint over a real server: pings, visits that it ends, its own end, and a server without the extension."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Any, cast
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -11,6 +13,7 @@ from live.core.bus import Bus
 from live.core.errors import GOING_AWAY, MALFORMED_FRAME, NOT_CONNECTED, SILENT, TOKEN_EXPIRED
 from live.core.limits import DRAIN_WINDOW_S
 from live.core.settings import Settings
+from live.realtime.gateway import Gateway, Shortcut
 from tests.realtime.conftest import Audience, Stage, both, raw_handshake
 from tests.realtime.slow_reader import read_words, small_socket, talk_until_stalled
 
@@ -91,3 +94,45 @@ async def test_server_without_the_extension_serves_alike(bus: Bus, settings: Set
         await stage.say("end")
         slow.socket.transport.resume_reading()
         assert await read_words(slow) == stage.words["demo"]
+
+
+@pytest.mark.parametrize(
+    ("way", "scope"),
+    [
+        ("gateway", {"type": "websocket", "path": "/ws/gala"}),
+        ("fallback", {"method": "POST", "path": "/api/shows/gala/stream"}),
+        ("app", {"method": "GET", "path": "/api/shows/gala/stream"}),
+        ("app", {"method": "POST", "path": "/api/shows/gala/commands"}),
+        ("app", {"method": "POST", "path": "/api/shows//stream"}),
+        ("app", {"method": "POST", "path": "/api/shows/a/b/stream"}),
+        ("app", {"method": "POST", "path": "/api/shows/stream"}),
+        ("app", {"method": "POST", "path": "/api/shows/gala/stream", "headers": [(b"host", b"evil.example")]}),
+        ("app", {"method": "POST", "path": "/api/shows/gala/stream", "headers": []}),
+        ("app", {"type": "websocket", "path": "/ws/"}),
+        ("app", {"type": "websocket", "path": "/api/shows/gala/stream", "method": "POST"}),
+        ("app", {"type": "lifespan"}),
+    ],
+)
+async def test_the_short_way_is_for_sockets_and_streams_of_a_show(way: str, scope: dict[str, Any]) -> None:
+    taken: list[tuple[str, str | None]] = []
+
+    def to(name: str) -> Callable[..., Awaitable[None]]:
+        async def app(scope: dict[str, Any], receive: object, send: object) -> None:
+            taken.append((name, scope.get("path_params", {}).get("show")))
+
+        return app
+
+    shortcut = Shortcut(to("app"), cast(Gateway, to("gateway")), to("fallback"), ["shop.example"])
+    headers = [(b"host", b"shop.example:8000")]
+    await shortcut({"type": "http", "headers": headers, **scope}, cast(Any, None), cast(Any, None))
+    assert taken == [(way, None if way == "app" else "gala")]
+
+
+async def test_a_server_without_pings_serves_alike(
+    bus: Bus, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.realtime.transport.WS_PING_INTERVAL_S", None)
+    async with Stage(bus, settings).running() as stage, AsyncExitStack() as stack:
+        viewer = await Audience(stage, stack)()
+        await viewer.join()
+        assert (await viewer.command("say", text="x"))["type"] == "reply"

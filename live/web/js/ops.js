@@ -60,6 +60,18 @@ function state(number, worker) {
   return recent.at(worker.newest, number).sum("showcart_draining") ? ["warn", "ops.draining"] : ["good", "ops.up"];
 }
 
+/** How often a worker's process was replaced, after a crash or in order, and how long ago the last time was. */
+function replaced(reading, worker) {
+  if (reading.max("showcart_worker_replaced_time_seconds") === null) return "–"; // it has no supervisor
+  const parts = [["unclean", "bad"], ["restart", ""]].flatMap(([how, kind]) => {
+    const count = reading.sum("showcart_worker_replaced_total", { how });
+    if (!count) return [];
+    const ago = worker.newest - 1000 * reading.sum("showcart_worker_replaced_time_seconds", { how });
+    return [h("span", { class: `badge ${kind}`, text: t(`ops.replaced.${how}`, { count }) }), h("span", { class: "muted", text: t("ops.ago", { clock: clock(ago) }) })];
+  });
+  return parts.length ? h("span", { class: "replaced" }, parts) : t("ops.replaced.never");
+}
+
 function table() {
   const rows = [...recent.workers].map(([number, worker]) => {
     const reading = recent.at(worker.newest, number);
@@ -75,7 +87,8 @@ function table() {
       h("td", { text: words(loop(reading), ms) }),
       h("td", { text: words(reading.rate("process_cpu_seconds_total"), percent) }),
       h("td", { text: words(reading.sum("process_resident_memory_bytes"), megabytes) }),
-      h("td", { text: words(started === null ? null : worker.newest - 1000 * started, clock) }));
+      h("td", { text: words(started === null ? null : worker.newest - 1000 * started, clock) }),
+      h("td", {}, replaced(reading, worker)));
   });
   id("workers").replaceChildren(...rows);
 }
