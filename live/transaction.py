@@ -14,7 +14,7 @@ outlet has every screen take a fresh snapshot from SQL afterwards.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -31,6 +31,11 @@ from live.teller import Outlet, Place, Teller
 from live.timeline import Entry, show_clock
 
 T = TypeVar("T")
+Also = Callable[[Connection, int, str, Sequence[Entry]], None]
+
+
+def _nothing(_conn: Connection, _now_ms: int, _show_id: str, _entries: Sequence[Entry]) -> None:
+    """Nobody else wants to know."""
 
 
 class _Lasting(News):
@@ -43,8 +48,9 @@ _AllNews = dict[str, list[News]]  # by show
 class Announcements:
     """What a transaction tells the screens after COMMIT, in the order of the calls, or never."""
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, also: Also = _nothing) -> None:
         self.now_ms = now_ms  # the database's clock when the transaction began
+        self._also = also
         self._news: _AllNews = {}
 
     def event(self, show_id: str, name: str, data: dict[str, Any]) -> None:
@@ -101,13 +107,14 @@ class Announcements:
             news.at_ms = at_ms
             entries.append(Entry(seq=seq, at_ms=at_ms, name=news.name, data=news.data))
         store.append_events(conn, show_id, entries)
+        self._also(conn, self.now_ms, show_id, entries)
 
 
 class Transaction(Announcements):
     """One write transaction, which is a block."""
 
-    def __init__(self, conn: AsyncConnection, now_ms: int) -> None:
-        super().__init__(now_ms)
+    def __init__(self, conn: AsyncConnection, now_ms: int, also: Also = _nothing) -> None:
+        super().__init__(now_ms, also)
         self.conn = conn
 
     async def store(self) -> _AllNews:
@@ -118,8 +125,8 @@ class Transaction(Announcements):
 class Batch(Announcements):
     """One write transaction, which is a plain function."""
 
-    def __init__(self, conn: Connection, now_ms: int) -> None:
-        super().__init__(now_ms)
+    def __init__(self, conn: Connection, now_ms: int, also: Also = _nothing) -> None:
+        super().__init__(now_ms, also)
         self.conn = conn
 
     def store(self) -> _AllNews:
@@ -128,12 +135,17 @@ class Batch(Announcements):
 
 
 class Transactions:
-    """Opens transactions over `database` and publishes their news through `outlet`."""
+    """Opens transactions over `database` and publishes their news through `outlet`.
+
+    `also` is called in every transaction that adds entries to a timeline, with the database's clock and the show,
+    which is locked; what it writes is committed with them.
+    """
 
     def __init__(self, database: Database, outlet: Outlet) -> None:
         self._database = database
         self._teller = Teller(outlet)
         self._finishing: set[asyncio.Task[Any]] = set()
+        self.also: Also = _nothing
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Transaction]:
@@ -143,7 +155,7 @@ class Transactions:
         """
         async with AsyncExitStack() as stack:
             conn = await stack.enter_async_context(self._database.write())
-            transaction = Transaction(conn, await self._database.now_ms(conn))
+            transaction = Transaction(conn, await self._database.now_ms(conn), self.also)
             yield transaction
             news = await transaction.store()
             commit = stack.pop_all()
@@ -164,7 +176,7 @@ class Transactions:
         news: _AllNews = {}
 
         def body(conn: Connection) -> tuple[T, _AllNews]:
-            batch = Batch(conn, self._database.now_ms_sync(conn))
+            batch = Batch(conn, self._database.now_ms_sync(conn), self.also)
             return work(batch), batch.store()
 
         def done(outcome: tuple[T, _AllNews]) -> None:

@@ -84,6 +84,15 @@ class Kind(Enum):
     not_in_cart = _Kind(5013, 404, "The cart does not hold this SKU")
     cart_full = _Kind(5014, 409, "The cart holds as many different things as it can")
     hold_final = _Kind(5015, 409, "The hold was extended as often as it can be")
+    invalid_quote = _Kind(5016, 422, "The quote is not one of ours")
+    quote_expired = _Kind(5017, 409, "The quote has expired")
+    invalid_rules = _Kind(5018, 422, "The rules contradict themselves or can never apply")
+    coupon_refused = _Kind(5019, 409, "The coupon cannot be used now")
+    webhook_target_forbidden = _Kind(5060, 422, "Nothing is sent to this address")
+    unknown_endpoint = _Kind(5061, 404, "There is no such webhook endpoint")
+    too_many_endpoints = _Kind(5062, 409, "There are as many webhook endpoints as there may be")
+    unknown_delivery = _Kind(5063, 404, "There is no such delivery")
+    endpoint_disabled = _Kind(5064, 409, "The webhook endpoint is disabled; enable it first")
 
     @property
     def number(self) -> int:

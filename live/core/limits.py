@@ -243,6 +243,51 @@ SWEEP_BATCH = 200  # holds a transaction
 RECONCILE_INTERVAL_S = 60.0
 FIGURES_WINDOW_S = 60
 
+# --- pricing --------------------------------------------------------------------------------------------------
+RULES_MAX = 200  # in force at once
+RULE_CONDITIONS_MAX = 8
+RULE_ACTIONS_MAX = 4
+RULE_NAMES_MAX = 200  # SKUs, products, categories, channels, segments that one list of a rule names
+RULE_ID_CHARS_MAX = 64
+BUNDLE_PARTS_MAX = 8
+COUPON_CHARS_MAX = 32
+COUPONS_MAX = 5  # of one cart
+CATEGORIES_MAX = 20  # of one product, those above them included
+SEGMENTS_MAX = 50  # of one customer
+HINTS_MAX = 3  # shown beside a cart; the nearest ones
+HINT_NEAR_PERCENT = 50  # of a threshold must be reached before it is worth a hint
+BUDGET_MINOR_MAX = 10**15
+TAX_BP_MAX = 10_000  # basis points: 1900 is 19 %
+QUOTE_TTL_S = 900
+QUOTE_BYTES_MAX = 8 * 1024
+LOWEST_PRICE_DAYS = 30  # PAngV, section 11
+
+# --- webhooks ---------------------------------------------------------------------------------------------------
+WEBHOOK_ENDPOINTS_MAX = 50
+WEBHOOK_URL_CHARS_MAX = 2000
+WEBHOOK_TYPE_CHARS_MAX = 40
+WEBHOOK_WANTED_S = 1.0  # a new endpoint gets what happens from this much later on; a worker looks no more often
+WEBHOOK_LOOK_S = 0.5  # between two looks of an idle worker for something to send
+WEBHOOK_SECRET_BYTES = 32
+WEBHOOK_PAYLOAD_BYTES_MAX = 20_000  # as Standard Webhooks advise
+WEBHOOK_DELAYS_S = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)  # before each try; then it is dead
+WEBHOOK_JITTER = 0.2  # of a delay, on top
+WEBHOOK_TIMEOUT_S = 15.0  # for a whole exchange
+WEBHOOK_LEASE_S = 60.0  # a worker that has not said by then what became of a message is taken to be dead
+WEBHOOK_PARALLEL = 4  # messages of one endpoint that one worker sends at a time
+WEBHOOK_SENDING_MAX = 64  # messages that one worker sends at a time
+WEBHOOK_RESPONSE_BYTES_KEPT = 1024
+WEBHOOK_SPREAD_BATCH = 200  # events a transaction
+WEBHOOK_OVERLAP_S = 24 * 3600  # a secret signs this long beside its successor
+WEBHOOK_OVERLAP_S_MAX = 7 * 24 * 3600
+WEBHOOK_FAILING_S = 5 * 24 * 3600  # without one delivery, and the endpoint is disabled
+WEBHOOK_BACKLOG_MAX = 100_000  # messages that wait for one endpoint; with more it is disabled
+WEBHOOK_PAGE = 50  # deliveries
+WEBHOOK_ATTEMPTS_SHOWN = 20  # of one delivery
+WEBHOOK_REPLAY_MAX = 1_000  # messages asked for again in one request
+WEBHOOK_PRUNE_S = 600.0  # between two rounds of forgetting
+WEBHOOK_PRUNE_BATCH = 1_000  # rows a transaction
+
 assert LANE_BATCH_MAX <= LANE_KEY_WAITING_MAX < LANE_WAITING_MAX, "a hot SKU must leave places for the others"
 assert LANE_CROWD <= LANE_BATCH_MAX
 assert CHAT_PACE_S + BATCH_INTERVAL_S_MAX <= 0.25, "what is written is seen within 250 ms"
@@ -270,3 +315,5 @@ assert LISTEN_BACKLOG < HTTP_UNFINISHED_MAX < HTTP_CONNECTIONS_MAX / 4, "a burst
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
 assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"
+assert HOLD_TTL_S <= QUOTE_TTL_S, "a quote must outlive the hold that was shown with it"
+assert WEBHOOK_TIMEOUT_S * 2 < WEBHOOK_LEASE_S, "a worker that lives has said what became of a message"
