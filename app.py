@@ -125,7 +125,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(shows.close)
         shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s)
         stack.push_async_callback(shop.close)
-        shows.products = shop.products
+        shows.pinning.products = shop.shown
         yield Store(clock, tokens, bus, bus_url, database, outlet, shows, shop)
 
 

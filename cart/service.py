@@ -31,6 +31,7 @@ from live.core.errors import Kind, Problem
 from live.core.lanes import Committed, Lane
 from live.core.limits import HOLD_TTL_S, LANE_PACE_S, PRODUCTS_PAGE, STATE_INTERVAL_S, SWEEP_BATCH
 from live.service import Shows
+from live.timeline import Pin
 
 __all__ = ["Answer", "Shop"]
 
@@ -80,6 +81,10 @@ class Shop:
         known = [id_ for id_ in ids if catalogue.is_id(id_)]
         found = await self._database.read_sync(lambda conn: shelf.products(conn, known))
         return [plain(product) for product in found]
+
+    def shown(self, conn: Connection, ids: Sequence[str], show: str, pin: Pin | None) -> list[dict[str, Any]]:
+        """Products as the screens of a show see them while `pin` is on them."""
+        return [plain(product) for product in shelf.products(conn, [id_ for id_ in ids if catalogue.is_id(id_)])]
 
     async def product(self, id_: str) -> Product:
         """One product; raises `Problem` unknown_product."""

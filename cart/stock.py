@@ -100,7 +100,8 @@ class Hold(msgspec.Struct, frozen=True):
     """Units in a cart at the price of the moment they were taken.
 
     `expires_at_ms` and `claim_until_ms` (None unless claiming) are Unix milliseconds of the database's clock. `show`,
-    `pin_id` (None: nothing of this product was pinned) and `at_ms` (the show's clock) say what sold it.
+    `pin_id` (None: nothing of this product was pinned) and `at_ms` (the show's clock) say what sold it. `quote` is the
+    price's, as JSON (None: of before there were any).
     """
 
     id: str
@@ -122,6 +123,7 @@ class Hold(msgspec.Struct, frozen=True):
     title: str
     variant: str
     picture: str
+    quote: str | None = None
 
     @property
     def held_since_ms(self) -> int:

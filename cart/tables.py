@@ -36,6 +36,8 @@ product = Table(
     Column("description", Text, nullable=False),
     Column("picture", String(500), nullable=False),
     Column("currency", String(3), nullable=False),
+    Column("categories", JSON, nullable=False, server_default="[]"),
+    Column("tax_bp", Integer),  # of the gross price's net, in basis points; NULL: the installation's own rate
     Column("updated_at_ms", BigInteger, nullable=False),
 )
 variant = Table(
@@ -47,6 +49,9 @@ variant = Table(
     Column("title", String(TITLE_CHARS_MAX), nullable=False),
     Column("price_minor", BigInteger, nullable=False),
     Column("list_price_minor", BigInteger),
+    Column("tax_bp", Integer),  # NULL: as the product
+    Column("content_amount", BigInteger),  # of `content_unit` in a pack; NULL: its unit price is not named
+    Column("content_unit", String(8)),
     Index("ix_variant_product_id", "product_id", "position"),
 )
 stock_level = Table(
@@ -79,6 +84,7 @@ hold = Table(
     Column("order_id", String(32)),
     Column("pin_id", String(32)),
     Column("at_ms", BigInteger, nullable=False),
+    Column("quote", Text),  # JSON; NULL: of before there were any
     CheckConstraint("quantity > 0", name="quantity"),
     Index("ix_hold_cart", "cart", "id"),
     Index("ix_hold_order_id", "order_id"),

@@ -1,6 +1,5 @@
 """What can be done with shows; every verb is one transaction, and the screens hear of it after COMMIT."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -25,6 +24,7 @@ from live.core.limits import (
     STREAM_KEYS_MAX,
     TIMELINE_EVENTS_LISTED_MAX,
 )
+from live.pinning import Pinning, Products, no_products
 from live.shows import OVER, Show, ShowState
 from live.store import StreamKey
 from live.teller import Outlet
@@ -35,20 +35,13 @@ __all__ = ["Batch", "Outlet", "Products", "Shows", "Transaction"]
 
 T = TypeVar("T")
 
-Products = Callable[[list[str]], Awaitable[list[Product]]]
-
-
-async def no_products(_product_ids: list[str]) -> list[Product]:
-    """The products of an installation without a catalogue."""
-    return []
-
 
 class Shows:
     """The shows of this installation.
 
-    `products` turns product ids into whole products, in the same order, leaving out unknown ones; app.py sets it
-    to the catalogue's. `tokens` None: only stream keys may publish. `when_over` hears of each show that has ended;
-    app.py sets it to what hangs up the show's video.
+    `products` turns product ids into whole products (see `Pinning`, whose members app.py sets to the catalogue's).
+    `tokens` None: only stream keys may publish. `when_over` hears of each show that has ended; app.py
+    sets it to what hangs up the show's video.
     """
 
     def __init__(
@@ -63,11 +56,8 @@ class Shows:
         self._database = database
         self._clock = clock
         self._tokens = tokens
-        self._transactions = Transactions(database, outlet)
-        # A pin reads its product on a second connection while its transaction holds the first. One at a time, or
-        # as many pins as the pool has connections would wait for each other for ever.
-        self._catalogue = asyncio.Lock()
-        self.products = products
+        self.transactions = Transactions(database, outlet)
+        self.pinning = Pinning(products)
         self.when_over: Callable[[str], None] = lambda _show_id: None
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -76,18 +66,18 @@ class Shows:
         When COMMIT succeeded and the bus is down, the block still succeeds: SQL is the truth. Raises `Problem`
         overloaded or unavailable, and unknown_show for an event in a show that does not exist.
         """
-        return self._transactions.open()
+        return self.transactions.open()
 
     async def batch(self, work: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
         """A write transaction that is a plain function, for what is hot: its result after COMMIT, and when it is told.
 
         As `transaction`, but it goes through once it has begun. The function must not touch the loop.
         """
-        return await self._transactions.batch(work)
+        return await self.transactions.batch(work)
 
     async def close(self) -> None:
         """Wait until all that was committed is published."""
-        await self._transactions.close()
+        await self.transactions.close()
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -125,11 +115,13 @@ class Shows:
 
     async def snapshot(self, show_id: str) -> timeline.Snapshot:
         """The show's part of a snapshot: `show`, `lineup`, `pin`; raises `Problem` unknown_show."""
-        (show, pin), product_ids = await self._database.read_sync(
-            lambda conn: (self.on_screen(conn, show_id), store.lineup(conn, show_id))
-        )
-        lineup = await self.products(product_ids)
-        return timeline.compose(show, lineup, _pinned(pin, lineup))
+
+        def read(conn: Connection) -> timeline.Snapshot:
+            show, pin = self.on_screen(conn, show_id)
+            lineup = self.pinning.products(conn, store.lineup(conn, show_id), show_id, timeline.selling(show, pin))
+            return timeline.compose(show, lineup, _pinned(pin, lineup))
+
+        return await self._database.read_sync(read)
 
     async def timeline(self, show_id: str, after: int = 0, limit: int = TIMELINE_EVENTS_LISTED_MAX) -> list[Entry]:
         """Up to `limit` entries after number `after`; raises `Problem` unknown_show or invalid_field."""
@@ -201,12 +193,12 @@ class Shows:
         """Change what is set; raises `Problem` unknown_show, and what `shows.edit` raises."""
         async with self._changing(show_id) as (tx, show):
             changed = shows.edit(show, title=title, scheduled_at_ms=scheduled_at_ms, auto_live=auto_live)
-            return await _save(tx, show, changed)
+            return await self.pinning.save(tx, show, changed)
 
     async def transition(self, show_id: str, to: ShowState) -> Show:
         """The host moves the show; raises `Problem` unknown_show, and what `shows.transition` raises."""
         async with self._changing(show_id) as (tx, show):
-            changed = await _save(tx, show, shows.transition(show, to, tx.now_ms))
+            changed = await self.pinning.save(tx, show, shows.transition(show, to, tx.now_ms))
         if changed.state in OVER:
             self.when_over(show_id)
         return changed
@@ -214,7 +206,7 @@ class Shows:
     async def publisher_changed(self, show_id: str, present: bool) -> Show:
         """Video arrives now, or no longer; the show may go live by it. Raises `Problem` unknown_show."""
         async with self._changing(show_id) as (tx, show):
-            return await _save(tx, show, shows.with_publisher(show, present, tx.now_ms))
+            return await self.pinning.save(tx, show, shows.with_publisher(show, present, tx.now_ms))
 
     async def publishing(self) -> list[str]:
         """Ids of the shows that somebody publishes to, as far as `publisher_changed` has been told."""
@@ -231,7 +223,7 @@ class Shows:
             fresh = msgspec.structs.replace(
                 show, state=ShowState.lobby, started_at_ms=None, ended_at_ms=None, publisher_lost_at_ms=None
             )
-            return await _save(tx, show, fresh)
+            return await self.pinning.save(tx, show, fresh)
 
     # --- lineup and pin ---------------------------------------------------------------------------------------
 
@@ -248,15 +240,16 @@ class Shows:
             if product_id in seen:
                 raise Problem(Kind.invalid_field, "Twice in the lineup.", field=f"product_ids[{index}]")
             seen.add(product_id)
-        async with self._catalogue, self._changing(show_id) as (tx, _):
-            lineup = await self.products(list(product_ids))
+        async with self._changing(show_id) as (tx, show):
+            pin = await store.current_pin(tx.conn, show_id)
+            if pin is not None and pin.product_id not in seen:
+                await self.pinning.turn(tx, show, pin, None)
+                pin = None
+            lineup = await self.pinning.shown(tx, product_ids, show, pin)
             known = {product["id"] for product in lineup}
             for index, product_id in enumerate(product_ids):
                 if product_id not in known:
                     raise Problem(Kind.unknown_product, field=f"product_ids[{index}]")
-            pin = await store.current_pin(tx.conn, show_id)
-            if pin is not None and pin.product_id not in seen:
-                await _unpin(tx, show_id, pin)
             await store.replace_lineup(tx.conn, show_id, product_ids)
             tx.event(show_id, "show.lineup", {"lineup": lineup})
             return lineup
@@ -267,31 +260,32 @@ class Shows:
         Raises `Problem` unknown_show, not_in_lineup, unknown_product (it left the catalogue), and
         illegal_transition when the show is over.
         """
-        async with self._catalogue, self._changing(show_id) as (tx, show):
+        async with self._changing(show_id) as (tx, show):
             if show.state in OVER:
                 raise Problem(Kind.illegal_transition, "The show is over.", extra={"state": show.state.value})
             if product_id not in await tx.conn.run_sync(store.lineup, show_id):
                 raise Problem(Kind.not_in_lineup, field="product_id")
-            product = next(iter(await self.products([product_id])), None)
+            current = await store.current_pin(tx.conn, show_id)
+            pin = Pin(id=uuid7(tx.now_ms), product_id=product_id, pinned_at_ms=tx.now_ms)
+            if current is not None and current.product_id == product_id:
+                pin = current
+            else:
+                await self.pinning.turn(tx, show, current, pin)
+            product = next(iter(await self.pinning.shown(tx, [product_id], show, pin)), None)
             if product is None:
                 raise Problem(Kind.unknown_product, field="product_id")
-            current = await store.current_pin(tx.conn, show_id)
-            if current is not None:
-                if current.product_id == product_id:
-                    return timeline.pin_view(current, product)
-                await store.close_pin(tx.conn, current.id, tx.now_ms)
-            pin = Pin(id=uuid7(tx.now_ms), product_id=product_id, pinned_at_ms=tx.now_ms)
-            await store.insert_pin(tx.conn, show_id, pin)
             view = timeline.pin_view(pin, product)
+            if pin is current:
+                return view
             tx.event(show_id, "product.pinned", view)
             return view
 
     async def unpin(self, show_id: str) -> None:
         """Take the pinned product off the screen, if there is one; raises `Problem` unknown_show."""
-        async with self._changing(show_id) as (tx, _):
+        async with self._changing(show_id) as (tx, show):
             pin = await store.current_pin(tx.conn, show_id)
             if pin is not None:
-                await _unpin(tx, show_id, pin)
+                await self.pinning.turn(tx, show, pin, None)
 
     # --- who may publish --------------------------------------------------------------------------------------
 
@@ -366,19 +360,6 @@ async def _find_stream_key(conn: AsyncConnection, show_id: str, key_id: str) -> 
     if key is None:
         raise Problem(Kind.unknown_stream_key, field="id")
     return key
-
-
-async def _save(tx: Transaction, before: Show, after: Show) -> Show:
-    """Write and announce what changed, if anything did."""
-    if after != before:
-        await store.save_show(tx.conn, after)
-        tx.event(after.id, "show.state", timeline.show_view(after))
-    return after
-
-
-async def _unpin(tx: Transaction, show_id: str, pin: Pin) -> None:
-    await store.close_pin(tx.conn, pin.id, tx.now_ms)
-    tx.event(show_id, "product.unpinned", {"pin_id": pin.id})
 
 
 def _pinned(pin: Pin | None, lineup: list[Product]) -> dict[str, Any] | None:

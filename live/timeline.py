@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from live.core.codec import plain
-from live.shows import Show
+from live.shows import OVER, Show
 
 Snapshot = dict[str, Any]
 Product = dict[str, Any]
@@ -47,6 +47,11 @@ def show_clock(started_at_ms: int | None, ended_at_ms: int | None, now_ms: int) 
     if started_at_ms is None:
         return 0
     return max(0, (now_ms if ended_at_ms is None else min(now_ms, ended_at_ms)) - started_at_ms)
+
+
+def selling(show: Show, pin: Pin | None) -> Pin | None:
+    """The pin as prices see it: of a show that is over, nothing is pinned."""
+    return None if show.state in OVER else pin
 
 
 def show_view(show: Show) -> dict[str, Any]:
@@ -107,6 +112,11 @@ def _changed(snapshot: Snapshot, data: Mapping[str, Any]) -> Snapshot:
     return _with_product(snapshot, data["product"])
 
 
+def _priced(snapshot: Snapshot, data: Mapping[str, Any]) -> Snapshot:
+    price = {name: data[name] for name in data if name not in ("product_id", "sku")}
+    return _with_variant(snapshot, data["sku"], price)
+
+
 def _sold_out(snapshot: Snapshot, data: Mapping[str, Any]) -> Snapshot:
     return _with_stock(snapshot, data["sku"], 0)
 
@@ -131,16 +141,19 @@ def _with_product(snapshot: Snapshot, product: Product) -> Snapshot:
 
 def _with_stock(snapshot: Snapshot, sku: str, available: int) -> Snapshot:
     """`snapshot` with `available` units of `sku` wherever it stands."""
+    return _with_variant(snapshot, sku, {"available": available})
 
-    def stocked(product: Product) -> Product:
-        variants = [
-            variant | {"available": available} if variant["sku"] == sku else variant for variant in product["variants"]
-        ]
+
+def _with_variant(snapshot: Snapshot, sku: str, members: Mapping[str, Any]) -> Snapshot:
+    """`snapshot` with other `members` of the variant `sku` wherever it stands."""
+
+    def changed(product: Product) -> Product:
+        variants = [variant | members if variant["sku"] == sku else variant for variant in product["variants"]]
         return product | {"variants": variants}
 
-    snapshot = snapshot | {"lineup": [stocked(product) for product in snapshot["lineup"]]}
+    snapshot = snapshot | {"lineup": [changed(product) for product in snapshot["lineup"]]}
     pin = snapshot["pin"]
-    return snapshot if pin is None else snapshot | {"pin": pin | {"product": stocked(pin["product"])}}
+    return snapshot if pin is None else snapshot | {"pin": pin | {"product": changed(pin["product"])}}
 
 
 def _message(snapshot: Snapshot, data: Mapping[str, Any]) -> Snapshot:
@@ -173,6 +186,7 @@ _EVENTS: dict[str, Callable[[Snapshot, Mapping[str, Any]], Snapshot]] = {
     "product.pinned": _pinned,
     "product.unpinned": _unpinned,
     "product.changed": _changed,
+    "product.price": _priced,
     "product.sold_out": _sold_out,
     "product.restocked": _restocked,
     "chat.message": _message,

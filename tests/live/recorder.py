@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sqlalchemy import Connection
+
 from live import timeline
 from live.realtime.news import News
 
@@ -59,7 +61,9 @@ class Catalogue:
         self.gone: set[str] = set()
         self.titles: dict[str, str] = {}
 
-    async def __call__(self, product_ids: list[str]) -> list[timeline.Product]:
+    def __call__(
+        self, _conn: Connection, product_ids: Sequence[str], _show_id: str, _pin: timeline.Pin | None
+    ) -> list[timeline.Product]:
         return [self.product(id_) for id_ in product_ids if id_ not in self.gone and not id_.startswith("no-")]
 
     def product(self, id_: str) -> timeline.Product:

@@ -4,14 +4,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
+import cart.pricing.tables
 import cart.store
+import cart.webhooks.tables
 import chat.store
 import live.store
 from live.core.database import Database, metadata
 
 
 async def test_the_schema_is_what_the_stores_declare(database: Database) -> None:
-    assert cart.store and chat.store and live.store
+    assert cart.store and cart.pricing.tables and cart.webhooks.tables and chat.store and live.store
 
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
