@@ -14,7 +14,7 @@ help:
 	@echo "make setup      .venv with everything for development"
 	@echo "make lint       ruff, mypy, import contracts, dependencies, container files"
 	@echo "make bench      print the figures as JSON lines   [ONLY=relay|join|edge|hotpath|fanout|storm|stampede]"
-	@echo "make loadtest   rehearse an event                 [SCENARIO=quiet|broadcast|drop|join-storm|reconnect-storm|slow-readers]"
+	@echo "make loadtest   rehearse an event                 [SCENARIO=quiet|broadcast|drop|join-storm|reconnect-storm|slow-readers|valkey-restart]"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

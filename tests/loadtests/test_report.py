@@ -10,8 +10,11 @@ import pytest
 from rich.console import Console
 
 from loadtests import report
-from loadtests.charts import Line, chart, number, thin, time_ticks
+from loadtests.cards import _closes
+from loadtests.charts import Line, chart, holed, legend, number, thin, time_ticks
+from loadtests.codes import told
 from loadtests.histogram import Histogram
+from loadtests.knee import Knee, Level
 from loadtests.measures import Mark, Second
 from loadtests.merge import merged_seconds, merged_totals, spread
 from loadtests.page import html as page_of
@@ -171,7 +174,75 @@ def test_the_next_step_is_announced() -> None:
     assert bars([0.0]) == "▁"
 
 
+def bent(scenario: Scenario, run: Run, at: Level | None) -> Report:
+    levels = [Level(float(at), at * 100, at * 1000.0, 10.0 * at, 1) for at in range(1, 8)]
+    report = sample(scenario, run)
+    report.runs[0].knee = Knee(20.0, 45.0, at, levels)
+    return report
+
+
+def test_the_knee_is_in_the_picture() -> None:
+    level = Level(5.0, 500, 5000.0, 50.0, 1)
+    report = bent(load("drop"), sample_run(), level)
+    page = page_of(report)
+    words = re.sub("[ \n]+", " ", " ".join(ElementTree.fromstring(page).itertext()))
+    assert page.count("<svg") == 19
+    for expected in ("knee: 500 viewers", "How many does it carry?", "flat at 20 ms", "limit 45 ms",
+                     "Knee 500 viewers (5\u202f000 deliveries/s)", "knee 500 5\u202f000 50"):  # fmt: skip
+        assert expected in words, expected
+    assert "| knee | 500 | 5\u202f000 | 50 |" in markdown(report)
+    assert (report.spreads["knee_viewers"], report.spreads["knee_deliveries_per_s"]) == (
+        (500, 500, 500), (5000.0, 5000.0, 5000.0),
+    )  # fmt: skip
+    report.runs += [*bent(load("drop"), sample_run(), None).runs, *sample(None).runs]
+    assert "viewers (5\u202f000 deliveries/s) in 1 of 2 runs" in page_of(report), "the third cannot tell"
+
+
+def test_no_knee_is_said() -> None:
+    report = bent(load("drop"), sample_run(), None)
+    words = " ".join(" ".join(ElementTree.fromstring(page_of(report)).itertext()).split())
+    for expected in ("no knee was reached", "Knee none up to 700 viewers", "no knee reached – – –"):
+        assert expected in words, expected
+    assert "knee:" not in words
+    assert "Knee" not in page_of(sample()), "the run cannot tell"
+
+
+def test_sockets_close_for_reasons() -> None:
+    words = " ".join(ElementTree.fromstring(page_of(sample())).itertext())
+    for expected in ("4001 too slow to keep up", "http 503", "replaced by a snapshot", "Why do sessions end?"):
+        assert expected in words, expected
+    assert (told("1006"), told("4000"), told("OSError")) == ("1006 cut off", "4000 server is going away", "OSError")
+    run = sample_run()
+    run.seconds[0].closes = {str(3000 + code): 9 - code for code in range(9)}
+    lines = _closes(run.seconds)
+    assert [line.name for line in lines] == ["3000", "3001", "3002", "3003", "3004", "others"]
+    assert [value for _, value in lines[-1].points] == [4 + 3 + 2 + 1, 3, 0, 0, 0]
+    run.seconds[1].closes = run.seconds[0].closes = {}
+    assert [(line.name, line.points[0]) for line in _closes(run.seconds)] == [("closes", (1.0, 0))]
+
+
 # --- charts
+
+
+def test_nothing_is_drawn_where_nobody_measured() -> None:
+    points = [(float(at), 1.0) for at in (1, 2, 3, 40, 41)]
+    assert [value for _, value in holed(points)] == [1.0, 1.0, 1.0, None, 1.0, 1.0]
+    assert holed([]) == []
+    assert chart([Line("a", points)], "", end_s=41).count("<polyline") == 2
+    assert chart([Line("a", points)], "", end_s=41, across="viewers").count("<polyline") == 1
+
+
+def test_what_lies_across_may_be_people() -> None:
+    drawn = chart([Line("p99", [(100.0, 5.0), (9000.0, 7.0)])], "ms", end_s=9000, across="viewers")
+    assert "p99: 7 ms at 9\u202f000 viewers" in drawn
+    assert re.findall(r'class="time"[^>]*>([^<]*)<', drawn) == ["0", "2\u202f500", "5\u202f000", "7\u202f500"]
+
+
+def test_none_is_said_where_nothing_happened() -> None:
+    line = Line("lost", [(1.0, 0.0), (2.0, 0.0)])
+    assert "lost <b>none</b>" in legend([line], "")
+    assert "lost –" in legend([Line("lost", [])], "")
+    assert re.findall(r'class="tick"[^>]*>([^<]*)<', chart([line], "", end_s=2)) == ["0", "1"]
 
 
 def test_a_line_with_holes_is_drawn_in_pieces() -> None:

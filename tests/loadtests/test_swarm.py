@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -56,9 +57,10 @@ async def test_a_lost_event_is_a_gap_and_recovered() -> None:
 
 async def test_a_lost_event_that_cannot_be_recovered_is_lost() -> None:
     async with ScriptedShow(lambda viewer, offset: int((viewer, offset) != (3, 4)), recovers=False).on_air() as show:
-        totals, _ = await watch(show, drain_s=0.5)
-    assert totals.gaps == 1
+        totals, seconds = await watch(show, drain_s=0.5)
+    assert totals.gaps == sum(second.gaps for second in seconds) == 1
     assert totals.lost == show.offset - 3, "that viewer stood still from the gap on"
+    assert [second.lost for second in seconds] == [0] * (len(seconds) - 1) + [totals.lost], "known at the end"
 
 
 async def test_the_last_event_lost_is_lost() -> None:
@@ -79,8 +81,8 @@ async def test_an_event_that_nobody_sees_is_missed() -> None:
 
 async def test_a_repeated_event_is_a_duplicate() -> None:
     async with ScriptedShow(lambda viewer, offset: 2 if (viewer, offset) == (3, 4) else 1).on_air() as show:
-        totals, _ = await watch(show)
-    assert totals.duplicates == 1
+        totals, seconds = await watch(show)
+    assert totals.duplicates == sum(second.duplicates for second in seconds) == 1
     assert (totals.gaps, totals.lost) == (0, 0)
 
 
@@ -88,7 +90,8 @@ async def test_closed_sockets_come_back_and_miss_nothing() -> None:
     show = ScriptedShow()
     show.close_after = 3
     async with show.on_air():
-        totals, _ = await watch(show, drain_s=5.0, duration_s=2.5)
+        totals, seconds = await watch(show, drain_s=5.0, duration_s=2.5)
+    assert totals.closes == sum((Counter(second.closes) for second in seconds), Counter())
     assert set(totals.closes) == {"4000"}
     assert 15 <= totals.closes["4000"] <= 20
     assert totals.recovered == totals.closes["4000"] == totals.histogram("back").count

@@ -1,5 +1,6 @@
 """Counters of a swarm: seconds add up to totals, and only what belongs into a latency is in it."""
 
+from loadtests.sequence import Sequence
 from loadtests.shelf import Chunk
 from loadtests.tally import Tally
 from tests.loadtests.samples import histogram
@@ -54,6 +55,30 @@ def test_refusals_and_closes() -> None:
     totals = tally.totals(viewers=1, lacking=0, not_back=0, cpu_s=0.0)
     assert tally.settled
     assert (totals.refused_count, totals.closes_count, totals.unanswered, totals.acknowledged) == (2, 2, 0, 0)
+
+
+def test_each_second_tells_its_own_losses_and_closes() -> None:
+    one, other = Sequence(), Sequence()
+    tally = Tally(0, [one, other])
+    for sequence in (one, other):
+        sequence.connected("a", 1)
+    one.event(1)
+    tally.close("4001")
+    tally.close("4001")
+    first = tally.second(1_000_000, 0.0)
+    other.restored("a", 5, [4, 5])
+    one.connected("a", 4)
+    tally.close("4001")
+    tally.close("http 503")
+    second = tally.second(2_000_000, 0.0)
+    last = tally.second(2_500_000, 0.0, lacking=7)
+    assert [(each.duplicates, each.lost, each.replaced) for each in (first, second, last)] == [
+        (1, 0, 0), (0, 2, 3), (0, 7, 0),
+    ]  # fmt: skip
+    assert [each.closes for each in (first, second, last)] == [{"4001": 2}, {"4001": 1, "http 503": 1}, {}]
+    totals = tally.totals(viewers=2, lacking=7, not_back=0, cpu_s=0.0)
+    assert (totals.duplicates, totals.lost, totals.replaced) == (1, 9, 3)
+    assert totals.closes == {"4001": 3, "http 503": 1}
 
 
 def test_what_is_stored_and_not_shown_is_not_lost() -> None:
