@@ -42,17 +42,17 @@ def chart(
         *(_below(tick, end_s, across) for tick in (_Linear(end_s).ticks() if across else time_ticks(end_s))),
     ]
     shown = [mark for mark in marks if mark.at_s <= end_s]
-    parts += [_marked(mark, index % MARK_ROWS, end_s) for index, mark in enumerate(shown)]
+    parts += [_marked(mark, end_s) for mark in shown]
+    words = [_word(mark, index % MARK_ROWS, end_s) for index, mark in enumerate(shown)]
     if limit is not None:
         y = scale.y(limit)
         parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" />')
-        parts.append(
+        words.append(
             f'<text class="limit-word" x="{WIDTH - RIGHT}" y="{y - 4:.1f}">limit {number(limit)} {unit}</text>'
         )
     for index, line in enumerate(thinned):
         parts.append(f'<g class="line l{index}">{_drawn(line, scale, end_s, unit, across)}</g>')
-    parts.append("</svg>")
-    return "".join(parts)
+    return "".join([*parts, *words, "</svg>"])  # words last: above the lines
 
 
 def legend(lines: Sequence[Line], unit: str) -> str:
@@ -147,16 +147,21 @@ def _below(at_s: float, end_s: float, across: str) -> str:
     return f'<text class="time" x="{x:.1f}" y="{HEIGHT - 8}">{word}</text>'
 
 
-def _marked(mark: Mark, row: int, end_s: float) -> str:
-    """An upright line, and a shade up to the mark's end; words that would meet stand in rows."""
+def _marked(mark: Mark, end_s: float) -> str:
+    """An upright line, and a shade up to the mark's end."""
     x, bottom = _x(mark.at_s, end_s), HEIGHT - BOTTOM
     drawn = f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}" />'
     if mark.end_s is not None:
         width = _x(min(mark.end_s, end_s), end_s) - x
         drawn += f'<rect class="span" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{bottom - TOP}" />'
+    return drawn
+
+
+def _word(mark: Mark, row: int, end_s: float) -> str:
+    """What the mark says, beside its line; words that would meet stand in rows."""
+    x = _x(mark.at_s, end_s)
     place = (x - 4, "word left") if x > WIDTH * 0.7 else (x + 4, "word")
-    words = f'<text class="{place[1]}" x="{place[0]:.1f}" y="{TOP + 9 + row * 12}">{escape(mark.word)}</text>'
-    return drawn + words
+    return f'<text class="{place[1]}" x="{place[0]:.1f}" y="{TOP + 9 + row * 12}">{escape(mark.word)}</text>'
 
 
 def _drawn(line: Line, scale: _Linear | _Log, end_s: float, unit: str, across: str) -> str:
