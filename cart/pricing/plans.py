@@ -48,7 +48,6 @@ class Table:
         self.pieces: list[list[Piece]] = [
             [(line.quantity, line.quantity * unit)] for line, unit in zip(self.lines, units_minor, strict=True)
         ]
-        self.locked: set[int] = set()  # by a rule of mode stop
         self._taken: dict[int, frozenset[int]] = {}
 
     def taken_by(self, takes: Takes) -> frozenset[int]:
@@ -93,7 +92,8 @@ def plan(ready: Ready, table: Table, free: frozenset[int], left_minor: int | Non
                 offs, cut = spread(left_minor, offs), True
             left_minor -= sum(offs)
         drawing.take(cuts, offs)
-    return Plan(pieces=drawing.pieces, offs=drawing.offs, gifts=ready.gifts, cut=cut)
+    gives = drawing.offs or (len(ready.gifts) == len(ready.rule.then) and free)
+    return Plan(pieces=drawing.pieces, offs=drawing.offs, gifts=ready.gifts if gives else (), cut=cut)
 
 
 class _Drawing:

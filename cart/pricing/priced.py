@@ -127,6 +127,9 @@ class Why(Enum):
     stopped = "stopped"  # a rule of mode stop came first
 
 
+APPLIED = frozenset({Why.applied, Why.budget_cut})
+
+
 class Traced(msgspec.Struct, frozen=True):
     """What became of a rule. `condition`: the place in `when` of the one that did not hold; None: not for that."""
 

@@ -50,6 +50,7 @@ class Ready:
         "conditions",
         "gifts",
         "group",
+        "is_bound",
         "rank",
         "reducing",
         "rule",
@@ -66,6 +67,7 @@ class Ready:
         self.applied = Applied(rule=rule.id, version=rule.version, label=rule.label)
         self.channels = frozenset(rule.channels)
         self.segments = frozenset(rule.segments)
+        self.is_bound = rule.bind.sku is not None or rule.bind.product is not None
         self.conditions: tuple[tuple[Condition, Takes], ...] = tuple((one, taker(one.filter)) for one in rule.when)
         self.reducing: dict[int, Takes] = {}
         self.bundles: dict[int, tuple[Takes, ...]] = {}
