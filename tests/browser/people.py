@@ -47,6 +47,7 @@ async def send_again(studio: Page) -> None:
 
 async def playing(viewer: Page) -> dict[str, Any]:
     """Wait until frames are decoded and differ; what was seen."""
+    await viewer.locator("[data-testid=video]").wait_for(state="attached")  # a page that is just opened has none yet
     async with asyncio.timeout(20):
         while True:
             seen: dict[str, Any] = await viewer.evaluate(_FRAMES)
