@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PIP_NO_INPUT := 1
+unexport PYTHONDONTWRITEBYTECODE  # or each of the tests' hundred servers would compile every module anew
 
 .PHONY: help setup run test coverage lint bench loadtest system
 .DEFAULT_GOAL := help
