@@ -113,6 +113,7 @@ PRESENCE_INTERVAL_S = 2.0
 PRESENCE_TTL_S = 10.0
 SHOWS_TICKED_MAX = 16  # that the bus is asked about at a time; a slow answer holds up no other show
 PARTED_S = 10.0  # a viewer who left is counted this much longer, so that a reconnect is silent
+NOTICES_HELD_MAX = 100  # for one viewer, while what is personal is read for it
 REACH_TIMEOUT_S = 1.0  # wait for another worker's newer events before a snapshot is taken
 VIEWER_RESUME_BYTES = 32 * 1024  # a skipped viewer is resynchronised when this little is left
 WS_CLOSE_TIMEOUT_S = 5.0

@@ -25,81 +25,26 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from live.core.auth import Principal, Role
 from live.core.codec import Encoding
-from live.core.errors import BUS_LOST, TOO_SLOW, Close
+from live.core.errors import BUS_LOST
 from live.core.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, RECOVERY_EVENTS_MAX
 from live.core.position import Position
 from live.realtime.audience import Audience
 from live.realtime.facts import Facts
 from live.realtime.figures import Figures, Kind
-from live.realtime.frames import encoded, frame
+from live.realtime.frames import encoded
 from live.realtime.payloads import PublishedEvent
 from live.realtime.protocol import Event, Notice, ServerMessage, State
 from live.realtime.snapshot import Snapshot
 from live.realtime.tail import Tail
 from live.realtime.traces import Traces
-from live.realtime.transport import Socket
 from live.realtime.turns import Pace, Turns
+from live.realtime.viewer import Viewer
+
+__all__ = ["Channel", "Viewer"]
 
 log = logging.getLogger(__name__)
-_STATE_WAITS_S = 1.0  # at the most, for the round it goes out with
 _CHECK_EVERY = 16  # writes between two looks at the clock: 0.15 ms, or 1 ms where one takes ten times as long
-
-
-class Viewer:
-    """A socket that has joined; `write` is the transport's. `stalled_s`: 0.0 while it keeps up; `owed`: a notice."""
-
-    __slots__ = ("_socket", "channel", "encoding", "frames", "next", "owed", "principal", "stalled_s", "write")
-
-    def __init__(self, socket: Socket, encoding: Encoding, principal: Principal, channel: "Channel") -> None:
-        self._socket = socket
-        self.write = socket.write
-        self.encoding = encoding
-        self.principal = principal
-        self.channel = channel
-        self.frames = channel.frames[encoding]
-        self.next = 0
-        self.stalled_s = 0.0
-        self.owed = False
-
-    @property
-    def staff(self) -> bool:
-        return self.principal.role is not Role.viewer
-
-    @property
-    def open(self) -> bool:
-        """Whether anything may still be written."""
-        return self._socket.open
-
-    def send(self, messages: Sequence[ServerMessage], kind: Kind) -> None:
-        """Write `messages` to this viewer alone, in order with everything else it is written."""
-        written = frame(messages, self.encoding)
-        self.write(written)
-        self.channel.figures.sent(kind, len(written))
-
-    def shut(self, close: Close) -> None:
-        """Leave the channel and close the socket."""
-        self.lost()
-        self._socket.shut(close)
-
-    # --- transport.Watcher
-
-    def stalled(self) -> None:
-        if not self.stalled_s:
-            self.stalled_s = asyncio.get_running_loop().time()
-            self.next = -self.next
-            self.channel.slow.add(self)
-
-    def drained(self) -> None:
-        if self.stalled_s:
-            since_s, self.stalled_s = self.stalled_s, 0.0
-            self.next = -self.next
-            self.channel.slow.discard(self)
-            self.channel.catch_up(self, since_s - _STATE_WAITS_S)
-
-    def lost(self) -> None:
-        self.channel.leave(self)
 
 
 class _Round:
@@ -125,6 +70,7 @@ class Channel:
     ) -> None:
         self.show = show
         self.epoch = position.epoch
+        self.heard_from = position.offset  # who has seen a later event of this epoch has missed no state unknown here
         self.figures: Figures = turns.figures
         self.viewers: dict[Viewer, None] = {}  # in the order of their turns
         self.slow: set[Viewer] = set()
@@ -134,6 +80,7 @@ class Channel:
         self._refresh = refresh
         self._turns = turns
         self._loop = asyncio.get_running_loop()
+        self.heard_s = self._loop.time()  # nothing is missing since
         self._tail = Tail(position.offset)
         self._settled = position.offset  # every viewer in step has had the events up to it
         self._waiting_bytes = 0  # of events that somebody has not had
@@ -170,7 +117,8 @@ class Channel:
         """Take the newest value of something; it goes out in the first round that may begin after STATE_INTERVAL_S
         since the one before, unless a newer one comes. No round is made earlier for it: see `interval_s`.
         """
-        self._facts.put(message, staff, self._loop.time())
+        if self._facts.put(message, staff, self._loop.time()):
+            self.heard_from = self.received
         self._wake(max(self._facts.due_s, self._due_s))
 
     def notice(self, viewer_id: str, message: Notice) -> None:
@@ -181,8 +129,16 @@ class Channel:
         """Tell all sockets of all staff, as far as they keep up."""
         self._send_to(self.people.staff_sockets(), [message], "notice")
 
-    def restart(self, position: Position) -> None:
-        """All that is known is void: everybody takes a snapshot, and events count on from `position`."""
+    def restart(self, position: Position, *, deaf: bool = False) -> None:
+        """All that is known is void: everybody takes a snapshot, and events count on from `position`.
+
+        `deaf`: states and notices may have been missed as well.
+        """
+        if deaf:
+            self.heard_from, self.heard_s, self.kept = position.offset, self._loop.time(), None
+            self._facts = Facts()  # or an old value might be told after a snapshot that has the new one
+            for viewer in self.viewers:
+                viewer.owed = True
         self.epoch = position.epoch
         self._tail = Tail(position.offset)
         self._settled = position.offset
@@ -237,14 +193,11 @@ class Channel:
         self.people.leave(viewer.principal.subject, viewer, self._loop.time())
 
     def catch_up(self, viewer: Viewer, since_s: float) -> None:
-        """Give a viewer that has drained what it missed since (loop seconds). Notices are not kept: who missed one
-        comes back, and is told what is personal."""
+        """Give a viewer that has drained what it missed since (loop seconds), or a snapshot."""
         if viewer not in self.viewers or viewer.stalled_s:
             return
-        if viewer.owed:
-            viewer.shut(TOO_SLOW)
-            return
-        events = self.since(Position(self.epoch, viewer.next - 1)) if viewer.next > 0 else None
+        known = viewer.next > 0 and not viewer.owed
+        events = self.since(Position(self.epoch, viewer.next - 1)) if known else None
         if events is None:
             viewer.next = 0
             self._refresh(self, (viewer,))
@@ -390,8 +343,9 @@ class Channel:
 
     def _send_to(self, viewers: Iterable[Viewer], messages: Sequence[ServerMessage], kind: Kind) -> None:
         for viewer in tuple(viewers):
-            if viewer.stalled_s:
-                viewer.owed = viewer.owed or kind == "notice"
+            if viewer.stalled_s or viewer.held is not None:
+                if kind == "notice":
+                    viewer.withhold(messages)
                 continue
             try:
                 viewer.send(messages, kind)

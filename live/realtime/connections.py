@@ -110,11 +110,10 @@ class Connections:
         self.commands = commands
         self._clock = clock
         self._exists = exists or snapshot
-        self._personal = personal
         self._newcomer = newcomer
         self._origins = frozenset(settings.origins)
         self._doorman = Doorman(tokens, clock)
-        self.recovery = Recovery(hub, clock, snapshot)
+        self.recovery = Recovery(clock, snapshot, personal)
         self.admission = Admission(clock.monotonic(), sockets_per_address=settings.sockets_per_address)
         self._all: set[Connection] = set()
         self._arriving: set[Connection] = set()  # not joined yet
@@ -281,11 +280,11 @@ class Connections:
         show, session = connection.show, connection.session
         guest = self._doorman.admit(show, connect)
         channel = await self._hub.channel(show, self._exists)
-        personal = self._newcomer if guest.token else await self._personal(show, guest.principal)
         viewer = Viewer(connection.socket, session.encoding, guest.principal, channel)
         connection.viewer = viewer
         connection.socket.watcher = viewer
-        await self.recovery.place(viewer, connect.id, connect.position, personal=personal, token=guest.token)
+        newcomer = self._newcomer if guest.token else None
+        await self.recovery.place(viewer, connect.id, connect.position, personal=newcomer, token=guest.token)
         self._arriving.discard(connection)
         self._check_fed(connection, channel)
         if connection.socket.open:
@@ -294,9 +293,9 @@ class Connections:
     async def _resume(self, connection: Connection, recover: Recover) -> None:
         viewer = connection.viewer
         assert viewer is not None, "a live session has joined"
+        in_step = viewer.next != 0
         viewer.channel.leave(viewer)  # written nothing until it is in step again
-        personal = await self._personal(connection.show, viewer.principal)
-        await self.recovery.place(viewer, recover.id, recover.position, personal=personal)
+        await self.recovery.place(viewer, recover.id, recover.position, here=in_step)
         self._check_fed(connection, viewer.channel)
 
     def _check_fed(self, connection: Connection, channel: Channel) -> None:

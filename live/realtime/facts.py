@@ -30,14 +30,16 @@ class Facts:
     def changed(self) -> bool:
         return bool(self._changed)
 
-    def put(self, message: State, staff: bool, now_s: float) -> None:
-        """Take the newest value of something; of more than STATES_MAX things the oldest value is forgotten."""
+    def put(self, message: State, staff: bool, now_s: float) -> bool:
+        """Take the newest value of something; of more than STATES_MAX things the oldest value is forgotten (True)."""
         key = (message.name, message.key)
-        if key not in self._facts and len(self._facts) >= STATES_MAX:
+        forgets = key not in self._facts and len(self._facts) >= STATES_MAX
+        if forgets:
             self._facts.pop(next(iter(self._facts)))
         self._facts.pop(key, None)
         self._facts[key] = _Fact(message, staff, now_s)
         self._changed.add(key)
+        return forgets
 
     def since(self, since_s: float, staff: bool) -> list[State]:
         """The values that changed since; those for the staff only if asked for."""

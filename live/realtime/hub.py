@@ -30,13 +30,12 @@ from live.core.limits import (
     SHOWS_TICKED_MAX,
     VIEWER_STALL_S_MAX,
 )
-from live.core.position import Position
 from live.core.tasks import end
 from live.core.tracing import Tracing
 from live.realtime.channel import Channel, Viewer
 from live.realtime.figures import Figures
 from live.realtime.payloads import PublishedEvent, PublishedNotice, PublishedState
-from live.realtime.protocol import Event, Here, Notice, State
+from live.realtime.protocol import Here, Notice, State
 from live.realtime.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -124,17 +123,6 @@ class Hub:
         feed = self._feeds.get(show)
         return max(0, feed.count) if feed is not None else 0
 
-    async def history(self, channel: Channel, since: Position, limit: int) -> list[Event] | None:
-        """The events after `since` from the bus, complete or None; raises `BusError`."""
-        entries = await self._bus.history(channel.show, since, limit)
-        if entries is None:
-            return None
-        events = []
-        for position, payload in entries:
-            published = _published(payload, channel.show)
-            events.append(Event(position.offset, published.at_ms, published.name, published.data))
-        return events
-
     # --- feeds
 
     def _opened(self, show: str, task: "asyncio.Task[_Feed]") -> None:
@@ -202,7 +190,7 @@ class Hub:
                 else:
                     channel.notice(notice.viewer, told)
         else:
-            self._mend(feed, None)
+            self._mend(feed, deaf=True)
 
     def _trace(self, channel: Channel, offset: int, traceparent: str) -> None:
         """Follow an event to the screens; a notice (offset 0) is written at once."""
@@ -212,13 +200,14 @@ class Hub:
         elif span is not None:
             asyncio.get_running_loop().call_soon(span.end)
 
-    def _mend(self, feed: _Feed, message: Message | None) -> None:
-        """Something may be missing: hold what comes and find out."""
+    def _mend(self, feed: _Feed, message: Message | None = None, *, deaf: bool = False) -> None:
+        """Something may be missing, before `message` if there is one: hold what comes and find out."""
         self.repairs += 1
         feed.held = [message] if message is not None else []
-        feed.repair = asyncio.create_task(self._repair(feed), name=f"repair channel {feed.show}")
+        feed.repair = asyncio.create_task(self._repair(feed, deaf=deaf), name=f"repair channel {feed.show}")
 
-    async def _repair(self, feed: _Feed) -> None:
+    async def _repair(self, feed: _Feed, *, deaf: bool) -> None:
+        """The history has the events. States and notices are in SQL alone: who was `deaf` looks at that."""
         channel = feed.channel
         assert channel is not None
         retry_s = BUS_RETRY_S_MIN
@@ -231,7 +220,7 @@ class Hub:
             try:
                 # Asked first, because asking begins a new epoch when the server is another one, or has lost something.
                 position = await self._bus.position(feed.show, have)
-                missed = await self._bus.history(feed.show, have, HISTORY_EVENTS_MAX)
+                missed = None if deaf else await self._bus.history(feed.show, have, HISTORY_EVENTS_MAX)
                 break
             except BusError:
                 pass
@@ -240,7 +229,7 @@ class Hub:
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, BUS_RETRY_S_MAX)
         if missed is None:
-            channel.restart(position)
+            channel.restart(position, deaf=True)
         else:
             for at, payload in missed:
                 channel.event(at.offset, _published(payload, feed.show), len(payload))
@@ -326,7 +315,7 @@ class Hub:
         if position.epoch == channel.epoch and position.offset <= channel.received:
             channel.tell(Here(channel.position))
         elif feed.held is None:
-            self._mend(feed, None)
+            self._mend(feed)
 
 
 def _published(payload: bytes, show: str) -> PublishedEvent:

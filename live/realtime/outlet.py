@@ -6,8 +6,8 @@ list of notices {viewer, name, data, staff}.
 Speaking never fails, because what it tells has been committed already: SQL is the truth. An event that could not
 be published (the bus is away, the event is too large) makes everyone look at the truth again: the show's epoch is
 rotated as soon as the bus takes it, and every viewer gets a fresh snapshot. Until then nothing of the show is tried:
-each try would wait for a bus that hangs, and those who wait for an answer with it. A state that was not sent does the
-same, because the snapshot is the only one to know it then.
+each try would wait for a bus that hangs, and those who wait for an answer with it. A state or a notice that was not
+sent does the same, because only the snapshot, or what is personal, knows it then.
 
 An event that was published may still be lost: to a server that has been replaced and does not know it yet. So what was
 published last is confirmed a while later (see `Bus.position`); if it is lost, everyone looks at the truth again, too.
@@ -95,7 +95,7 @@ class Outlet:
     async def tell(self, show: str, news: Sequence[News]) -> None:
         """Tell all of `news` in their order, in as few calls of the bus as they fit into.
 
-        A notice may be lost: what must survive is in the personal snapshot.
+        What must survive is in the snapshot, and what a notice tells in what is personal.
         """
         spans: list[Span] = []
         load: list[Parcel] = []
@@ -155,8 +155,7 @@ class Outlet:
             if show not in self._away:
                 log.warning("%d events and %d other news of %s: %s", events, len(parcels) - events, show, error)
             self.lost_events += events
-            if any(parcel.kind != "direct" for parcel in parcels):
-                self._lose(show)
+            self._lose(show)
 
     def _lose(self, show: str) -> None:
         """All viewers of `show` take a snapshot, as soon as the bus can tell them."""

@@ -63,6 +63,8 @@ class Stage:
         self.builds = 0
         self.broken: Exception | None = None
         self.before_snapshot: Callable[[], Any] = lambda: asyncio.sleep(0)
+        self.before_personal: Callable[[], Any] = lambda: asyncio.sleep(0)
+        self.carts: dict[str, str] = {}  # of people, by id: what is in it
         self.commands.add("say", Say, self._say)
         self.commands.add("moderate", Say, self._say, role=Role.moderator)
         self.commands.add("fail", Say, self._fail)
@@ -119,9 +121,13 @@ class Stage:
         return {"words": list(self.words[show])}
 
     async def _personal(self, show: str, principal: Principal) -> dict[str, Any]:
+        cart = {"of": principal.subject}
+        if principal.subject in self.carts:
+            cart["holds"] = self.carts[principal.subject]
+        await self.before_personal()
         if self.broken is not None:
             raise self.broken
-        return {"cart": {"of": principal.subject}}
+        return {"cart": cart}
 
     def token(self, role: Role = Role.viewer, *, subject: str = "v1", show: str = "demo", ttl_s: int = 600) -> str:
         return self.tokens.sign(Principal(subject=subject, role=role, show=show, name=subject.title()), ttl_s)

@@ -17,7 +17,7 @@ from live.realtime.guard import GuardedProtocol
 from live.realtime.protocol import Notice, State
 from live.realtime.transport import OrdinarySocket, RawProtocol
 from tests.realtime.conftest import Audience, Stage, still_serves
-from tests.realtime.scripted import ScriptedSocket, add, publish, wait
+from tests.realtime.scripted import Refreshes, ScriptedSocket, add, publish, wait
 from tests.realtime.wire import CLOSE, PING, TEXT, Frame, Wire, dialled, frame, request, upgraded
 
 pytestmark = pytest.mark.timeout(60)
@@ -86,12 +86,15 @@ async def test_who_has_drained_is_told_the_states_that_changed_meanwhile(channel
     assert stock(socket)[-1] == stock(other)[-1] == 1
 
 
-async def test_who_missed_a_notice_while_it_was_slow_comes_back_for_what_is_personal(channel: Channel) -> None:
-    slow, socket = add(channel, subject="a")
+async def test_who_missed_a_notice_while_it_was_slow_is_told_what_is_personal(
+    channel: Channel, refreshes: Refreshes
+) -> None:
+    slow, _ = add(channel, subject="a")
     slow.stalled()
     channel.notice("a", Notice("cart.changed", {}))
     slow.drained()
-    assert socket.closed == TOO_SLOW
+    assert refreshes.asked == [slow]
+    assert slow.owed
 
 
 # --- lines that end

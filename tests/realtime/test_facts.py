@@ -31,7 +31,7 @@ def test_since_tells_what_a_snapshot_does_not_know() -> None:
 
 def test_oldest_is_forgotten_of_too_many() -> None:
     facts = Facts()
-    for n in range(STATES_MAX + 5):
-        facts.put(State("stock", {}, str(n)), False, float(n))
+    forgot = [facts.put(State("stock", {}, str(n)), False, float(n)) for n in range(STATES_MAX + 5)]
+    assert forgot == [False] * STATES_MAX + [True] * 5
     told, _ = facts.take(1e6)
     assert sorted(int(state.key) for state in told) == list(range(5, STATES_MAX + 5))

@@ -238,7 +238,7 @@ async def test_a_flood_of_messages_is_answered_so_often_and_closed(
 
 
 @housed
-async def test_a_flood_of_recoveries_reads_the_history_a_few_times_only(
+async def test_a_flood_of_recoveries_is_answered_a_few_times_only(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("live.realtime.guard.WS_CLOSE_TIMEOUT_S", 0.2)

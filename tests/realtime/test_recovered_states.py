@@ -1,17 +1,128 @@
-"""States have no numbers: who comes back and recovers the events is told all states that the worker knows."""
+"""States and notices have no numbers: who missed some is told what is so now, and who did not is not bothered."""
 
-from tests.realtime.conftest import Audience, Stage, both
+import asyncio
+from typing import Any
+
+from live.core.codec import encode
+from live.core.limits import STATES_MAX
+from live.core.valkey import EmbeddedValkey
+from tests.realtime.conftest import Audience, Client, Stage, both
+from tests.realtime.page import Page
+from tests.valkey import crash
+
+
+async def _tell(stage: Stage, viewer: str, holds: str) -> None:
+    """What is in somebody's cart changes."""
+    stage.carts[viewer] = holds
+    notice = {"viewer": viewer, "name": "cart.changed", "data": {"of": viewer, "holds": holds}}
+    await stage.bus.send("demo", encode([notice], "msgpack"), "direct")
+
+
+async def _cart(viewer: Client, holds: str) -> None:
+    """Until the page shows this cart."""
+    while True:
+        message = await viewer.next()
+        cart: dict[str, Any] = {}
+        if message["type"] == "connected":
+            cart = message["personal"].get("cart", {})
+        elif message["type"] == "notice" and message["name"] == "cart.changed":
+            cart = message["data"]
+        if cart.get("holds") == holds:
+            return
 
 
 @both
 async def test_a_state_of_a_viewers_absence_is_told(stage: Stage, client: Audience, encoding: str) -> None:
-    stayer, goer = await client(encoding), await client(encoding)
+    stayer, goer = await client(encoding), Page(await client(encoding))
     await stayer.join()
-    connected = await goer.join()
-    await goer.socket.close()
+    await goer.join()
+    await stage.say("a")
+    await goer.shows(["a"])
+    await goer.client.socket.close()
     await stage.outlet.state("demo", "stock", {"sku": "a", "available": 3}, key="a")
     assert (await stayer.until("state", name="stock"))["data"]["available"] == 3
-    again = await client(encoding)
-    await again.send(type="connect", id="c", position=connected["position"])
-    assert (await again.until("connected"))["recovered"] is True
-    assert (await again.until("state", name="stock"))["data"] == {"sku": "a", "available": 3}
+    goer.client = await client(encoding)
+    assert (await goer.join())["recovered"] is True
+    assert (await goer.client.until("state", name="stock"))["data"] == {"sku": "a", "available": 3}
+
+
+async def test_more_states_than_are_kept_are_told_by_a_snapshot(stage: Stage, client: Audience) -> None:
+    page = Page(await client())
+    await page.join()
+    await stage.say("a")
+    await page.shows(["a"])
+    await page.client.socket.close()
+    (channel,) = stage.hub.channels()
+    for number in range(STATES_MAX):
+        await stage.outlet.state("demo", "stock", {}, key=str(number))
+    page.client = await client()
+    assert (await page.join())["recovered"] is True
+    await page.client.socket.close()
+    await stage.outlet.state("demo", "stock", {}, key="one more")
+    while channel.heard_from < channel.received:
+        await asyncio.sleep(0.005)
+    page.client = await client()
+    assert (await page.join())["recovered"] is False
+
+
+async def test_what_is_personal_is_right_after_an_outage(
+    stage: Stage, client: Audience, valkey: EmbeddedValkey
+) -> None:
+    """Nothing else happens meanwhile, and nobody tells it again."""
+    viewer, other = await client(), await client()
+    await viewer.join(token=stage.token())
+    await other.join(token=stage.token(subject="v2"))
+    crash(valkey)
+    stage.carts["v1"] = "a cup"
+    await _cart(viewer, "a cup")
+    assert (await other.until("connected"))["personal"] == {"cart": {"of": "v2"}}
+
+
+async def test_who_stays_is_told_what_a_deaf_worker_missed(stage: Stage, client: Audience) -> None:
+    """The server stays and has all events; a state and a notice are gone while the worker connects again."""
+    page = Page(await client())
+    await page.client.send(type="connect", id="c", token=stage.token())
+    page.apply(await page.client.until("connected"))
+    listener = next(iter(stage.bus.heard._listeners.values()))
+    connection = listener._connection
+    assert connection is not None
+    await connection.disconnect(nowait=True)
+    stage.carts["v1"] = "a cup"
+    stage.words["demo"].append("told to nobody")
+    again = await page.client.until("connected")
+    assert again["snapshot"] == {"words": ["told to nobody"]}
+    assert again["personal"] == {"cart": {"of": "v1", "holds": "a cup"}}
+
+
+async def test_notice_while_what_is_personal_is_read_is_told_after_it(stage: Stage, client: Audience) -> None:
+    """On joining, on coming back to a worker, and on being refreshed."""
+    changes = iter(("one", "two", "three"))
+
+    async def change() -> None:
+        holds = next(changes)
+        await _tell(stage, "v1", holds)
+        heard.clear()
+        await stage.bus.send("demo", encode([{"viewer": "v2", "name": "heard", "data": {}}], "msgpack"), "direct")
+        await heard.wait()
+
+    async def listen() -> None:
+        while True:
+            await other.until("notice", name="heard")
+            heard.set()
+
+    heard = asyncio.Event()
+    other, viewer = await client(), await client()
+    await other.join(token=stage.token(subject="v2"))
+    listening = asyncio.create_task(listen())
+    stage.before_personal = change
+    await viewer.send(type="connect", id="c", token=stage.token())
+    connected = await viewer.until("connected")
+    assert "holds" not in connected["personal"]["cart"]
+    assert (await viewer.next())["data"]["holds"] == "one"
+    await viewer.send(type="recover", id="r", position=connected["position"])
+    assert (await viewer.until("connected"))["personal"]["cart"]["holds"] == "one"
+    assert (await viewer.next())["data"]["holds"] == "two"
+    listening.cancel()
+    stage.before_personal = lambda: asyncio.sleep(0)
+    await _tell(stage, "v1", "three")
+    await _cart(viewer, "three")

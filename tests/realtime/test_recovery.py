@@ -38,16 +38,24 @@ async def test_viewer_that_comes_back_gets_what_it_missed(stage: Stage, client: 
     await page.shows(list("abcde"))
 
 
-async def test_from_the_history_when_the_worker_does_not_have_it(stage: Stage, client: Audience) -> None:
-    """As after a restart of the worker: the events were published before it listened."""
+@pytest.mark.parametrize("seen", [1, 3])
+async def test_worker_that_did_not_listen_meanwhile_gives_a_snapshot(stage: Stage, client: Audience, seen: int) -> None:
+    """As after a restart of the worker: the bus has the events from before it listened, and nobody has the states."""
     start = await stage.bus.position("demo")
     for word in "abc":
         await stage.say(word)
     page = Page(await client())
-    page.position = {"epoch": start.epoch, "offset": 1}
-    page.words = ["a"]
-    assert (await page.join())["recovered"] is True
+    page.position = {"epoch": start.epoch, "offset": seen}
+    page.words = list("abc"[:seen])
+    assert (await page.join())["recovered"] is False
     assert page.words == ["a", "b", "c"]
+    await stage.say("d")
+    await page.shows(list("abcd"))
+    await page.client.socket.close()
+    await stage.say("e")
+    page.client = await client()
+    assert (await page.join())["recovered"] is True
+    assert page.words == list("abcde")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +84,12 @@ async def test_position_that_means_nothing_gets_a_snapshot(
 async def test_too_far_behind_is_a_snapshot(stage: Stage, client: Audience, missed: int) -> None:
     page, other = Page(await client()), Page(await client())
     await page.join()
-    start = (await other.join())["position"]["offset"]
+    await other.join()
+    await stage.say("a")
+    await page.shows(["a"])
+    await other.shows(["a"])
+    assert page.position is not None
+    start = page.position["offset"]
     await page.client.socket.close()
     await asyncio.gather(*[stage.outlet.event("demo", 0, "noise", {"index": 0, "text": "x"}) for _ in range(missed)])
     await other.until(lambda: other.position is not None and other.position["offset"] == start + missed)
@@ -122,25 +135,26 @@ async def test_events_while_a_snapshot_is_built_are_not_lost(stage: Stage, clien
     await page.shows(["meanwhile", "after"])
 
 
-async def test_events_while_history_is_read_are_not_lost(
-    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start = await stage.bus.position("demo")
-    await stage.say("a")
-    other = Page(await client())
+async def test_events_while_what_is_personal_is_read_are_not_lost(stage: Stage, client: Audience) -> None:
+    page, other = Page(await client()), Page(await client())
+    await page.join()
     await other.join()
-    read = stage.bus.history
+    await stage.say("a")
+    await page.shows(["a"])
+    await page.client.socket.close()
 
-    async def slow(channel: str, since: Position, limit: int) -> Any:
-        found = await read(channel, since, limit)
+    async def slow() -> None:
         await stage.say("b")
         await other.shows(["a", "b"])
-        return found
 
-    monkeypatch.setattr(stage.bus, "history", slow)
-    page = Page(await client())
-    page.position = {"epoch": start.epoch, "offset": 0}
-    assert (await page.join())["recovered"] is True
+    stage.before_personal = slow
+    page.client = await client()
+    await page.client.send(type="connect", id="c", token=stage.token(), position=page.position)
+    connected = await page.client.until("connected")
+    stage.before_personal = lambda: asyncio.sleep(0)
+    assert connected["recovered"] is True
+    page.apply(connected)
+    assert page.words == ["a", "b"]
     await stage.say("c")
     await page.shows(["a", "b", "c"])
 
@@ -157,13 +171,16 @@ async def test_recovery_that_fails_is_our_fault_and_worth_a_retry(
     stage: Stage, client: Audience, caplog: pytest.LogCaptureFixture
 ) -> None:
     viewer = await client()
-    connected = await viewer.join()
+    position = (await viewer.join())["position"]
+    await stage.say("a")
+    await viewer.until("event")
+    position["offset"] += 1
     stage.broken = RuntimeError("a bug of ours")
-    await viewer.send(type="recover", id="r", position=connected["position"])
+    await viewer.send(type="recover", id="r", position=position)
     assert (await viewer.until("refused", id="r"))["error"]["name"] == "internal"
     assert await viewer.closed() == BUS_LOST.code
     stage.broken = None
-    assert (await (await client()).join(position=connected["position"]))["recovered"] is True
+    assert (await (await client()).join(position=position))["recovered"] is True
 
 
 async def test_snapshot_that_is_outdated_before_it_is_built(

@@ -27,7 +27,7 @@ async def test_a_worker_leaves_no_task_behind(tmp_path: Path, monkeypatch: pytes
     async with open_parts(settings) as parts:
         await parts.store.shows.create("demo", "Demo")
         viewer = Principal("ada", Role.viewer, "*", "Ada")
-        returning = asyncio.ensure_future(parts.connections._personal("demo", viewer))
+        returning = asyncio.ensure_future(parts.connections.recovery._personal("demo", viewer))
         await fetching.wait()
     returning.cancel()
     await asyncio.wait([returning])
