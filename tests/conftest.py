@@ -20,6 +20,7 @@ from live.core.database import Database, migrate
 from live.core.valkey import EmbeddedValkey
 from tests.cluster.valkeys import running_valkeys, valkeys
 from tests.faults.stand import stand
+from tests.held_loop import HELD_S, HeldLoop
 
 __all__ = ["running_valkeys", "stand", "valkeys"]  # fixtures of everybody's, too
 
@@ -46,6 +47,21 @@ def blockbuster() -> Iterator[BlockBuster]:
             for path, names in _MAY_BLOCK.items():
                 function.can_block_in(path, names)
         yield guard
+
+
+@pytest.fixture(scope="session")
+def loop_watch() -> Iterator[HeldLoop]:
+    made = HeldLoop()
+    with made.watching():
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def held_loop(loop_watch: HeldLoop) -> Iterator[None]:
+    """Code of ours that holds the loop fails the test."""
+    loop_watch.found.clear()
+    yield
+    assert not loop_watch.found, f"the loop was held for more than {HELD_S} s of CPU: {loop_watch.found}"
 
 
 @pytest.fixture
