@@ -193,12 +193,14 @@ class Listener:
             await connection.send_command(command, channel, check_health=False)
 
     async def _run(self) -> None:
-        retry_s = BUS_RETRY_S_MIN
+        retry_s, failed = BUS_RETRY_S_MIN, 0
         while True:
             connection = self._connect()
             try:
                 await connection.connect()
-                self._connection = connection
+                if failed:
+                    log.warning("bus connection is back, after %d failures", failed)
+                self._connection, failed = connection, 0
                 self._heard = asyncio.get_running_loop().time()
                 for channel in list(self._subscriptions):
                     if channel in self._subscriptions:
@@ -208,7 +210,9 @@ class Listener:
                 retry_s = BUS_RETRY_S_MIN
                 await self._listen(connection)
             except self._failures as error:
-                log.warning("bus connection lost: %s", error)
+                failed += 1
+                if failed == 1:
+                    log.warning("bus connection lost: %s", error)
             except Exception:  # our own bug: without this task the worker would be deaf until it is restarted
                 log.exception("a bus connection failed; connecting again")
             finally:

@@ -157,14 +157,17 @@ class Listeners:
             await listener.detach(subscription)
 
     async def _keep(self) -> None:
-        pause_s = CLUSTER_LOOK_S_MIN
+        pause_s, failed = CLUSTER_LOOK_S_MIN, 0
         while True:
             doubted = await self._look_due()
             pause_s_max = CLUSTER_DOUBTED_S_MAX
             try:
                 await self._servers.refresh()
+                failed = 0
             except self._failures as error:
-                log.warning("the bus does not say which server has what: %s", error)
+                failed += 1
+                if failed == 1:
+                    log.warning("the bus does not say which server has what: %s", error)
                 self._servers.doubted.set()
                 pause_s_max = BUS_RETRY_S_MAX
             try:

@@ -89,7 +89,7 @@ class Speaker:
                 retry_s = BUS_RETRY_S_MIN
                 await self._talk(connection)
             except self._failures as error:
-                log.warning("bus connection lost: %s", error)
+                log.debug("bus connection lost: %s", error)  # as the ears beside it say
             except Exception:  # our own bug, or the library's: a speaker that is silent for good would be worse
                 log.exception("the bus speaker failed; it connects again")
             finally:

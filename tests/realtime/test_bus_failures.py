@@ -127,3 +127,19 @@ async def test_payloads_that_are_not_ours_keep_their_number(
     events = [await viewer.until("event") for _ in range(2)]
     assert [event["offset"] - start["offset"] for event in events] == [1, 2]
     assert [event["name"] for event in events] == ["invalid", "word"]
+
+
+async def test_an_outage_is_said_once_and_its_end_once(
+    stage: Stage, valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "live.core.listener")
+    await valkey.stop()
+    async with asyncio.timeout(20):
+        while stage.bus.heard.losses < 4:
+            await asyncio.sleep(0.02)
+        await valkey.start()
+        while stage.bus.heard.connected != (1, 1):
+            await asyncio.sleep(0.02)
+    lost, back = [record.getMessage() for record in caplog.records if record.name == "live.core.listener"]
+    assert lost.startswith("bus connection lost: ")
+    assert back == f"bus connection is back, after {stage.bus.heard.losses} failures"
