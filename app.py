@@ -38,25 +38,23 @@ from chat.metrics import ChatCollector
 from chat.service import NOT_MUTED, Chat
 from live.core import health, rest
 from live.core.addresses import ClientAddresses, Proxies
-from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
+from live.core.auth import Principal, Role, Tokens
 from live.core.bus import Bus
 from live.core.clock import Clock, SystemClock
 from live.core.codec import plain
 from live.core.collector import KernelCollector
-from live.core.command import run, settings_of, with_settings
+from live.core.command import migrate_command, run, settings_of, token_command, with_settings
 from live.core.database import Database, migrate, schema
 from live.core.departure import Departure
 from live.core.errors import Problem
 from live.core.garbage import keep_tidy
-from live.core.ids import uuid7
-from live.core.limits import RETURNING_MAX, TOKEN_TTL_S
+from live.core.limits import RETURNING_MAX
 from live.core.metrics import Metrics
 from live.core.server import Server, listen, reserve
 from live.core.settings import Settings, environment
 from live.core.siblings import family
 from live.core.supervisor import Supervisor, leash, report_ready
 from live.core.tasks import running
-from live.core.text import clean_name
 from live.core.together import Together
 from live.core.tracing import Tracing
 from live.core.valkey import private
@@ -341,26 +339,8 @@ def worker_command(index: int) -> None:
     run(job(), settings)
 
 
-@main.command("migrate")
-@with_settings
-def migrate_command(**flags: str | None) -> None:
-    """Bring the database to this version's schema."""
-    settings = settings_of(flags)
-    run(migrate(settings.effective_database_url), settings)
-    click.echo("The database is up to date.")
-
-
-@main.command("token")
-@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.host.value, show_default=True)
-@click.option("--show", default=ALL_SHOWS, show_default="all shows", help="The show it is good for.")
-@click.option("--name", default="Host", show_default=True, help="Shown beside chat messages.")
-@click.option("--ttl-s", type=click.IntRange(min=1), default=TOKEN_TTL_S, show_default=True, help="Seconds it lasts.")
-@with_settings
-def token_command(role: str, show: str, name: str, ttl_s: int, **flags: str | None) -> None:
-    """Print a signed token."""
-    settings = settings_of(flags)
-    principal = Principal(subject=uuid7(), role=Role(role), show=show, name=clean_name(name))
-    click.echo(Tokens(settings.secret, SystemClock()).sign(principal, ttl_s))
+main.add_command(migrate_command)
+main.add_command(token_command)
 
 
 @main.command("import")

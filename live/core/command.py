@@ -1,4 +1,7 @@
-"""What every command of the command line shares: a flag for each setting, and failures said in one line."""
+"""What every command of the command line shares: a flag for each setting, and failures said in one line.
+
+Beside it the commands that need nothing but the kernel.
+"""
 
 import errno
 import logging
@@ -10,10 +13,16 @@ import click
 import msgspec
 
 from live.core import logs, server
+from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
+from live.core.clock import SystemClock
+from live.core.database import migrate
 from live.core.errors import Problem
+from live.core.ids import uuid7
+from live.core.limits import TOKEN_TTL_S
 from live.core.settings import PREFIX, Settings, SettingsError, load, unknown
 from live.core.siblings import FOLDER
 from live.core.supervisor import WorkerError
+from live.core.text import clean_name
 from live.core.valkey import ValkeyError
 
 log = logging.getLogger(__name__)
@@ -62,3 +71,25 @@ def run(job: Coroutine[Any, Any, None], settings: Settings) -> None:
             raise
         where = f"{settings.host}, port {settings.port} (TCP) or {settings.udp_port} (UDP)"
         raise click.ClickException(f"{where}: {error.strerror}. Set {PREFIX}PORT to another number.") from None
+
+
+@click.command("migrate")
+@with_settings
+def migrate_command(**flags: str | None) -> None:
+    """Bring the database to this version's schema."""
+    settings = settings_of(flags)
+    run(migrate(settings.effective_database_url), settings)
+    click.echo("The database is up to date.")
+
+
+@click.command("token")
+@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.host.value, show_default=True)
+@click.option("--show", default=ALL_SHOWS, show_default="all shows", help="The show it is good for.")
+@click.option("--name", default="Host", show_default=True, help="Shown beside chat messages.")
+@click.option("--ttl-s", type=click.IntRange(min=1), default=TOKEN_TTL_S, show_default=True, help="Seconds it lasts.")
+@with_settings
+def token_command(role: str, show: str, name: str, ttl_s: int, **flags: str | None) -> None:
+    """Print a signed token."""
+    settings = settings_of(flags)
+    principal = Principal(subject=uuid7(), role=Role(role), show=show, name=clean_name(name))
+    click.echo(Tokens(settings.secret, SystemClock()).sign(principal, ttl_s))
