@@ -4,14 +4,14 @@ Conditions look at the basket at its unit prices, before discounts, so that they
 the order of rules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from cart.pricing.basket import Basket, BasketLine, Context
 from cart.pricing.plans import Plan, Table, plan
 from cart.pricing.priced import APPLIED, Discount, Outcome, Present, PricedLine, ShippingOff, Traced, Unit, Why
 from cart.pricing.rules import Amount, Condition, Fact, FixedPrice, Lane, Mode, Op, Pct
-from cart.pricing.ruleset import Ready, Ruleset, Takes
+from cart.pricing.ruleset import Ready, Ruleset, Takes, by_group
 from cart.pricing.taxes import included
 from cart.pricing.units import Verdicts, price_unit
 
@@ -38,8 +38,8 @@ class Walk:
         self._free = self._everything
         self._item_lane()
         self._order_lane()
-        for _, members in ruleset.groups[Lane.shipping]:
-            self.shipping_off += [self._shipping(ready) for ready in members if self._qualifies(ready)]
+        for members in self._groups(Lane.shipping):
+            self.shipping_off += [self._shipping(ready) for ready in members]
 
     def lines(self) -> list[PricedLine]:
         """The lines in the basket's order."""
@@ -112,6 +112,11 @@ class Walk:
             self._say(ready, why, off_minor * line.quantity)
         return unit
 
+    # --- who qualifies
+
+    def _groups(self, lane: Lane) -> Iterable[list[Ready]]:
+        return by_group(ready for ready in self.ruleset.lanes[lane] if self._qualifies(ready))
+
     def _qualifies(self, ready: Ready) -> bool:
         why = ready.hindrance(self.basket.currency, self.context)
         if why is None:
@@ -128,13 +133,13 @@ class Walk:
     # --- the lane item
 
     def _item_lane(self) -> None:
-        for mode, members in self.ruleset.groups[Lane.item]:
-            able = [ready for ready in members if self._qualifies(ready)]
-            if mode is Mode.best and len(able) > 1:
-                self._best_lines(able)
+        for members in self._groups(Lane.item):
+            mode = members[0].rule.mode
+            if mode is Mode.best and len(members) > 1:
+                self._best_lines(members)
                 continue
             stopped = False
-            for ready in able:
+            for ready in members:
                 if stopped:
                     self._say(ready, Why.stopped)
                     continue
@@ -183,11 +188,11 @@ class Walk:
     def _order_lane(self) -> None:
         self._free = self._everything
         stopped = False
-        for mode, members in self.ruleset.groups[Lane.order]:
-            able = [ready for ready in members if self._qualifies(ready)]
+        for members in self._groups(Lane.order):
+            mode = members[0].rule.mode
             if mode is Mode.best and not stopped:
-                able = self._best(able)
-            for ready in able:
+                members = self._best(members)
+            for ready in members:
                 if stopped:
                     self._say(ready, Why.stopped)
                     continue
@@ -216,8 +221,10 @@ class Walk:
         """Whether a plan does anything; says why not otherwise."""
         if found.off_minor or found.gifts:
             return True
-        stopped = self._free != self._everything and self._plan(ready, self._everything).off_minor > 0
-        self._say(ready, Why.stopped if stopped else Why.no_target)
+        why = Why.no_target
+        if self._free != self._everything and self._plan(ready, self._everything).off_minor:
+            why = Why.stopped
+        self._say(ready, why)
         return False
 
     def _take(self, ready: Ready, found: Plan) -> None:

@@ -155,7 +155,7 @@ def _first(cuts: Iterable[Cut], units: int) -> list[Cut]:
 
 
 def _cheapest(cuts: list[Cut], action: Reducing) -> list[Cut]:
-    """The units that an action of the lane item is for."""
+    """The units that an action of the lane item is for: the cheapest of those that it makes cheaper at all."""
     if action.every is None and action.max_qty is None:
         return cuts
     units = sum(one.units for one in cuts)
@@ -163,7 +163,8 @@ def _cheapest(cuts: list[Cut], action: Reducing) -> list[Cut]:
         units //= action.every
     if action.max_qty is not None:
         units = min(units, action.max_qty)
-    return _first(sorted(cuts, key=_price), units)
+    fit = [one for one in cuts if _reduction(action, 1, one.minor // one.units) > 0]
+    return _first(sorted(fit, key=_price), units)
 
 
 def _bundles(action: BundlePrice, parts: Sequence[list[Cut]]) -> tuple[list[Cut], int]:

@@ -16,7 +16,8 @@ nothing. Rules of one `group` have one `mode` and are alternatives or companions
     stack      all of the group, each on what those before have left
     stop       the first of the group that applies; no later rule of the lane touches the same lines after it
 
-Groups follow each other by their highest priority, then by name. A rule only ever lowers a price. Amounts are minor
+A group comes where the first of its rules comes that may apply; those that may not (another channel, another time) are
+as if they were not there. A rule only ever lowers a price. Amounts are minor
 units of the rule's `currency`; a basket of another currency is not touched.
 """
 

@@ -3,11 +3,11 @@
 A worker makes this once for a version and keeps it; nothing in it changes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from cart.pricing.basket import UNUSED, Context, Offer
 from cart.pricing.priced import Applied, Why
-from cart.pricing.rules import LIVE, BundlePrice, Condition, Filter, FixedPrice, Gift, Lane, Mode, Pct, Rule
+from cart.pricing.rules import LIVE, BundlePrice, Condition, Filter, FixedPrice, Gift, Lane, Pct, Rule
 from cart.pricing.rules import Amount as AmountOff
 
 Reducing = Pct | AmountOff | FixedPrice
@@ -139,25 +139,26 @@ class Ready:
 class Ruleset:
     """Rules in force together. `version` is theirs; they must have passed `checks.check`."""
 
-    __slots__ = ("_categories", "_everywhere", "_products", "_skus", "groups", "ready", "version")
+    __slots__ = ("_categories", "_everywhere", "_products", "_skus", "lanes", "ready", "version")
 
     def __init__(self, version: int, rules: Iterable[Rule]) -> None:
         self.version = version
-        self.ready: tuple[Ready, ...] = ()
-        self.groups: dict[Lane, list[tuple[Mode, tuple[Ready, ...]]]] = {lane: [] for lane in Lane}
+        order = {lane: place for place, lane in enumerate(Lane)}
+        groups: dict[tuple[Lane, str], int] = {}
         takers: dict[Filter, Takes] = {}
-        for group, (lane, rules_) in enumerate(_grouped(rules)):
-            first = len(self.ready)
-            ready = tuple(Ready(rule, first + place, group, takers) for place, rule in enumerate(rules_))
-            self.ready += ready
-            self.groups[lane].append((rules_[0].mode, ready))
+        self.ready: tuple[Ready, ...] = tuple(
+            Ready(rule, rank, groups.setdefault((rule.lane, rule.group), len(groups)), takers)
+            for rank, rule in enumerate(sorted(rules, key=lambda rule: (order[rule.lane], -rule.priority, rule.id)))
+        )
+        self.lanes: dict[Lane, tuple[Ready, ...]] = {
+            lane: tuple(ready for ready in self.ready if ready.rule.lane is lane) for lane in Lane
+        }
         self._skus: dict[str, list[Ready]] = {}
         self._products: dict[str, list[Ready]] = {}
         self._categories: dict[str, list[Ready]] = {}
         self._everywhere: list[Ready] = []
-        for ready_ in self.ready:
-            if ready_.rule.lane is Lane.price:
-                self._index(ready_)
+        for ready in self.lanes[Lane.price]:
+            self._index(ready)
 
     def candidates(self, offer: Offer) -> Sequence[Ready]:
         """The rules of the lane price that may take a SKU, in their order; a few too many, but none too few."""
@@ -193,17 +194,12 @@ class Ruleset:
                     index.setdefault(name, []).append(ready)
 
 
-def _grouped(rules: Iterable[Rule]) -> Iterator[tuple[Lane, list[Rule]]]:
-    """The groups of the lanes, each with its rules, in the order in which they are taken."""
-    by_group: dict[tuple[Lane, str], list[Rule]] = {}
-    for rule in rules:
-        by_group.setdefault((rule.lane, rule.group), []).append(rule)
-    for members in by_group.values():
-        members.sort(key=lambda rule: (-rule.priority, rule.id))
-    for lane in Lane:
-        own = [(-members[0].priority, name, members) for (of, name), members in by_group.items() if of is lane]
-        for _, _, members in sorted(own, key=lambda one: one[:2]):
-            yield lane, members
+def by_group(members: Iterable[Ready]) -> Iterable[list[Ready]]:
+    """Rules that may apply, in their groups; a group comes where the first of them does."""
+    found: dict[int, list[Ready]] = {}
+    for ready in members:
+        found.setdefault(ready.group, []).append(ready)
+    return found.values()
 
 
 NO_RULES = Ruleset(0, ())

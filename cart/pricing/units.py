@@ -1,12 +1,11 @@
 """The lane price: what one unit of a SKU costs. The hot path of every click, every pin and every screen."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from cart.pricing.basket import Context, Offer, check_offer
 from cart.pricing.priced import Applied, Unit, Why
 from cart.pricing.rules import Amount, FixedPrice, Mode, Pct
-from cart.pricing.ruleset import Ready, Ruleset
+from cart.pricing.ruleset import Ready, Ruleset, by_group
 from cart.pricing.taxes import percent_of
 
 Verdicts = dict[int, tuple[Why, int]]  # by the rule's rank: why it applied to a unit or not, and what it took off
@@ -26,35 +25,40 @@ def unit_price(offer: Offer, context: Context, ruleset: Ruleset) -> Unit:
 
 def price_unit(offer: Offer, context: Context, candidates: Sequence[Ready], verdicts: Verdicts | None) -> Unit:
     """The same for rules that may take the SKU, in their order; writes into `verdicts` what became of each."""
+    able: list[Ready] = []
+    for ready in candidates:
+        why = _hindrance(ready, offer, context)
+        if why is None:
+            able.append(ready)
+        elif verdicts is not None:
+            verdicts[ready.rank] = why, 0
     price_minor = offer.list_minor
     applied: list[Applied] = []
     stopped = False
-    for _, group in groupby(candidates, key=_group):
-        members = list(group)
-        mode = members[0].rule.mode
-        offs: list[tuple[int, Ready]] = []
-        for ready in members:
-            if stopped or (mode is Mode.stop and offs):
-                _note(verdicts, ready, _hindered(ready, offer, context) or Why.stopped, 0)
+    for group in by_group(able):
+        mode = group[0].rule.mode
+        taken: Ready | None = None
+        best_minor = 0
+        for ready in group:
+            off_minor = 0 if stopped else price_minor - lowered(ready, offer, price_minor)
+            why = Why.stopped if stopped else Why.not_cheaper if off_minor == 0 else Why.outbid
+            if verdicts is not None:
+                verdicts[ready.rank] = why, 0
+            if off_minor <= best_minor:  # the first of the largest
                 continue
-            why = _hindered(ready, offer, context)
-            off_minor = 0 if why is not None else price_minor - lowered(ready, offer, price_minor)
-            if why is not None or off_minor == 0:
-                _note(verdicts, ready, why or Why.not_cheaper, 0)
-                continue
-            offs.append((off_minor, ready))
-            if mode is Mode.stack:
+            best_minor, taken = off_minor, ready
+            if mode is not Mode.best:
                 price_minor -= off_minor
-        if not offs:
-            continue
-        taken = offs if mode is Mode.stack else [max(offs, key=_off)]  # the first of the largest
-        if mode is not Mode.stack:
-            price_minor -= taken[0][0]
-        applied += [ready.applied for _, ready in taken]
-        for off_minor, ready in offs:
-            is_taken = (off_minor, ready) in taken
-            _note(verdicts, ready, Why.applied if is_taken else Why.outbid, off_minor if is_taken else 0)
-        stopped = stopped or mode is Mode.stop
+                applied.append(ready.applied)
+                best_minor = 0
+                stopped = mode is Mode.stop
+                if verdicts is not None:
+                    verdicts[ready.rank] = Why.applied, off_minor
+        if mode is Mode.best and taken is not None:
+            price_minor -= best_minor
+            applied.append(taken.applied)
+            if verdicts is not None:
+                verdicts[taken.rank] = Why.applied, best_minor
     return Unit(unit_minor=price_minor, list_minor=offer.list_minor, applied=tuple(applied))
 
 
@@ -75,23 +79,13 @@ def lowered(ready: Ready, offer: Offer, price_minor: int) -> int:
     return price_minor
 
 
-def _hindered(ready: Ready, offer: Offer, context: Context) -> Why | None:
+def _hindrance(ready: Ready, offer: Offer, context: Context) -> Why | None:
+    """Why a rule is not for the SKU in these circumstances; None: it is."""
     why = ready.hindrance(offer.currency, context)
     if why is not None:
         return why
-    if not ready.bound(offer, context) or not any(takes(offer) for takes in ready.reducing.values()):
-        return Why.no_target
-    return None
-
-
-def _note(verdicts: Verdicts | None, ready: Ready, why: Why, off_minor: int) -> None:
-    if verdicts is not None:
-        verdicts[ready.rank] = why, off_minor
-
-
-def _group(ready: Ready) -> int:
-    return ready.group
-
-
-def _off(one: tuple[int, Ready]) -> int:
-    return one[0]
+    if ready.bound(offer, context):
+        for takes in ready.reducing.values():
+            if takes(offer):
+                return None
+    return Why.no_target
