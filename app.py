@@ -121,9 +121,9 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         outlet = await stack.enter_async_context(Outlet.open(bus, partial(database.read_sync, followed_shows)))
         shows = Shows(database, outlet, clock, tokens=tokens)
         stack.push_async_callback(shows.close)
-        shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s)
+        shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s, secret=settings.secret)
         stack.push_async_callback(shop.close)
-        shows.pinning.products = shop.shown
+        shop.attach()
         yield Store(clock, tokens, bus, bus_url, database, outlet, shows, shop)
 
 

@@ -12,20 +12,24 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cart import baskets, catalogue, shelf, stock, store
+from cart import catalogue, shelf, stock, store
 from cart.answers import Answer, replay
 from cart.baskets import Cart, cart_id
 from cart.moves import Moves
+from cart.pricing.priced import Unit
+from cart.pricing.quotes import Quote
+from cart.pricing.service import GUEST, screen
+from cart.pricing.store import Shopper
 from cart.shelf import Offer
 from cart.stock import MAIN, Hold, HoldState, Level, Movement
 from cart.store import Kept, Key, Part
 from live import store as shows_store
-from live.core.codec import plain
+from live.core.codec import encode, plain
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
 from live.core.limits import SWEEP_BATCH
 from live.shows import Show, is_show_id
-from live.timeline import Pin, show_clock
+from live.timeline import Pin, selling, show_clock
 
 
 class Add(NamedTuple):
@@ -38,6 +42,8 @@ class Add(NamedTuple):
     price_minor: int | None
     key: str | None
     hash_: str
+    shopper: Shopper = GUEST
+    quote: Quote | None = None  # which the viewer saw; it is one of ours
 
     @property
     def cart(self) -> str:
@@ -74,10 +80,13 @@ class _Batch:
         store.lock_carts(conn, carts)
         keys = {(add.cart, add.key) for add in known if add.key is not None}
         self._kept: dict[Key, Kept] = store.kept_answers(conn, sorted(keys)) if keys else {}
-        found = shelf.lock_offers(conn, skus)
+        found = shelf.lock_offers(conn, skus, moves.register.standard_bp)
         self._offers: dict[str, Offer] = {sku: offer for sku, (offer, _) in found.items()}
         self._levels: dict[str, Level] = {sku: level for sku, (_, level) in found.items()}
         self._carts = self._read_carts(carts)
+        self._register = moves.register
+        self._register.meet({add.cart: add.shopper for add in known})
+        self._units: dict[tuple[str, str, Shopper], tuple[Unit, Quote, str]] = {}
         self._end_overdue(known)
         self._new: dict[str, Hold] = {}  # by id, as they are at last
         self._grown: dict[str, Hold] = {}
@@ -97,15 +106,20 @@ class _Batch:
         offer = self._offers.get(add.sku)
         if offer is None:
             raise Problem(Kind.unknown_sku, field="sku")
-        if add.price_minor is not None and add.price_minor != offer.price_minor:
-            raise price_changed(offer, "It costs another amount by now.")
+        unit, quote, kept = self._price(add, offer)
+        if add.quote is not None and add.quote.expires_at_ms <= self._tx.now_ms:
+            raise Problem(Kind.quote_expired, field="quote", extra={"quote": plain(quote)})
+        seen_minor = add.price_minor if add.quote is None else add.quote.unit_minor
+        if seen_minor is not None and seen_minor != unit.unit_minor:
+            raise price_changed(quote, "It costs another amount by now.")
         cart = self._carts[add.cart]
         before = cart.get(add.sku)
-        hold = self._fresh(add, offer) if before is None else self._larger(before, add, offer)
+        hold = self._fresh(add, offer, unit, kept) if before is None else self._larger(before, add, quote)
         level = self._levels[add.sku].after(Movement.held, add.quantity)
         if level is None:
             raise stock.sold_out(self._levels[add.sku])
-        seen = baskets.cart_of((cart | {add.sku: hold}).values())  # may refuse it as well
+        holds = list((cart | {add.sku: hold}).values())
+        seen = self._register.cart(add.cart, add.show, holds)  # may refuse it as well
         self._levels[add.sku] = level
         cart[add.sku] = hold
         (self._new if before is None or before.id in self._new else self._grown)[hold.id] = hold
@@ -123,6 +137,7 @@ class _Batch:
         for scope, key in self._answered.keys() & self._kept.keys():  # of commands whose worker died
             store.forget_answer(conn, scope, key)
         store.keep_answers(conn, self._answered)
+        self._register.remember()
         for add, body in self._seen.values():
             self._tx.notice(add.show, add.viewer_id, "cart.changed", {"cart": body, "reason": "changed"})
 
@@ -162,16 +177,28 @@ class _Batch:
             self._answered[key] = Kept(add.hash_, body, self._tx.now_ms)
         return Answer(body=body)
 
-    def _larger(self, hold: Hold, add: Add, offer: Offer) -> Hold:
+    def _price(self, add: Add, offer: Offer) -> tuple[Unit, Quote, str]:
+        """What a unit costs whoever clicks, with the quote that says so, which all who click meanwhile share."""
+        of = offer.sku, add.show, add.shopper
+        found = self._units.get(of)
+        if found is None:
+            show, pin = self._shows[add.show]
+            context = screen(show.id, selling(show, pin), self._tx.now_ms, add.shopper)
+            found = self._units[of] = self._register.quote(offer, context)
+        if add.quote is not None and add.quote.ruleset == found[1].ruleset and add.quote.sku == offer.sku:
+            return found[0], found[1], encode(add.quote, "json").decode()
+        return found
+
+    def _larger(self, hold: Hold, add: Add, quote: Quote) -> Hold:
         """The cart's hold with more units; its time starts again as long as it could be extended."""
         if hold.state is HoldState.claiming:
             raise Problem(Kind.checkout_running, retry_after_s=2)
         stock.check_quantity(hold.quantity + add.quantity)
-        check_same_price(hold, offer)
+        check_same_price(hold, quote)
         expires_at_ms = hold.renewed(self._tx.now_ms, self._hold_ttl_ms)
         return msgspec.structs.replace(hold, quantity=hold.quantity + add.quantity, expires_at_ms=expires_at_ms)
 
-    def _fresh(self, add: Add, offer: Offer) -> Hold:
+    def _fresh(self, add: Add, offer: Offer, unit: Unit, quote: str) -> Hold:
         """A hold with the stamp of what is on screen."""
         now_ms = self._tx.now_ms
         show, pin = self._shows[add.show]
@@ -183,7 +210,7 @@ class _Batch:
             sku=offer.sku,
             location=MAIN,
             quantity=add.quantity,
-            price_minor=offer.price_minor,
+            price_minor=unit.unit_minor,
             currency=offer.currency,
             state=HoldState.active,
             expires_at_ms=now_ms + self._hold_ttl_ms,
@@ -195,16 +222,18 @@ class _Batch:
             title=offer.title,
             variant=offer.variant,
             picture=offer.picture,
+            quote=quote,
+            categories=offer.categories,
         )
 
 
-def check_same_price(hold: Hold, offer: Offer) -> None:
+def check_same_price(hold: Hold, quote: Quote) -> None:
     """Raises `Problem` price_changed when a hold cannot grow because what it holds costs another amount by now."""
-    if (hold.price_minor, hold.currency) != (offer.price_minor, offer.currency):
-        raise price_changed(offer, "The cart holds it at another price; take it out first to buy at the new one.")
+    if (hold.price_minor, hold.currency) != (quote.unit_minor, quote.currency):
+        raise price_changed(quote, "The cart holds it at another price; take it out first to buy at the new one.")
 
 
-def price_changed(offer: Offer, detail: str) -> Problem:
-    """The refusal of a buyer who saw another price, with the one of now."""
-    extra = {"sku": offer.sku, "price_minor": offer.price_minor, "currency": offer.currency}
+def price_changed(quote: Quote, detail: str) -> Problem:
+    """The refusal of a buyer who saw another price, with the quote of now."""
+    extra = {"sku": quote.sku, "price_minor": quote.unit_minor, "currency": quote.currency, "quote": plain(quote)}
     return Problem(Kind.price_changed, detail, field="price_minor", extra=extra)

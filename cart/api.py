@@ -8,15 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cart.baskets import Cart, Line
-from cart.catalogue import Product
 from cart.feeds import Format
 from cart.importer import ImportReport, import_stream
 from cart.keeper import Figures
+from cart.offering import api as offering
 from cart.ordering.orders import Order
+from cart.pricing.quotes import Quote
 from cart.service import Answer, Shop
 from live.core.auth import Principal, Role
 from live.core.errors import Kind, Problem
-from live.core.limits import IMPORT_FILE_BYTES_MAX, PRODUCTS_PAGE
+from live.core.limits import IMPORT_FILE_BYTES_MAX
 from live.core.rest import Operation, idempotency_key, principal_of, read_bytes, respond
 from live.realtime.commands import Commands, Context, Replayed
 from live.service import Shows
@@ -33,11 +34,15 @@ _FORMATS: dict[str, Format] = {
 
 
 class Add(msgspec.Struct, forbid_unknown_fields=True):
-    """What to put into the cart. `price_minor`: what the viewer saw; another price is refused. None: not said."""
+    """What to put into the cart. `quote`, or its `price_minor`: what the viewer saw; another price is refused.
+
+    None: not said.
+    """
 
     sku: str
     quantity: int = 1
     price_minor: int | None = None
+    quote: Quote | None = None
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,6 +62,12 @@ class Extend(msgspec.Struct, forbid_unknown_fields=True):
     """Whose time starts again."""
 
     sku: str
+
+
+class Coupons(msgspec.Struct, forbid_unknown_fields=True):
+    """The coupons that the cart has from now on; none takes all off."""
+
+    codes: list[str]
 
 
 class Remove(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,13 +111,6 @@ class OrderView(msgspec.Struct):
     order: Order
 
 
-class ProductPage(msgspec.Struct):
-    """Products by id. `next` None: the last page; else the value of `after` for the next."""
-
-    products: list[Product]
-    next: str | None
-
-
 # --- operations -----------------------------------------------------------------------------------------------
 
 
@@ -114,13 +118,6 @@ class _Operations:
     def __init__(self, shop: Shop, shows: Shows) -> None:
         self._shop = shop
         self._shows = shows
-
-    async def list_products(self, request: Request) -> ProductPage:
-        products = await self._shop.catalogue(request.query_params.get("after", ""))
-        return ProductPage(products=products, next=products[-1].id if len(products) == PRODUCTS_PAGE else None)
-
-    async def product(self, request: Request) -> Product:
-        return await self._shop.product(request.path_params["product"])
 
     async def import_file(self, request: Request) -> ImportReport:
         """The body is a CSV file (text/csv), a JSON array (application/json) or JSON Lines (application/x-ndjson).
@@ -147,7 +144,13 @@ class _Operations:
         """One click: units are held for the viewer until the hold expires. Adding again starts its time again."""
         key = idempotency_key(request)
         answer = await self._shop.add(
-            _show(request), _viewer(request), body.sku, body.quantity, price_minor=body.price_minor, key=key
+            _show(request),
+            _viewer(request),
+            body.sku,
+            body.quantity,
+            price_minor=body.price_minor,
+            quote=body.quote,
+            key=key,
         )
         return _respond(answer, 201)
 
@@ -166,6 +169,11 @@ class _Operations:
         """What is not there is out of the cart already."""
         key = idempotency_key(request)
         return _respond(await self._shop.remove(_show(request), _viewer(request), request.path_params["sku"], key=key))
+
+    async def coupons(self, request: Request, body: Coupons) -> Response:
+        """Puts these codes in place of those that the cart had. The cart says of each what it does, or why nothing."""
+        key = idempotency_key(request)
+        return _respond(await self._shop.coupons(_show(request), _viewer(request), body.codes, key=key))
 
     async def checkout(self, request: Request, body: Buy) -> Response:
         """All that the cart holds becomes one order; when any of it has expired, nothing does."""
@@ -194,24 +202,26 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
     on = _Operations(shop, shows)
     cart = "/api/shows/{show}/cart"
     line = (Kind.unknown_show, Kind.unknown_sku, Kind.checkout_running, Kind.key_reused)
-    taking = (*line, Kind.invalid_quantity, Kind.sold_out, Kind.price_changed, Kind.mixed_currency, Kind.cart_full)
+    taking = (
+        *line,
+        Kind.invalid_quantity,
+        Kind.invalid_quote,
+        Kind.quote_expired,
+        Kind.sold_out,
+        Kind.price_changed,
+        Kind.mixed_currency,
+        Kind.cart_full,
+    )
 
     def viewer(method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
         return Operation(method, path, handler, summary, role=Role.viewer, tag="commerce", **more)
 
     return [
-        Operation(
-            "GET", "/api/products", on.list_products, "List products", result=ProductPage, tag="commerce",
-            errors=(Kind.invalid_field,), query={"after": "the `next` of the page before"},
-        ),
+        *offering.operations(shop.window),
         Operation(
             "POST", "/api/products/import", on.import_file, "Import products", result=ImportReport, role=Role.ops,
             tag="commerce", errors=(Kind.import_failed, Kind.unsupported_media_type, Kind.too_large),
             query={"dry_run": "1: only say what would happen"},
-        ),
-        Operation(
-            "GET", "/api/products/{product}", on.product, "Read a product", result=Product, tag="commerce",
-            errors=(Kind.unknown_product,),
         ),
         viewer("GET", cart, on.cart, "Read one's cart", result=CartView, errors=(Kind.unknown_show,)),
         viewer("POST", f"{cart}/lines", on.add, "Put something into the cart", body=Add, result=Added, status=201,
@@ -222,6 +232,8 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
                errors=(*line, Kind.hold_expired, Kind.hold_final, Kind.not_in_cart), keyed=True),
         viewer("DELETE", f"{cart}/lines/{{sku}}", on.remove, "Take something out of the cart", result=CartView,
                errors=line, keyed=True),
+        viewer("PUT", f"{cart}/coupons", on.coupons, "Use coupons", body=Coupons, result=CartView, keyed=True,
+               errors=(Kind.unknown_show, Kind.coupon_refused, Kind.key_reused)),
         viewer("POST", "/api/shows/{show}/checkout", on.checkout, "Order what is in the cart", body=Buy,
                result=OrderView, status=201, keyed=True,
                errors=(Kind.unknown_show, Kind.cart_empty, Kind.hold_expired, Kind.price_changed, Kind.checkout_running,
@@ -241,7 +253,13 @@ def commands(registry: Commands, shop: Shop) -> None:
 
     async def add(context: Context, body: Add) -> dict[str, Any] | Replayed:
         answer = await shop.add(
-            context.show, context.principal, body.sku, body.quantity, price_minor=body.price_minor, key=context.key
+            context.show,
+            context.principal,
+            body.sku,
+            body.quantity,
+            price_minor=body.price_minor,
+            quote=body.quote,
+            key=context.key,
         )
         return _answered(answer)
 
@@ -253,6 +271,9 @@ def commands(registry: Commands, shop: Shop) -> None:
 
     async def remove(context: Context, body: Remove) -> dict[str, Any] | Replayed:
         return _answered(await shop.remove(context.show, context.principal, body.sku, key=context.key))
+
+    async def coupon(context: Context, body: Coupons) -> dict[str, Any] | Replayed:
+        return _answered(await shop.coupons(context.show, context.principal, body.codes, key=context.key))
 
     async def checkout(context: Context, body: Buy) -> dict[str, Any] | Replayed:
         answer = await shop.checkout(
@@ -271,6 +292,7 @@ def commands(registry: Commands, shop: Shop) -> None:
     registry.add("cart.change", Change, change)
     registry.add("cart.extend", Extend, extend)
     registry.add("cart.remove", Remove, remove)
+    registry.add("cart.coupon", Coupons, coupon)
     registry.add("cart.checkout", Buy, checkout)
 
 

@@ -1,17 +1,26 @@
-"""A cart is nothing but the living holds of one viewer in one show; this turns them into what the viewer sees."""
+"""A cart is nothing but the living holds of one viewer in one show, with the prices that they kept and the discounts
+of now; this turns them into what the viewer sees."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
-from cart import prices
+from cart.pricing.basket import BasketLine
+from cart.pricing.plain import undiscounted
+from cart.pricing.priced import Discount, Hint, Present, Priced, ShippingOff, Why
+from cart.pricing.taxes import Tax
 from cart.stock import LIVE, Hold
 from live.core.errors import Kind, Problem
 from live.core.limits import CART_LINES_MAX
 
 
-class Line(msgspec.Struct, frozen=True):
-    """One SKU in a cart. `variant` is "" for a product with a single one; `expires_at_ms` is Unix milliseconds."""
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One SKU in a cart. `variant` is "" for a product with a single one; `expires_at_ms` is Unix milliseconds.
+
+    `price_minor` is that of one unit, as the hold keeps it, `list_price_minor` what it was before any rule (None: the
+    same). `line_minor` = price_minor × quantity less `off_minor`, its share of the discounts; it holds `tax_minor` at
+    `tax_bp` basis points.
+    """
 
     hold_id: str
     sku: str
@@ -23,14 +32,36 @@ class Line(msgspec.Struct, frozen=True):
     price_minor: int
     line_minor: int
     expires_at_ms: int
+    list_price_minor: int | None = None
+    off_minor: int = 0
+    tax_bp: int = 0
+    tax_minor: int = 0
 
 
-class Cart(msgspec.Struct, frozen=True):
-    """What a viewer is about to buy. `currency` is "" while the cart is empty."""
+class CouponState(msgspec.Struct, frozen=True):
+    """A code that the viewer gave. `why` it does nothing, as the trace says it; "applied": it does, None: no rule
+    knows it any more."""
+
+    code: str
+    why: str | None
+
+
+class Cart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a viewer is about to buy. `currency` is "" while the cart is empty.
+
+    `total_minor` is the sum of the lines: `subtotal_minor` less what `discounts` take off; shipping is not in it.
+    """
 
     lines: list[Line]
     total_minor: int
     currency: str
+    subtotal_minor: int = 0
+    discounts: list[Discount] = []
+    taxes: list[Tax] = []
+    coupons: list[CouponState] = []
+    gifts: list[Present] = []
+    shipping_off: list[ShippingOff] = []
+    hints: list[Hint] = []
 
 
 def cart_id(show: str, viewer_id: str) -> str:
@@ -38,31 +69,80 @@ def cart_id(show: str, viewer_id: str) -> str:
     return f"{show}:{viewer_id}"
 
 
-def cart_of(holds: Iterable[Hold]) -> Cart:
-    """The cart that these living holds make; raises `Problem` mixed_currency and cart_full."""
-    living = list(holds)
-    assert all(hold.state in LIVE for hold in living), "other holds have no units"
-    if len({hold.currency for hold in living}) > 1:
+def check(holds: Sequence[Hold]) -> None:
+    """Raises `Problem` mixed_currency and cart_full when no cart can be of these living holds."""
+    assert all(hold.state in LIVE for hold in holds), "other holds have no units"
+    if len({hold.currency for hold in holds}) > 1:
         raise Problem(Kind.mixed_currency, "Order what is in the cart first; it holds another currency.", field="sku")
-    if len(living) > CART_LINES_MAX:
+    if len(holds) > CART_LINES_MAX:
         raise Problem(Kind.cart_full, f"A cart holds {CART_LINES_MAX} different things at most.", field="sku")
-    lines = [
-        Line(
-            hold_id=hold.id,
-            sku=hold.sku,
-            product_id=hold.product_id,
-            title=hold.title,
-            variant=hold.variant,
-            picture=hold.picture,
-            quantity=hold.quantity,
-            price_minor=hold.price_minor,
-            line_minor=prices.line_total(hold.price_minor, hold.quantity),
-            expires_at_ms=hold.expires_at_ms,
+
+
+def cart_of(holds: Sequence[Hold], priced: Priced | None = None, coupons: Sequence[CouponState] = ()) -> Cart:
+    """The cart that these living holds make at these prices, whose keys are the holds' ids.
+
+    `priced` None: at the prices that they kept, of which no tax is known. Raises `Problem` as `check`.
+    """
+    check(holds)
+    if priced is None:
+        priced = undiscounted(0, holds[0].currency if holds else "", [_line(hold) for hold in holds])
+    prices = {line.key: line for line in priced.lines}
+    lines = []
+    for hold in holds:
+        price = prices[hold.id]
+        lines.append(
+            Line(
+                hold_id=hold.id,
+                sku=hold.sku,
+                product_id=hold.product_id,
+                title=hold.title,
+                variant=hold.variant,
+                picture=hold.picture,
+                quantity=hold.quantity,
+                price_minor=hold.price_minor,
+                line_minor=price.line_minor,
+                expires_at_ms=hold.expires_at_ms,
+                list_price_minor=price.list_minor if price.list_minor > hold.price_minor else None,
+                off_minor=price.off_minor,
+                tax_bp=price.tax_bp,
+                tax_minor=price.tax_minor,
+            )
         )
-        for hold in living
-    ]
     return Cart(
         lines=lines,
-        total_minor=prices.total(line.line_minor for line in lines),
-        currency=living[0].currency if living else "",
+        total_minor=priced.total_minor,
+        currency=priced.currency,
+        subtotal_minor=priced.subtotal_minor,
+        discounts=priced.discounts,
+        taxes=priced.taxes,
+        coupons=list(coupons),
+        gifts=priced.gifts,
+        shipping_off=priced.shipping_off,
+        hints=priced.hints,
     )
+
+
+def _line(hold: Hold) -> BasketLine:
+    return BasketLine(
+        key=hold.id,
+        sku=hold.sku,
+        product_id=hold.product_id,
+        currency=hold.currency,
+        list_minor=hold.price_minor,
+        quantity=hold.quantity,
+        fixed_unit_minor=hold.price_minor,
+    )
+
+
+def coupon_states(codes: Sequence[str], rules: dict[str, str], priced: Priced) -> list[CouponState]:
+    """What became of the codes; `rules` says which code a rule asks for, by its id."""
+    found: dict[str, Why] = {}
+    for traced in priced.trace:
+        code = rules.get(traced.rule)
+        if code is not None and code in codes and (code not in found or traced.why in (Why.applied, Why.budget_cut)):
+            found[code] = traced.why
+    states = []
+    for code in codes:
+        why = found.get(code)
+        states.append(CouponState(code, "applied" if why is Why.budget_cut else None if why is None else why.value))
+    return states

@@ -7,11 +7,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from cart.prices import CURRENCIES
+from cart.pricing.reductions import Content, UnitPrice
+from cart.pricing.rules import Name
 from live.core.limits import (
+    CATEGORIES_MAX,
     DESCRIPTION_CHARS_MAX,
     ID_CHARS_MAX,
     PRICE_MINOR_MAX,
     STOCK_MAX,
+    TAX_BP_MAX,
     TITLE_CHARS_MAX,
     VARIANTS_MAX,
 )
@@ -22,41 +26,76 @@ _PICTURE = re.compile(r"(?:https://[A-Za-z0-9.-]+(?::[0-9]+)?)?/(?!/)[!#-&(-;=?-
 
 Id = Annotated[str, Meta(pattern=_ID)]
 Price = Annotated[int, Meta(ge=0, le=PRICE_MINOR_MAX)]
+TaxRate = Annotated[int, Meta(ge=0, le=TAX_BP_MAX)]
+
+
+class Deal(msgspec.Struct, frozen=True):
+    """The rule that lowered a price, in the shop's words. `live`: a host started it, and it ends with the pin.
+
+    `until_ms`: when it ends at the latest, Unix milliseconds; None: nobody has said.
+    """
+
+    label: str
+    live: bool
+    until_ms: int | None
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """What can be bought. `title` is "" for a product with a single one; `list_price_minor` None: not reduced."""
+    """What can be bought. `title` is "" for a product with a single one.
+
+    `price_minor` is what it costs now. When that is less than it was, `list_price_minor` is what it was (None: not
+    reduced), `lowest_30d_minor` the lowest price of the 30 days before, and `off_percent` whole percents off that
+    (None: not one). `unit_price` is that of a kilogram and the like (None: none needs to be named), `deal` what
+    lowered the price (None: no rule did), `tax_bp` the tax that all of them hold, in basis points.
+    """
 
     sku: str
     title: str
     price_minor: int
     list_price_minor: int | None
     available: int
+    lowest_30d_minor: int | None
+    off_percent: int | None
+    unit_price: UnitPrice | None
+    deal: Deal | None
+    content: Content | None
+    tax_bp: int
 
 
 class Product(msgspec.Struct, frozen=True):
-    """What can be shown and pinned. Prices are gross, in minor units of `currency` (ISO 4217)."""
+    """What can be shown and pinned. Prices are gross, taxes included, in minor units of `currency` (ISO 4217)."""
 
     id: str
     title: str
     description: str
     picture: str
     currency: str
+    categories: list[str]
     variants: list[Variant]
+    tax_included: bool = True
 
 
 class VariantEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A variant in a file. `stock` counts the units that are there, ordered ones included; UNSET leaves it alone."""
+    """A variant in a file. `stock` counts the units that are there, ordered ones included; UNSET leaves it alone.
+
+    `tax_bp`: of gross prices' net, in basis points (None: as the product). `content`: how much a pack holds, for the
+    price of a kilogram and the like (None: it is not sold by weight, volume, length or area).
+    """
 
     sku: Id
     price_minor: Price
     title: Annotated[str, Meta(max_length=TITLE_CHARS_MAX)] = ""
     list_price_minor: Price | None = None
     stock: Annotated[int, Meta(ge=0, le=STOCK_MAX)] | UnsetType = UNSET
+    tax_bp: TaxRate | None = None
+    content: Content | None = None
 
 
 class ProductEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A product in a file. Variants that the file does not name stay as they are."""
+    """A product in a file. Variants that the file does not name stay as they are.
+
+    `categories` are all that the product is in, those above included. `tax_bp` None: the installation's own rate.
+    """
 
     id: Id
     title: Annotated[str, Meta(min_length=1, max_length=TITLE_CHARS_MAX)]
@@ -64,6 +103,8 @@ class ProductEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variants: Annotated[list[VariantEntry], Meta(min_length=1, max_length=VARIANTS_MAX)]
     description: Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)] = ""
     picture: Annotated[str, Meta(max_length=500)] = ""
+    categories: Annotated[list[Name], Meta(max_length=CATEGORIES_MAX)] = []
+    tax_bp: TaxRate | None = None
 
 
 class Invalid(ValueError):

@@ -19,14 +19,14 @@ from msgspec import UNSET
 from rich import progress as bars
 
 from cart import shelf, store
-from cart.catalogue import Product, ProductEntry, VariantEntry
+from cart.catalogue import ProductEntry, VariantEntry
 from cart.feeds import Entry, Format, LineError, read
 from cart.moves import Moves
+from cart.shelf import Item
 from cart.stock import Level, Movement
 from cart.store import Part
-from live import store as shows_store
-from live.core.codec import plain
 from live.core.limits import IMPORT_BATCH, IMPORT_ERRORS_SHOWN
+from live.pinning import Changed
 from live.service import Batch, Shows
 
 StockMeans = Literal["on_hand", "available"]
@@ -147,7 +147,7 @@ async def _import_batch(
     shows: Shows, entries: list[Entry], report: ImportReport, made: dict[str, str], stock_means: StockMeans
 ) -> None:
     def work(tx: Batch) -> None:
-        batch = _Import(Moves(tx), report, made, stock_means)
+        batch = _Import(Moves(tx), report, made, stock_means, shows.pinning.changed)
         batch.prepare(entries)
         for entry in entries:
             batch.apply(entry)
@@ -163,14 +163,17 @@ async def _import_batch(
 class _Import:
     """Some entries in one transaction. What stands in the store is read once, for all of them."""
 
-    def __init__(self, moves: Moves, report: ImportReport, made: dict[str, str], stock_means: StockMeans) -> None:
+    def __init__(
+        self, moves: Moves, report: ImportReport, made: dict[str, str], stock_means: StockMeans, told: Changed
+    ) -> None:
         self._moves = moves
+        self._told = told
         self._conn = moves.tx.conn
         self._report = report
         self._made = made
         self._stock_means = stock_means
         self._changed: dict[str, None] = {}  # products that screens may show, in the order of the file
-        self._products: dict[str, Product] = {}
+        self._products: dict[str, Item] = {}
         self._owners: dict[str, str] = {}
         self._levels: dict[str, Level] = {}
 
@@ -181,7 +184,7 @@ class _Import:
         self._levels = store.lock_levels(self._conn, skus)
         self._owners = shelf.owners(self._conn, skus)
         ids = list(dict.fromkeys(entry.product.id for entry in entries))
-        self._products = {product.id: product for product in shelf.products(self._conn, ids)}
+        self._products = {product.id: product for product in shelf.items(self._conn, ids)}
 
     def apply(self, entry: Entry) -> None:
         """Bring one entry in, or report why not."""
@@ -203,16 +206,14 @@ class _Import:
         if new:
             self._made[entry.product.id] = entry.product.currency
         if changed:
-            [fresh] = shelf.products(self._conn, [entry.product.id])
+            [fresh] = shelf.items(self._conn, [entry.product.id])
             self._products[entry.product.id] = fresh
             self._changed[entry.product.id] = None
 
     def announce(self) -> None:
         """Tell the screens of what they may be showing."""
-        for product_id in self._changed:
-            [product] = shelf.products(self._conn, [product_id])
-            for show in shows_store.shows_with(self._conn, [product_id]):
-                self._moves.tx.event(show, "product.changed", {"product": plain(product)})
+        if self._changed:
+            self._told(self._moves.tx, self._conn, list(self._changed))
         self._moves.finish()
 
     def _refusal(self, entry: Entry) -> LineError | None:
@@ -237,7 +238,7 @@ class _Import:
         return None
 
     def _save_product(self, entry: ProductEntry, *, new: bool) -> bool:
-        members = ("title", "description", "picture", "currency")
+        members = ("title", "description", "picture", "currency", "categories", "tax_bp")
         values: dict[str, Any] = {name: getattr(entry, name) for name in members}
         before = self._products.get(entry.id)
         if before is not None and all(getattr(before, name) == value for name, value in values.items()):
@@ -246,7 +247,7 @@ class _Import:
         return True
 
     def _save_variant(self, entry: ProductEntry, variant: VariantEntry) -> bool:
-        members = ("title", "price_minor", "list_price_minor")
+        members = ("title", "price_minor", "list_price_minor", "tax_bp", "content")
         values = {name: getattr(variant, name) for name in members}
         if variant.sku not in self._owners:
             shelf.add_variant(self._conn, entry.id, variant.sku, values)

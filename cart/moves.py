@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from cart import baskets, store
+from cart import store
 from cart.board import Board, tell_stock
+from cart.pricing.service import Pricing
+from cart.register import Register
 from cart.stock import EFFECTS, Hold, HoldState, Level, Movement
 from cart.store import Moved, Part
 from live import store as shows_store
@@ -18,11 +20,13 @@ T = TypeVar("T")
 class Moves:
     """The stock movements of one transaction; `finish` them once, when all is moved.
 
-    `board` says of which SKUs the screens hear by this transaction (None: of all).
+    `board` says of which SKUs the screens hear by this transaction (None: of all). `register` prices its carts.
     """
 
-    def __init__(self, tx: Batch, board: Board | None = None) -> None:
+    def __init__(self, tx: Batch, board: Board | None = None, pricing: Pricing | None = None) -> None:
         self.tx = tx
+        self._pricing = pricing or Pricing()
+        self.forget_prices()
         self._board = board
         self._moved: list[Moved] = []
         self._before: dict[str, int] = {}  # SKU → what was available when the transaction began
@@ -42,9 +46,14 @@ class Moves:
             self.tx.unsay(said)
             del self._moved[moved:]
             self._before, self._after, self._sellers = before, after, sellers
+            self.forget_prices()
             return problem
         savepoint.commit()
         return result
+
+    def forget_prices(self) -> None:
+        """Ask again by which rules carts are priced, and who they belong to."""
+        self.register = Register(self._pricing, self.tx.conn, self.tx.now_ms)
 
     def move(self, product_id: str, sku: str, kind: Movement, parts: Sequence[Part]) -> Level | None:
         """The level after the movement; None: there are not enough units, and nothing was moved."""
@@ -84,8 +93,9 @@ class Moves:
         """Show the owners of these holds their carts as they are now."""
         owners = {hold.cart: hold for hold in holds}
         carts = store.cart_holds(self.tx.conn, list(owners))
+        self.register.look(owners)
         for cart, hold in owners.items():
-            data = {"cart": plain(baskets.cart_of(carts[cart])), "reason": reason}
+            data = {"cart": plain(self.register.cart(cart, hold.show, carts[cart])), "reason": reason}
             self.tx.notice(hold.show, hold.viewer_id, "cart.changed", data)
 
     def finish(self) -> None:

@@ -9,29 +9,36 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from cart import baskets, catalogue, shelf, stock, store
+from cart import catalogue, shelf, stock, store
 from cart.adding import Add, add_all, check_same_price
 from cart.answers import Answer, Effect, check_key, once, request_hash
 from cart.baskets import Cart, cart_id
-from cart.catalogue import Product
 from cart.keeper import Keeper
 from cart.moves import Moves
+from cart.offering.showing import Showing
+from cart.offering.window import Window
 from cart.ordering import store as order_store
 from cart.ordering.checkout import Checkout
 from cart.ordering.orders import Order, Payment, PayOnPickup, buyer
+from cart.pricing.basket import coupon_code
+from cart.pricing.quotes import Quote, verify
+from cart.pricing.service import Pricing, screen, shopper_of
+from cart.pricing.store import Shopper
+from cart.register import Register
 from cart.shelf import Offer
 from cart.stock import Hold, HoldState, Movement
 from cart.stockroom import Stockroom
 from cart.store import Part
+from live import store as shows_store
 from live.core.auth import Principal, Role
 from live.core.clock import Clock
 from live.core.codec import plain
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.lanes import Committed, Lane
-from live.core.limits import HOLD_TTL_S, LANE_PACE_S, PRODUCTS_PAGE, STATE_INTERVAL_S, SWEEP_BATCH
+from live.core.limits import COUPONS_MAX, HOLD_TTL_S, LANE_PACE_S, STATE_INTERVAL_S, SWEEP_BATCH
 from live.service import Shows
-from live.timeline import Pin
+from live.timeline import Pin, selling
 
 __all__ = ["Answer", "Shop"]
 
@@ -41,7 +48,8 @@ class Shop:
 
     `hold_ttl_s`: how long a cart keeps its units; `payment` takes the money at check-out (None: on pick-up).
     `stock_interval_s`: screens hear no more often what is left of a SKU. `pace_s`: see `Lane`, of the adds. `keeper`
-    ends the holds: somebody must run it.
+    ends the holds: somebody must run it. `secret` signs the quotes of all workers ("": of this one alone), `tax_bp`
+    is the tax, in basis points, of what has none of its own.
     """
 
     def __init__(
@@ -54,9 +62,14 @@ class Shop:
         payment: Payment | None = None,
         stock_interval_s: float = STATE_INTERVAL_S,
         pace_s: float = LANE_PACE_S,
+        secret: str = "",
+        tax_bp: int = 0,
     ) -> None:
         self._database = database
         self._shows = shows
+        self._pricing = Pricing(secret, standard_bp=tax_bp)
+        self._showing = Showing(self._pricing)
+        self.window = Window(database, shows, self._showing)
         self._hold_ttl_ms = hold_ttl_s * 1000
         self._stockroom = Stockroom(
             shows,
@@ -64,6 +77,7 @@ class Shop:
             stock_interval_s=stock_interval_s,
             shared=database.dialect == "sqlite",
             pace_s=pace_s / 2,  # a check-out is two changes
+            pricing=self._pricing,
         )
         self._checkout = Checkout(self._stockroom, payment or PayOnPickup())
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
@@ -74,49 +88,45 @@ class Shop:
         await self.adds.close()
         await self._stockroom.close()
 
+    def attach(self) -> None:
+        """Let the shows ask this shop for their products, and tell it what is on their screens."""
+        pinning = self._shows.pinning
+        pinning.products, pinning.changed = self.shown, self._showing.changed
+
     # --- reading ----------------------------------------------------------------------------------------------
 
     async def products(self, ids: list[str]) -> list[dict[str, Any]]:
-        """Products as screens see them, in the order of `ids`; unknown ones are left out."""
-        known = [id_ for id_ in ids if catalogue.is_id(id_)]
-        found = await self._database.read_sync(lambda conn: shelf.products(conn, known))
-        return [plain(product) for product in found]
+        """Products as they are in the shop, in the order of `ids`; unknown ones are left out."""
+        return [plain(product) for product in await self.window.products(ids)]
 
     def shown(self, conn: Connection, ids: Sequence[str], show: str, pin: Pin | None) -> list[dict[str, Any]]:
         """Products as the screens of a show see them while `pin` is on them."""
-        return [plain(product) for product in shelf.products(conn, [id_ for id_ in ids if catalogue.is_id(id_)])]
-
-    async def product(self, id_: str) -> Product:
-        """One product; raises `Problem` unknown_product."""
-        known = [id_] if catalogue.is_id(id_) else []
-        found = await self._database.read_sync(lambda conn: shelf.products(conn, known))
-        if not found:
-            raise Problem(Kind.unknown_product, field="product")
-        return found[0]
-
-    async def catalogue(self, after: str = "") -> list[Product]:
-        """A page of products, ordered by id; `after`: the last id of the page before, "" for the first page."""
-        if after and not catalogue.is_id(after):
-            raise Problem(Kind.invalid_field, "Not a product's id.", field="after")
-        return await self._database.read_sync(
-            lambda conn: shelf.products(conn, shelf.product_ids(conn, after, PRODUCTS_PAGE))
-        )
+        view = self._showing.view(conn, show, pin, self._database.now_ms_sync(conn))
+        return [plain(product) for product in self._showing.products(conn, ids, view)]
 
     async def cart(self, show: str, principal: Principal) -> Cart:
         """The viewer's cart in a show; raises `Problem` unknown_show."""
         cart = cart_id(show, principal.subject)
 
-        def holds(conn: Connection) -> list[Hold]:
+        def read(conn: Connection) -> Cart:
             self._shows.on_screen(conn, show)
-            return store.cart_holds(conn, [cart])[cart]
+            register = Register(self._pricing, conn, self._database.now_ms_sync(conn))
+            register.meet({cart: shopper_of(principal)})
+            return register.cart(cart, show, store.cart_holds(conn, [cart])[cart])
 
-        return baskets.cart_of(await self._database.read_sync(holds))
+        return await self._database.read_sync(read)
 
     async def carts(self, show: str, subjects: Sequence[str]) -> dict[str, Cart]:
         """The carts of several viewers of a show that exists, in one query."""
         ids = {subject: cart_id(show, subject) for subject in subjects}
-        holds = await self._database.read_sync(lambda conn: store.cart_holds(conn, list(ids.values())))
-        return {subject: baskets.cart_of(holds[cart]) for subject, cart in ids.items()}
+
+        def read(conn: Connection) -> dict[str, Cart]:
+            register = Register(self._pricing, conn, self._database.now_ms_sync(conn))
+            register.look(ids.values())
+            holds = store.cart_holds(conn, list(ids.values()))
+            return {subject: register.cart(cart, show, holds[cart]) for subject, cart in ids.items()}
+
+        return await self._database.read_sync(read)
 
     async def order(self, order_id: str, principal: Principal) -> Order:
         """An order, for its buyer and for hosts of its show; raises `Problem` unknown_order for all others."""
@@ -137,20 +147,33 @@ class Shop:
         quantity: int = 1,
         *,
         price_minor: int | None = None,
+        quote: Quote | None = None,
         key: str | None = None,
     ) -> Answer:
         """Hold units for the viewer: {cart, hold}. A hold that is there grows, and its time starts again
         as long as it could be extended.
 
-        `price_minor`: what the viewer saw (None: not said). Raises `Problem` unknown_show, unknown_sku,
-        invalid_quantity, sold_out, price_changed, mixed_currency, cart_full, checkout_running, key_reused.
+        `price_minor`, or better `quote`: what the viewer saw (None: not said). Raises `Problem` unknown_show,
+        unknown_sku, invalid_quantity, sold_out, price_changed with the quote of now, invalid_quote, quote_expired,
+        mixed_currency, cart_full, checkout_running, key_reused.
         """
         check_key(key)
+        if quote is not None:
+            verify(quote, self._pricing.key, 0)  # when it expires is for the database's clock
+            if quote.sku != sku:
+                raise Problem(Kind.invalid_quote, "The quote is for another SKU.", field="quote")
         stock.check_quantity(quantity)
         if not catalogue.is_id(sku):  # a place in the lane is kept under it
             raise Problem(Kind.unknown_sku, field="sku")
-        hash_ = "" if key is None else request_hash(("add", sku, quantity, price_minor))
-        answer = await self.adds.do(Add(show, principal.subject, sku, quantity, price_minor, key, hash_))
+        hash_ = (
+            ""
+            if key is None
+            else request_hash(("add", sku, quantity, price_minor, *([] if quote is None else [quote.mac])))
+        )
+        shopper = shopper_of(principal)
+        answer = await self.adds.do(
+            Add(show, principal.subject, sku, quantity, price_minor, key, hash_, shopper, quote)
+        )
         self.keeper.selling(show)
         return answer
 
@@ -171,7 +194,7 @@ class Shop:
             offer = _offer(moves, sku)
             hold = _held(moves, cart, offer)
             if quantity > hold.quantity:
-                _grow(moves, offer, hold, quantity)
+                _grow(moves, offer, hold, quantity, shopper_of(principal))
             elif quantity < hold.quantity:
                 part = Part(quantity=hold.quantity - quantity, hold_id=hold.id, show=show)
                 level = moves.move(offer.product_id, sku, Movement.released, [part])
@@ -201,11 +224,35 @@ class Shop:
         def effect(moves: Moves, cart: str) -> dict[str, Any]:
             hold = _alive(moves, cart, _offer(moves, sku))
             if hold is None:
-                return {"cart": plain(baskets.cart_of((store.cart_holds(moves.tx.conn, [cart]))[cart]))}
+                return {"cart": plain(moves.register.cart(cart, show, store.cart_holds(moves.tx.conn, [cart])[cart]))}
             moves.end_holds([hold], HoldState.released, Movement.released)
             return {"cart": plain(_tell(moves, hold))}
 
         return await self._once(show, principal, ("remove", sku), key, effect)
+
+    async def coupons(self, show: str, principal: Principal, codes: Sequence[str], *, key: str | None = None) -> Answer:
+        """Let the cart have these coupons and no others: {cart}, which says what each of them does or why nothing.
+
+        Raises `Problem` unknown_show, invalid_field for what is no code and for too many, coupon_refused for one that
+        no rule knows, key_reused.
+        """
+        given = tuple(dict.fromkeys(coupon_code(code) for code in codes))
+        if len(given) > COUPONS_MAX:
+            raise Problem(Kind.invalid_field, f"A cart takes {COUPONS_MAX} coupons at most.", field="codes")
+
+        def effect(moves: Moves, cart: str) -> dict[str, Any]:
+            register = moves.register
+            for code in given:
+                if code not in register.known.codes.values():
+                    raise Problem(Kind.coupon_refused, f"{code} is no coupon of now.", field="codes")
+            register.meet({cart: shopper_of(principal)})
+            register.remember()
+            register.give_coupons(cart, given)
+            seen = register.cart(cart, show, store.cart_holds(moves.tx.conn, [cart])[cart])
+            moves.tx.notice(show, principal.subject, "cart.changed", {"cart": plain(seen), "reason": "changed"})
+            return {"cart": plain(seen)}
+
+        return await self._once(show, principal, ("coupons", *given), key, effect)
 
     async def checkout(
         self,
@@ -248,7 +295,8 @@ class Shop:
 
 def _offer(moves: Moves, sku: str) -> Offer:
     """What a SKU is, with its level locked; raises `Problem` unknown_sku."""
-    found = shelf.lock_offers(moves.tx.conn, [sku]) if catalogue.is_id(sku) else {}
+    standard_bp = moves.register.standard_bp
+    found = shelf.lock_offers(moves.tx.conn, [sku], standard_bp) if catalogue.is_id(sku) else {}
     if sku not in found:
         raise Problem(Kind.unknown_sku, field="sku")
     return found[sku][0]
@@ -288,16 +336,18 @@ def _take(moves: Moves, offer: Offer, part: Part) -> None:
     raise stock.sold_out((store.lock_levels(moves.tx.conn, [offer.sku]))[offer.sku])
 
 
-def _grow(moves: Moves, offer: Offer, hold: Hold, quantity: int) -> None:
+def _grow(moves: Moves, offer: Offer, hold: Hold, quantity: int, shopper: Shopper) -> None:
     """Take more units into a hold; raises `Problem` invalid_quantity, price_changed, sold_out."""
     stock.check_quantity(quantity)
-    check_same_price(hold, offer)
+    show, pin = shows_store.on_screen(moves.tx.conn, [hold.show])[hold.show]
+    context = screen(show.id, selling(show, pin), moves.tx.now_ms, shopper)
+    check_same_price(hold, moves.register.quote(offer, context)[1])
     _take(moves, offer, Part(quantity=quantity - hold.quantity, hold_id=hold.id, show=hold.show))
     store.resize_holds(moves.tx.conn, [replace(hold, quantity=quantity)])
 
 
 def _tell(moves: Moves, hold: Hold) -> Cart:
     """The cart of a hold as it is now; all screens of its owner see it."""
-    cart = baskets.cart_of((store.cart_holds(moves.tx.conn, [hold.cart]))[hold.cart])
+    cart = moves.register.cart(hold.cart, hold.show, store.cart_holds(moves.tx.conn, [hold.cart])[hold.cart])
     moves.tx.notice(hold.show, hold.viewer_id, "cart.changed", {"cart": plain(cart), "reason": "changed"})
     return cart

@@ -1,35 +1,43 @@
-"""SQL of the catalogue: products and variants, with what is left of each."""
+"""SQL of the catalogue: products and variants, with what is left of each. What they cost is said in `showing.py`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, bindparam, func, insert, select, text, update
 
-from cart.catalogue import Product, Variant
+from cart.pricing import basket
+from cart.pricing.reductions import Content, Measure
 from cart.stock import MAIN, Level
 from cart.tables import product, stock_level, variant
 
 _IMPORT_LOCK = 0x53484C46  # one batch of an import at a time
 
-
-_LOCK_OFFERS = (
-    select(
-        variant.c.sku,
-        variant.c.product_id,
-        product.c.title,
-        variant.c.title.label("variant"),
-        product.c.picture,
-        product.c.currency,
-        variant.c.price_minor,
-        stock_level.c.location,
-        stock_level.c.on_hand,
-        stock_level.c.allocated,
-        stock_level.c.held,
-    )
+_tax_bp: ColumnElement[int] = func.coalesce(
+    variant.c.tax_bp, product.c.tax_bp, bindparam("standard_bp", type_=Integer)
+).label("tax_bp")
+_OFFERED = (
+    variant.c.sku,
+    variant.c.product_id,
+    product.c.currency,
+    variant.c.price_minor.label("list_minor"),
+    _tax_bp,
+    product.c.categories,
+    product.c.title,
+    variant.c.title.label("variant"),
+    product.c.picture,
+    variant.c.list_price_minor.label("struck_minor"),
+    variant.c.content_amount,
+    variant.c.content_unit,
+)
+_OFFERS: Select[Any] = (
+    select(*_OFFERED)
     .join(product, product.c.id == variant.c.product_id)
-    .join(stock_level, (stock_level.c.sku == variant.c.sku) & (stock_level.c.location == MAIN))
     .where(variant.c.sku.in_(bindparam("skus", expanding=True)))
+)
+_LOCK_OFFERS = (
+    _OFFERS.add_columns(stock_level.c.location, stock_level.c.on_hand, stock_level.c.allocated, stock_level.c.held)
+    .join(stock_level, (stock_level.c.sku == variant.c.sku) & (stock_level.c.location == MAIN))
     .order_by(stock_level.c.sku, stock_level.c.location)  # everybody's order
     .with_for_update(of=stock_level)
 )
@@ -42,38 +50,83 @@ _VARIANTS = (
 )
 
 
-class Offer(msgspec.Struct, frozen=True):
-    """A SKU as it can be bought now."""
+class Listed(msgspec.Struct, frozen=True):
+    """A variant as the catalogue has it. `price_minor` is its own price, before any rule; None: nothing is said."""
 
     sku: str
-    product_id: str
+    title: str
+    price_minor: int
+    list_price_minor: int | None
+    available: int
+    tax_bp: int | None
+    content: Content | None
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A product as the catalogue has it. `tax_bp` None: the installation's own rate."""
+
+    id: str
+    title: str
+    description: str
+    picture: str
+    currency: str
+    categories: list[str]
+    tax_bp: int | None
+    variants: list[Listed]
+
+
+class Offer(basket.Offer, frozen=True, kw_only=True):
+    """A SKU as it can be bought. `struck_minor`: what the catalogue says that it cost before (None: nothing)."""
+
     title: str
     variant: str
     picture: str
-    currency: str
-    price_minor: int
+    struck_minor: int | None
+    content: Content | None
 
 
-def lock_offers(conn: Connection, skus: Iterable[str]) -> dict[str, tuple[Offer, Level]]:
-    """What these SKUs are and cost, with their levels, which nobody else changes before this transaction ends."""
-    found: dict[str, tuple[Offer, Level]] = {}
-    for row in conn.execute(_LOCK_OFFERS, {"skus": sorted(set(skus))}):
-        members = dict(row._mapping)
-        level = Level(row.sku, *(members.pop(name) for name in ("location", "on_hand", "allocated", "held")))
-        found[row.sku] = Offer(**members), level
-    return found
+def _content(row: Row[Any]) -> Content | None:
+    return None if row.content_amount is None else Content(row.content_amount, Measure(row.content_unit))
 
 
-def products(conn: Connection, ids: Sequence[str]) -> list[Product]:
+def _offer(row: Row[Any]) -> Offer:
+    return Offer(
+        sku=row.sku,
+        product_id=row.product_id,
+        currency=row.currency,
+        list_minor=row.list_minor,
+        tax_bp=row.tax_bp,
+        categories=tuple(row.categories),
+        title=row.title,
+        variant=row.variant,
+        picture=row.picture,
+        struck_minor=row.struck_minor,
+        content=_content(row),
+    )
+
+
+def offers(conn: Connection, skus: Iterable[str], standard_bp: int) -> dict[str, Offer]:
+    """What these SKUs are and cost by themselves. `standard_bp`: the tax of those whose own is not said."""
+    rows = conn.execute(_OFFERS, {"skus": sorted(set(skus)), "standard_bp": standard_bp})
+    return {row.sku: _offer(row) for row in rows}
+
+
+def lock_offers(conn: Connection, skus: Iterable[str], standard_bp: int) -> dict[str, tuple[Offer, Level]]:
+    """As `offers`, with their levels, which nobody else changes before this transaction ends."""
+    rows = conn.execute(_LOCK_OFFERS, {"skus": sorted(set(skus)), "standard_bp": standard_bp})
+    return {row.sku: (_offer(row), Level(row.sku, row.location, row.on_hand, row.allocated, row.held)) for row in rows}
+
+
+def items(conn: Connection, ids: Sequence[str]) -> list[Item]:
     """These products with their variants, in the order of `ids`; unknown ones are left out."""
-    variants: dict[str, list[Variant]] = {}
+    variants: dict[str, list[Listed]] = {}
     for row in conn.execute(_VARIANTS, {"product_ids": list(ids)}):
-        members = {name: row._mapping[name] for name in Variant.__struct_fields__}
-        variants.setdefault(row.product_id, []).append(Variant(**members))
-    found: dict[str, Product] = {}
+        members = {name: row._mapping[name] for name in Listed.__struct_fields__ if name != "content"}
+        variants.setdefault(row.product_id, []).append(Listed(**members, content=_content(row)))
+    found: dict[str, Item] = {}
     for row in conn.execute(_PRODUCTS, {"product_ids": list(ids)}):
-        members = {name: row._mapping[name] for name in Product.__struct_fields__ if name != "variants"}
-        found[row.id] = Product(**members, variants=variants.get(row.id, []))
+        members = {name: row._mapping[name] for name in Item.__struct_fields__ if name != "variants"}
+        found[row.id] = Item(**members, variants=variants.get(row.id, []))
     return [found[id_] for id_ in ids if id_ in found]
 
 
@@ -110,12 +163,26 @@ def save_product(conn: Connection, id_: str, values: dict[str, Any], *, new: boo
 
 def save_variant(conn: Connection, sku: str, values: dict[str, Any]) -> None:
     """Write the members of a variant that exists."""
-    conn.execute(update(variant).where(variant.c.sku == sku).values(values))
+    conn.execute(update(variant).where(variant.c.sku == sku).values(_columns(values)))
 
 
 def add_variant(conn: Connection, product_id: str, sku: str, values: dict[str, Any]) -> None:
     """A new variant, behind the product's others, of which there is nothing in stock."""
     last = conn.scalar(select(func.max(variant.c.position)).where(variant.c.product_id == product_id))
     position = 0 if last is None else last + 1
-    conn.execute(insert(variant).values(values | {"product_id": product_id, "sku": sku, "position": position}))
+    conn.execute(
+        insert(variant).values(_columns(values) | {"product_id": product_id, "sku": sku, "position": position})
+    )
     conn.execute(insert(stock_level).values(sku=sku, location=MAIN, on_hand=0, allocated=0, held=0))
+
+
+def _columns(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with their `content`, if they have the member, in its two columns."""
+    if "content" not in values:
+        return values
+    content: Content | None = values["content"]
+    amount, unit = (None, None) if content is None else (content.amount, content.unit.value)
+    return {name: value for name, value in values.items() if name != "content"} | {
+        "content_amount": amount,
+        "content_unit": unit,
+    }

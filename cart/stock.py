@@ -124,6 +124,7 @@ class Hold(msgspec.Struct, frozen=True):
     variant: str
     picture: str
     quote: str | None = None
+    categories: tuple[str, ...] = ()
 
     @property
     def held_since_ms(self) -> int:

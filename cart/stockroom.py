@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from cart.board import Board
 from cart.moves import Moves
+from cart.pricing.service import Pricing
 from live.core.clock import Clock
 from live.core.lanes import Committed, Lane
 from live.core.limits import STATE_INTERVAL_S
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class Stockroom:
     """See the module. `stock_interval_s`: what is left of a SKU is told no more often (0: with every change).
 
-    `shared`: changes share transactions, at the pace of `pace_s` (see `Lane`).
+    `shared`: changes share transactions, at the pace of `pace_s` (see `Lane`). `pricing` prices the carts of all.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class Stockroom:
         stock_interval_s: float = STATE_INTERVAL_S,
         shared: bool = False,
         pace_s: float = 0.0,
+        pricing: Pricing | None = None,
     ) -> None:
         self._shows = shows
+        self._pricing = pricing
         self.board = Board(shows, clock, stock_interval_s)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changes: Lane[Callable[[Moves], Any], Any] | None = None
@@ -60,7 +63,7 @@ class Stockroom:
         been told."""
 
         def body(tx: Batch) -> T:
-            moves = Moves(tx, self.board)
+            moves = Moves(tx, self.board, self._pricing)
             result = work(moves)
             moves.finish()
             return result

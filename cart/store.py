@@ -64,6 +64,7 @@ _HOLDS: Select[Any] = select(
     variant.c.title.label("variant"),
     product.c.title,
     product.c.picture,
+    product.c.categories,
 ).select_from(hold.join(variant, hold.c.sku == variant.c.sku).join(product, variant.c.product_id == product.c.id))
 
 
@@ -203,7 +204,7 @@ def drift(conn: Connection) -> list[Drift]:
 
 
 def _hold(row: Row[Any]) -> Hold:
-    return Hold(**{**row._mapping, "state": HoldState(row.state)})
+    return Hold(**{**row._mapping, "state": HoldState(row.state), "categories": tuple(row.categories)})
 
 
 def cart_holds(conn: Connection, carts: Sequence[str]) -> dict[str, list[Hold]]:

@@ -25,8 +25,16 @@ def no_products(_conn: Connection, _ids: Sequence[str], _show_id: str, _pin: Pin
     return []
 
 
+# Called in the transaction that changed products in the catalogue.
+Changed = Callable[[Announcements, Connection, Sequence[str]], None]
+
+
 def not_told(_tx: Announcements, _conn: Connection, _show_id: str, _before: Pin | None, _after: Pin | None) -> None:
     """Nobody wants to know what is on the screens."""
+
+
+def not_changed(_tx: Announcements, _conn: Connection, _ids: Sequence[str]) -> None:
+    """Nobody shows products."""
 
 
 class Pinning:
@@ -35,6 +43,7 @@ class Pinning:
     def __init__(self, products: Products = no_products, turned: Turned = not_told) -> None:
         self.products = products
         self.turned = turned
+        self.changed: Changed = not_changed
 
     async def shown(self, tx: Transaction, ids: Sequence[str], show: Show, pin: Pin | None) -> list[Product]:
         """These products, as the show's screens see them while `pin` is on them."""

@@ -17,6 +17,7 @@ price_clock = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),  # 1: there is one row
     Column("version", BigInteger, nullable=False),
+    Column("stamp", String(32), nullable=False),  # of the version: no other one ever has it, even after a rollback
     Column("ruleset", Integer, nullable=False),  # the published one; 0: none
     Column("changed_at_ms", BigInteger, nullable=False),
     Column("told_at_ms", BigInteger, nullable=False),  # the windows that opened or closed until then are told

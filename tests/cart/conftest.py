@@ -95,7 +95,7 @@ def screens() -> Screens:
 async def shows(database: Database, screens: Screens, clock: ManualClock) -> Shows:
     """The show `demo`, live, with `cup` (10 units), `mug` (blue 5, red 1) and `yen` (a product in another currency)."""
     shows = Shows(database, screens, clock)
-    shows.pinning.products = Shop(database, shows, clock).shown
+    Shop(database, shows, clock).attach()
     await stock(
         shows,
         product("cup", VariantEntry(sku="CUP", price_minor=1000, stock=10)),

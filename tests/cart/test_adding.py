@@ -102,9 +102,9 @@ async def test_expired_holds_make_room_for_a_whole_batch(
 async def test_a_bug_in_one_add_costs_that_add(shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = adding._Batch._fresh
 
-    def buggy(batch: adding._Batch, add: Add, offer: Any) -> Any:
+    def buggy(batch: adding._Batch, add: Add, *priced: Any) -> Any:
         assert add.viewer_id != "v3"
-        return fresh(batch, add, offer)
+        return fresh(batch, add, *priced)
 
     monkeypatch.setattr(adding._Batch, "_fresh", buggy)
     results = await asyncio.gather(
@@ -128,6 +128,7 @@ def _counting(database: Database) -> tuple[list[str], Callable[[], None]]:
 
 async def test_a_hundred_clicks_take_as_many_statements_as_one(shop: Shop, shows: Shows, database: Database) -> None:
     await stock(shows, product("cup", VariantEntry(sku="CUP", price_minor=1000, stock=500)))
+    await shop.cart("demo", ADA)  # the rules are known now
     statements, stop = _counting(database)
     await shop.add("demo", ADA, "CUP", key="k")
     alone = len(statements)

@@ -21,7 +21,10 @@ async def test_one_click_holds_a_unit(shop: Shop, database: Database, screens: S
     assert {name: line[name] for name in ("sku", "product_id", "title", "variant", "quantity", "line_minor")} == {
         "sku": "MUG-BLUE", "product_id": "mug", "title": "Mug", "variant": "Blue", "quantity": 2, "line_minor": 3000,
     }  # fmt: skip
-    assert answer.body["cart"] == {"lines": [line], "total_minor": 3000, "currency": "EUR"}
+    tax = {"tax_bp": 0, "net_minor": 3000, "tax_minor": 0}
+    assert answer.body["cart"] == {
+        "lines": [line], "total_minor": 3000, "subtotal_minor": 3000, "currency": "EUR", "taxes": [tax],
+    }  # fmt: skip
     assert await level(database, "MUG-BLUE") == (5, 0, 2)
     assert screens.stock("MUG-BLUE") == [3]
     assert screens.notices == [("demo", "ada", "cart.changed", {"cart": answer.body["cart"], "reason": "changed"})]
@@ -150,9 +153,11 @@ async def test_a_cart_holds_so_many_lines(shop: Shop, shows: Shows, database: Da
 
 async def test_a_price_that_changed_is_never_silent(shop: Shop, shows: Shows) -> None:
     problem = await refused(shop.add("demo", ADA, "CUP", price_minor=900))
+    quote = problem.extra.pop("quote")
     assert (problem.kind, problem.extra) == (
         Kind.price_changed, {"sku": "CUP", "price_minor": 1000, "currency": "EUR"},
     )  # fmt: skip
+    assert (quote["sku"], quote["unit_minor"], quote["show"]) == ("CUP", 1000, "demo")
     await shop.add("demo", ADA, "CUP", price_minor=1000)
     await stock(shows, product("cup", VariantEntry(sku="CUP", price_minor=1200)))
     assert (await refused(shop.add("demo", ADA, "CUP", price_minor=1200))).kind is Kind.price_changed

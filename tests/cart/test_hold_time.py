@@ -64,7 +64,7 @@ async def test_a_buyer_who_needs_longer_gets_a_full_time_again(
     clock.advance(HOLD_TTL_S - 1)
     answer = await shop.extend("demo", ADA, "MUG-RED")
     line = hold | {"expires_at_ms": clock.now_ms() + HOLD_TTL_S * 1000}
-    assert answer.body == {"cart": {"lines": [line], "total_minor": 1500, "currency": "EUR"}}
+    assert (answer.body["cart"]["lines"], answer.body["cart"]["total_minor"]) == ([line], 1500)
     assert screens.notices == [("demo", "ada", "cart.changed", answer.body | {"reason": "changed"})]
     assert screens.stock("MUG-RED") == [], "no unit moved"
     clock.advance(HOLD_TTL_S - 1)

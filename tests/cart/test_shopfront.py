@@ -27,21 +27,21 @@ async def test_products_come_in_the_order_asked_for(shop: Shop) -> None:
     await shop.add("demo", ADA, "MUG-BLUE", 2)
     products = await shop.products(["mug", "nope", "\x00", "cup"])
     assert [one["id"] for one in products] == ["mug", "cup"]
-    assert products[0]["variants"] == [
-        {"sku": "MUG-BLUE", "title": "Blue", "price_minor": 1500, "list_price_minor": 2000, "available": 3},
-        {"sku": "MUG-RED", "title": "Red", "price_minor": 1500, "list_price_minor": None, "available": 1},
-    ]
+    more = {"off_percent": None, "unit_price": None, "deal": None, "content": None, "tax_bp": 0, "price_minor": 1500}
+    blue = {"sku": "MUG-BLUE", "title": "Blue", "list_price_minor": 2000, "lowest_30d_minor": 1500, "available": 3}
+    red = {"sku": "MUG-RED", "title": "Red", "list_price_minor": None, "lowest_30d_minor": None, "available": 1}
+    assert products[0]["variants"] == [blue | more, red | more]
 
 
 async def test_the_catalogue_is_read_in_pages(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cart.service.PRODUCTS_PAGE", 2)
-    first = await shop.catalogue()
-    rest = await shop.catalogue(first[-1].id)
+    monkeypatch.setattr("cart.offering.window.PRODUCTS_PAGE", 2)
+    first = await shop.window.page()
+    rest = await shop.window.page(first[-1].id)
     assert [one.id for one in (*first, *rest)] == ["cup", "mug", "yen"]
-    assert (await refused(shop.catalogue("\x00"))).kind is Kind.invalid_field
-    assert (await shop.product("mug")).title == "Mug"
+    assert (await refused(shop.window.page("\x00"))).kind is Kind.invalid_field
+    assert (await shop.window.product("mug")).title == "Mug"
     for id_ in ("nope", "\x00"):
-        assert (await refused(shop.product(id_))).kind is Kind.unknown_product
+        assert (await refused(shop.window.product(id_))).kind is Kind.unknown_product
 
 
 async def test_an_order_is_for_its_buyer_and_the_hosts_of_its_show(shop: Shop) -> None:

@@ -8,8 +8,6 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-_LIVE = {"sqlite_where": sa.text("ended_at_ms IS NULL"), "postgresql_where": sa.text("ended_at_ms IS NULL")}
-
 
 def upgrade() -> None:
     """Add them. What things cost until now is where their price history begins."""
@@ -21,7 +19,9 @@ def upgrade() -> None:
     op.add_column("variant", sa.Column("content_amount", sa.BigInteger))
     op.add_column("variant", sa.Column("content_unit", sa.String(8)))
     op.add_column("hold", sa.Column("quote", sa.Text))
-    op.execute("INSERT INTO price_clock (id, version, ruleset, changed_at_ms, told_at_ms) VALUES (1, 0, 0, 0, 0)")
+    op.execute(
+        "INSERT INTO price_clock (id, version, stamp, ruleset, changed_at_ms, told_at_ms) VALUES (1, 0, '', 0, 0, 0)"
+    )
     op.execute(
         "INSERT INTO price_history (sku, show, at_ms, price_minor)"
         " SELECT variant.sku, '', product.updated_at_ms, variant.price_minor"
@@ -34,6 +34,7 @@ def _rules() -> None:
         "price_clock",
         sa.Column("id", sa.Integer, autoincrement=False),
         sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("stamp", sa.String(32), nullable=False),
         sa.Column("ruleset", sa.Integer, nullable=False),
         sa.Column("changed_at_ms", sa.BigInteger, nullable=False),
         sa.Column("told_at_ms", sa.BigInteger, nullable=False),
@@ -75,7 +76,10 @@ def _rules() -> None:
         sa.Column("ended_at_ms", sa.BigInteger),
         sa.PrimaryKeyConstraint("id", name="pk_live_price"),
     )
-    op.create_index("uq_live_price_show", "live_price", ["show"], unique=True, **_LIVE)
+    op.create_index(
+        "uq_live_price_show", "live_price", ["show"], unique=True,
+        sqlite_where=sa.text("ended_at_ms IS NULL"), postgresql_where=sa.text("ended_at_ms IS NULL"),
+    )  # fmt: skip
 
 
 def _uses() -> None:
