@@ -24,6 +24,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 import cart.api
+import cart.webhooks.api
 import chat.api
 import live.api
 import live.pages
@@ -33,6 +34,8 @@ from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
 from cart.importer import import_watched
 from cart.service import Shop
+from cart.webhooks.outbox import put_timeline
+from cart.webhooks.service import Webhooks
 from chat.counting import Reactions
 from chat.metrics import ChatCollector
 from chat.service import NOT_MUTED, Chat
@@ -93,6 +96,7 @@ class Store(NamedTuple):
     outlet: Outlet
     shows: Shows
     shop: Shop
+    webhooks: Webhooks
 
 
 class Parts(NamedTuple):
@@ -120,11 +124,13 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(database.close)
         outlet = await stack.enter_async_context(Outlet.open(bus, partial(database.read_sync, followed_shows)))
         shows = Shows(database, outlet, clock, tokens=tokens)
+        shows.transactions.also = put_timeline
         stack.push_async_callback(shows.close)
         shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s, secret=settings.secret)
         stack.push_async_callback(shop.close)
         shop.attach()
-        yield Store(clock, tokens, bus, bus_url, database, outlet, shows, shop)
+        webhooks = Webhooks.of(settings, database, clock)
+        yield Store(clock, tokens, bus, bus_url, database, outlet, shows, shop, webhooks)
 
 
 @asynccontextmanager
@@ -150,11 +156,13 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         departure = await stack.enter_async_context(Departure.open(store.bus))
         media.admit = departure.refuse
         await stack.enter_async_context(running(store.shop.keeper.run()))
+        await stack.enter_async_context(running(store.webhooks.run()))
         kernel = KernelCollector(departure, store.bus, store.database, cart=store.shop.adds, chat=chat_room.posting)
         realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)
         tracing = await stack.enter_async_context(Tracing.open(settings.tracing, worker))
         connections.commands.tracing = hub.tracing = tracing
-        ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, realtime, written, kernel=kernel))
+        collectors = realtime, written, store.webhooks.collector
+        ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, *collectors, kernel=kernel))
         yield Parts(store, ops, chat_room, media, departure, connections, Gateway(connections))
 
 
@@ -224,6 +232,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
         *live.api.operations(parts.store.shows, parts.store.tokens, parts.store.bus.take),
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),
+        *cart.webhooks.api.operations(parts.store.webhooks),
         *stream.api.operations(parts.media),
         *fallback.operations,
     ]

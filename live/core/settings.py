@@ -24,7 +24,7 @@ _OTHERS = tuple(PREFIX + each for each in ("SIBLINGS", "LOADTEST_", "TEST_", "UP
 _PORT_MAX = 65535
 _Port = Annotated[int, Meta(ge=0, le=_PORT_MAX)]
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
-_LISTS = {"public_ips", "trusted_proxies", "origins", "picture_origins", "turn_urls"}
+_LISTS = {"public_ips", "trusted_proxies", "origins", "picture_origins", "turn_urls", "webhook_networks"}
 _HOST = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 _ICE_SERVER = re.compile(rf"stuns?:{_HOST}|turns?:{_HOST}(\?transport=(udp|tcp))?", re.IGNORECASE)
 
@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()  # foreign origins whose pages may connect
     picture_origins: tuple[str, ...] = ()  # where product pictures may come from besides this server
     hold_ttl_s: Annotated[int, Meta(ge=1, le=86400)] = 600
+    webhook_networks: tuple[str, ...] = ()  # where messages may go besides the public Internet; http on loopback
+    webhook_kept_days: Annotated[int, Meta(ge=1, le=365)] = 14  # what was sent, and what is not sent by then
     tracing: bool = False  # traces by OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT asks for them too
     demo: bool = False
     log_format: Literal["auto", "json", "console"] = "auto"
@@ -171,6 +173,10 @@ def _check_addresses(settings: Settings) -> None:
         trusted = networks(settings.trusted_proxies)
     except ValueError as error:
         raise SettingsError(f"SHOWCART_TRUSTED_PROXIES: {error}") from None
+    try:
+        networks(settings.webhook_networks)
+    except ValueError as error:
+        raise SettingsError(f"SHOWCART_WEBHOOK_NETWORKS: {error}") from None
     for each in trusted:
         if each.prefixlen == 0:  # everybody could give any address as theirs, and no bound would hold them
             raise SettingsError(f"SHOWCART_TRUSTED_PROXIES: {each} is everybody; name the proxies' own networks")

@@ -13,6 +13,7 @@ from live.core.database import Database
 from live.core.limits import WEBHOOK_WANTED_S
 from live.service import Shows
 from live.shows import ShowState
+from live.timeline import Entry
 from tests.cart.webhooks.facts import FACTS
 from tests.live.recorder import Recorder
 
@@ -112,7 +113,7 @@ async def test_a_shows_start_end_and_pins_are_told(database: Database, clock: Ma
     def pins(conn: Connection, now_ms: int) -> None:
         pinned = {"pin_id": "p1", "product": {"id": "mug"}, "pinned_at_ms": now_ms}
         for name, data in (("product.pinned", pinned), ("product.unpinned", {"pin_id": "p1"}), ("show.lineup", {})):
-            outbox.put_timeline(conn, now_ms, "gala", [outbox.Entry(seq=1, at_ms=1, name=name, data=data)])
+            outbox.put_timeline(conn, now_ms, "gala", [Entry(seq=1, at_ms=1, name=name, data=data)])
 
     rows = await _written(database, pins)
     assert [row.type for row in rows] == ["show.started", "show.ended", "pin.changed", "pin.changed"]
