@@ -24,6 +24,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 import cart.api
+import cart.ordering.api
 import cart.webhooks.api
 import chat.api
 import live.api
@@ -233,6 +234,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),
         *cart.webhooks.api.operations(parts.store.webhooks),
+        *cart.ordering.api.operations(parts.store.shop.orders),
         *stream.api.operations(parts.media),
         *fallback.operations,
     ]

@@ -12,7 +12,9 @@ from cart.feeds import Format
 from cart.importer import ImportReport, import_stream
 from cart.keeper import Figures
 from cart.offering import api as offering
-from cart.ordering.orders import Order
+from cart.ordering.addresses import AddressEntry
+from cart.ordering.api import OrderView
+from cart.ordering.shipping import Choice
 from cart.pricing.quotes import Quote
 from cart.service import Answer, Shop
 from live.core.auth import Principal, Role
@@ -77,12 +79,18 @@ class Remove(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Buy(msgspec.Struct, forbid_unknown_fields=True):
-    """Who orders. `total_minor`: what the buyer saw; another total is refused. None: not said."""
+    """Who orders, how it goes and where. `total_minor`: what the buyer saw; another total is refused. None: not said.
+
+    `language`: en or de, of what the buyer is written. `shipping` None: only where the shop offers no choice.
+    """
 
     name: str
     email: str
     note: str | None = None
     total_minor: int | None = None
+    language: str = "en"
+    shipping: Choice | None = None
+    address: AddressEntry | None = None
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -103,12 +111,6 @@ class Added(msgspec.Struct):
 
     cart: Cart
     hold: Line
-
-
-class OrderView(msgspec.Struct):
-    """The order."""
-
-    order: Order
 
 
 # --- operations -----------------------------------------------------------------------------------------------
@@ -185,13 +187,12 @@ class _Operations:
             email=body.email,
             note=body.note,
             total_minor=body.total_minor,
+            language=body.language,
+            shipping=body.shipping,
+            to=body.address,
             key=key,
         )
         return _respond(answer, 201)
-
-    async def order(self, request: Request) -> OrderView:
-        """For its buyer, and for hosts of its show."""
-        return OrderView(order=await self._shop.order(request.path_params["order"], _viewer(request)))
 
     async def figures(self, request: Request) -> Figures:
         return await self._shop.keeper.figures(_show(request))
@@ -237,9 +238,8 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
         viewer("POST", "/api/shows/{show}/checkout", on.checkout, "Order what is in the cart", body=Buy,
                result=OrderView, status=201, keyed=True,
                errors=(Kind.unknown_show, Kind.cart_empty, Kind.hold_expired, Kind.price_changed, Kind.checkout_running,
-                       Kind.payment_refused, Kind.key_reused, Kind.key_in_flight)),
-        viewer("GET", "/api/orders/{order}", on.order, "Read an order", result=OrderView,
-               errors=(Kind.unknown_order,)),
+                       Kind.payment_refused, Kind.key_reused, Kind.key_in_flight, Kind.shipping_required,
+                       Kind.shipping_unavailable, Kind.unknown_shipping_method, Kind.mixed_currency)),
         Operation("GET", "/api/shows/{show}/figures", on.figures, "Read how a show sells", result=Figures,
                   role=Role.host, tag="commerce", errors=(Kind.unknown_show,)),
     ]  # fmt: skip
@@ -283,6 +283,9 @@ def commands(registry: Commands, shop: Shop) -> None:
             email=body.email,
             note=body.note,
             total_minor=body.total_minor,
+            language=body.language,
+            shipping=body.shipping,
+            to=body.address,
             key=context.key,
         )
         return _answered(answer)

@@ -17,10 +17,16 @@ from cart.keeper import Keeper
 from cart.moves import Moves
 from cart.offering.showing import Showing
 from cart.offering.window import Window
-from cart.ordering import store as order_store
-from cart.ordering.checkout import Checkout
-from cart.ordering.orders import Order, Payment, PayOnPickup, buyer
+from cart.ordering.addresses import AddressEntry, address
+from cart.ordering.checkout import Checkout, Form
+from cart.ordering.orders import Order, buyer
+from cart.ordering.payments import Payment, PayOnPickup
+from cart.ordering.service import Orders
+from cart.ordering.shipping import Choice
+from cart.ordering.till import Till
+from cart.pricing import store as price_store
 from cart.pricing.basket import coupon_code
+from cart.pricing.priced import Priced
 from cart.pricing.quotes import Quote, verify
 from cart.pricing.service import Pricing, screen, shopper_of
 from cart.pricing.store import Shopper
@@ -30,7 +36,7 @@ from cart.stock import Hold, HoldState, Movement
 from cart.stockroom import Stockroom
 from cart.store import Part
 from live import store as shows_store
-from live.core.auth import Principal, Role
+from live.core.auth import Principal
 from live.core.clock import Clock
 from live.core.codec import plain
 from live.core.database import Database
@@ -46,7 +52,8 @@ __all__ = ["Answer", "Shop"]
 class Shop:
     """Carts, stock and orders of this installation.
 
-    `hold_ttl_s`: how long a cart keeps its units; `payment` takes the money at check-out (None: on pick-up).
+    `hold_ttl_s`: how long a cart keeps its units; `payment` takes the money (None: on pick-up), when an order is
+    shipped or, with `capture_at_once`, when it is placed.
     `stock_interval_s`: screens hear no more often what is left of a SKU. `pace_s`: see `Lane`, of the adds. `keeper`
     ends the holds: somebody must run it. `secret` signs the quotes of all workers ("": of this one alone), `tax_bp`
     is the tax, in basis points, of what has none of its own.
@@ -60,6 +67,7 @@ class Shop:
         *,
         hold_ttl_s: int = HOLD_TTL_S,
         payment: Payment | None = None,
+        capture_at_once: bool = False,
         stock_interval_s: float = STATE_INTERVAL_S,
         pace_s: float = LANE_PACE_S,
         secret: str = "",
@@ -79,13 +87,23 @@ class Shop:
             pace_s=pace_s / 2,  # a check-out is two changes
             pricing=self._pricing,
         )
-        self._checkout = Checkout(self._stockroom, payment or PayOnPickup())
+        till = Till(self._stockroom, payment or PayOnPickup())
+        self._checkout = Checkout(
+            self._stockroom,
+            till,
+            at_once=capture_at_once,
+            price=self._price,
+            consume=self._consume,
+            release=price_store.give_back,
+        )
+        self.orders = Orders(database, self._stockroom, till, self._checkout, at_once=capture_at_once)
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
         self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout)
 
     async def close(self) -> None:
         """Take no more adds; wait until those that were taken are committed and the screens know what is left."""
         await self.adds.close()
+        await self.orders.till.close()
         await self._stockroom.close()
 
     def attach(self) -> None:
@@ -127,15 +145,6 @@ class Shop:
             return {subject: register.cart(cart, show, holds[cart]) for subject, cart in ids.items()}
 
         return await self._database.read_sync(read)
-
-    async def order(self, order_id: str, principal: Principal) -> Order:
-        """An order, for its buyer and for hosts of its show; raises `Problem` unknown_order for all others."""
-        order = None
-        if catalogue.is_id(order_id):
-            order = await self._database.read_sync(lambda conn: order_store.find_order(conn, order_id))
-        if order is None or not (order.viewer_id == principal.subject or principal.may(Role.host, order.show)):
-            raise Problem(Kind.unknown_order, field="order")
-        return order
 
     # --- the cart ---------------------------------------------------------------------------------------------
 
@@ -263,19 +272,24 @@ class Shop:
         email: str,
         note: str | None = None,
         total_minor: int | None = None,
+        language: str = "en",
+        shipping: Choice | None = None,
+        to: AddressEntry | None = None,
         key: str | None = None,
     ) -> Answer:
         """Order what is in the cart: {order}. `total_minor`: what the buyer saw (None: not said).
 
-        Raises `Problem` invalid_field, cart_empty, hold_expired (nothing was changed), price_changed,
-        checkout_running, payment_refused, key_reused, key_in_flight.
+        `shipping`: how it goes (None: the shop offers no choice), `to`: where (None: it is picked up). Raises `Problem`
+        invalid_field, cart_empty, hold_expired (nothing was changed), price_changed, checkout_running,
+        payment_refused, key_reused, key_in_flight, shipping_required, shipping_unavailable, unknown_shipping_method.
         """
-        who = buyer(name, email, note)
-        request = ("checkout", name, email, note, total_minor)
+        where = None if to is None else address(to)
+        form = Form(buyer(name, email, note, language), total_minor, shipping, where)
+        request = ("checkout", name, email, note, total_minor, language, plain(shipping), plain(to))
         begun: list[Order] = []
 
         def effect(moves: Moves, cart: str) -> None:
-            begun[:] = [self._checkout.begin(moves, cart, who, total_minor)]  # it may be done again
+            begun[:] = [self._checkout.begin(moves, cart, form)]  # it may be done again
 
         answer = await self._once(show, principal, request, key, effect)
         if not begun or answer.replayed:
@@ -283,6 +297,16 @@ class Shop:
         order = await self._checkout.finish(begun[0], key, request_hash(request))
         self.keeper.selling(show)
         return Answer(body={"order": plain(order)})
+
+    def _price(self, conn: Connection, now_ms: int, cart: str, holds: Sequence[Hold]) -> Priced:
+        """What an order for a cart comes to, by the rules of now."""
+        return Register(self._pricing, conn, now_ms).price(cart, cart.partition(":")[0], holds)
+
+    def _consume(self, conn: Connection, order: Order, priced: Priced) -> None:
+        """Use up the coupons and budgets that an order uses."""
+        offs = {} if order.shipping is None else {one.rule: one.amount_minor for one in order.shipping.discounts}
+        register = Register(self._pricing, conn, order.created_at_ms)
+        register.consume(cart_id(order.show, order.viewer_id), priced, order.id, offs)
 
     async def _once(
         self, show: str, principal: Principal, request: tuple[Any, ...], key: str | None, effect: Effect

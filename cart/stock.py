@@ -53,6 +53,10 @@ class Movement(Enum):
     released = "released"  # out of a cart by the buyer
     expired = "expired"  # out of a cart by time
     claimed = "claimed"  # from a cart to an order
+    reserved = "reserved"  # to an order without a hold: its payment came when the cart had lapsed
+    cancelled = "cancelled"  # from an order back to the shelf
+    shipped = "shipped"  # from an order to its buyer
+    returned = "returned"  # from a buyer back to the shelf
 
 
 # What one unit of a movement does to (on_hand, allocated, held).
@@ -62,6 +66,10 @@ EFFECTS: dict[Movement, tuple[int, int, int]] = {
     Movement.released: (0, 0, -1),
     Movement.expired: (0, 0, -1),
     Movement.claimed: (0, 1, -1),
+    Movement.reserved: (0, 1, 0),
+    Movement.cancelled: (0, -1, 0),
+    Movement.shipped: (-1, -1, 0),
+    Movement.returned: (1, 0, 0),
 }
 
 

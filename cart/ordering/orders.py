@@ -1,31 +1,45 @@
-"""From a cart to an order: who buys, what it costs, and who takes the money.
+"""From a cart to an order, and what may happen to it afterwards.
 
 States of an order:
 
-    a  (new) → pending      check-out began; the cart's holds are claiming
-    b  pending → placed     paid, or to be paid on pick-up
-    c  pending → refused    the payment was refused
-    d  pending → lapsed     no answer from the payment within CLAIM_TTL_S; what it took is voided
+    a  (new) → pending                 check-out began; the cart's holds are claiming
+    b  pending → placed                paid (the money is set aside), or to be paid on pick-up
+    c  pending → refused               the payment was refused, or was for another amount
+    d  pending → lapsed                no answer from the payment within CLAIM_TTL_S
+    e  lapsed → placed                 paid late, and there was still stock for it
+    f  placed → captured               the money was taken
+    g  captured → partly_refunded      some of it was given back; again and again
+    h  captured … → refunded           all of it was given back
+    i  placed, captured … → cancelled  before it was shipped; the units can be sold again, the money is given back
+    j  placed, captured … → withdrawn  the buyer withdrew from the contract (BGB 355)
+    k  captured …, withdrawn → returned   all of the goods came back
 
-What was ordered never changes; the words and prices of the lines are copies.
+What is withdrawn or returned stays so while only some of its money was given back, and becomes refunded with the
+last cent. What was ordered never changes: the words, prices and taxes of the lines are copies.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from cart import prices
-from cart.baskets import cart_of
+from cart.ordering.addresses import Address
+from cart.ordering.shipping import Chosen
+from cart.pricing.priced import Discount, Priced, PricedLine
+from cart.pricing.taxes import Tax, by_rate
 from cart.stock import Hold, HoldState
 from live.core.errors import Kind, Problem
 from live.core.limits import BUYER_NAME_CHARS_MAX, EMAIL_CHARS_MAX, ORDER_NOTE_CHARS_MAX
 from live.shows import clean_line
 
+LANGUAGES = ("en", "de")
+
 # Crockford's base 32: no I, L, O or U, so that a number read out over a counter is heard right.
 _SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_HEARD = str.maketrans({"I": "1", "L": "1", "O": "0", "-": "", " ": ""})
 # What <input type="email"> accepts (WHATWG HTML, 4.10.5.1.5), with at least one dot in the domain.
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _EMAIL = re.compile(rf"[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+", re.ASCII)
@@ -34,20 +48,42 @@ _EMAIL = re.compile(rf"[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_
 class OrderState(Enum):
     pending = "pending"
     placed = "placed"
+    captured = "captured"
+    partly_refunded = "partly_refunded"
+    refunded = "refunded"
+    cancelled = "cancelled"
+    withdrawn = "withdrawn"
+    returned = "returned"
     refused = "refused"
     lapsed = "lapsed"
 
 
+_AFTER_CAPTURE = frozenset(
+    {OrderState.partly_refunded, OrderState.refunded, OrderState.cancelled, OrderState.withdrawn, OrderState.returned}
+)
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     OrderState.pending: frozenset({OrderState.placed, OrderState.refused, OrderState.lapsed}),
-    OrderState.placed: frozenset(),
+    OrderState.placed: frozenset({OrderState.captured, OrderState.cancelled, OrderState.withdrawn}),
+    OrderState.captured: _AFTER_CAPTURE,
+    OrderState.partly_refunded: _AFTER_CAPTURE,
+    OrderState.refunded: frozenset(),
+    OrderState.cancelled: frozenset(),
+    OrderState.withdrawn: frozenset({OrderState.returned, OrderState.refunded}),
+    OrderState.returned: frozenset({OrderState.refunded}),
     OrderState.refused: frozenset(),
-    OrderState.lapsed: frozenset(),
+    OrderState.lapsed: frozenset({OrderState.placed}),
 }
+# Orders that were paid for, or are to be paid on pick-up, whatever became of them: what counts as sold.
+SOLD = frozenset(OrderState) - {OrderState.pending, OrderState.refused, OrderState.lapsed, OrderState.cancelled}
+OPEN = frozenset({OrderState.placed, OrderState.captured, OrderState.partly_refunded})
 
 
-class OrderLine(msgspec.Struct, frozen=True):
-    """One SKU of an order. `pin_id` and `at_ms` say what was on screen when it was put into the cart."""
+class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One SKU of an order. `pin_id` and `at_ms` say what was on screen when it was put into the cart.
+
+    `line_minor` = price_minor × quantity - off_minor = net_minor + tax_minor: what is paid for it. `list_minor` is the
+    price of one unit before any rule. `cancelled`, `refunded` and `returned` count units.
+    """
 
     sku: str
     product_id: str
@@ -60,10 +96,23 @@ class OrderLine(msgspec.Struct, frozen=True):
     hold_id: str
     pin_id: str | None
     at_ms: int
+    list_minor: int
+    off_minor: int = 0
+    net_minor: int
+    tax_minor: int = 0
+    tax_bp: int = 0
+    quote: dict[str, Any] | None = None
+    cancelled: int = 0
+    refunded: int = 0
+    returned: int = 0
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What somebody bought. `number` is for people; times are Unix milliseconds, `placed_at_ms` None until paid."""
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody bought. `number` is for people; times are Unix milliseconds, `placed_at_ms` None until paid.
+
+    `total_minor` = subtotal_minor - discounts + shipping_minor = the sum of `taxes`; `subtotal_minor` are the lines at
+    their unit prices. `captured_minor` was taken, `refunded_minor` of it given back.
+    """
 
     id: str
     number: str
@@ -79,42 +128,51 @@ class Order(msgspec.Struct, frozen=True):
     created_at_ms: int
     placed_at_ms: int | None
     lines: list[OrderLine]
+    language: str = "en"
+    subtotal_minor: int
+    shipping_minor: int = 0
+    shipping: Chosen | None = None
+    address: Address | None = None
+    discounts: list[Discount]
+    taxes: list[Tax]
+    captured_minor: int = 0
+    refunded_minor: int = 0
+    shipping_refunded_minor: int = 0
+    shipped_at_ms: int | None = None
 
-    def to(self, state: OrderState) -> OrderState:
-        """`state`, if the table allows it."""
-        assert state in TRANSITIONS[self.state], f"{self.state.value} → {state.value} is not a transition"
-        return state
+    def to(self, state: OrderState) -> "Order":
+        """The order in `state`, which the table allows."""
+        assert self.may(state), f"{self.state.value} → {state.value} is not a transition"
+        return replace(self, state=state)
 
+    def may(self, state: OrderState) -> bool:
+        """Whether the table allows it."""
+        return state in TRANSITIONS[self.state]
 
-class PaymentRefused(Exception):
-    """The provider said no; the text is for the buyer."""
+    def require(self, states: frozenset[OrderState], what: str) -> None:
+        """Raises `Problem` illegal_order_step unless the order is in one of them."""
+        if self.state not in states:
+            detail = f"An order that is {self.state.value.replace('_', ' ')} cannot be {what}."
+            raise Problem(Kind.illegal_order_step, detail, field="order", extra={"state": self.state.value})
 
+    @property
+    def refundable_minor(self) -> int:
+        """What was taken and not given back."""
+        return self.captured_minor - self.refunded_minor
 
-class Payment(Protocol):
-    """Takes the money for an order. `name` is stored with the order.
-
-    `authorise` raises `PaymentRefused`; its answer counts only within PAYMENT_TIMEOUT_S. `void` gives back what an
-    authorisation took, if there was one; it may be called more than once and for an order that was never paid.
-    Both take the order's id as the provider's idempotency key.
-    """
-
-    name: str
-
-    async def authorise(self, order: Order) -> None: ...
-
-    async def void(self, order: Order) -> None: ...
-
-
-class PayOnPickup:
-    """The buyer pays at the counter: there is nothing to ask now and nothing to give back."""
-
-    name = "pay_on_pickup"
-
-    async def authorise(self, order: Order) -> None:
-        """Always granted."""
-
-    async def void(self, order: Order) -> None:
-        """Nothing was taken."""
+    def books(self) -> Mapping[str, Any]:
+        """What changes of an order, for the trail."""
+        return {
+            "state": self.state.value,
+            "captured_minor": self.captured_minor,
+            "refunded_minor": self.refunded_minor,
+            "shipped_at_ms": self.shipped_at_ms,
+            "lines": {
+                line.sku: [line.cancelled, line.refunded, line.returned]
+                for line in self.lines
+                if line.cancelled or line.refunded or line.returned
+            },
+        }
 
 
 class Buyer(msgspec.Struct, frozen=True):
@@ -123,18 +181,27 @@ class Buyer(msgspec.Struct, frozen=True):
     name: str
     email: str
     note: str
+    language: str = "en"
 
 
-def buyer(name: str, email: str, note: str | None) -> Buyer:
+def buyer(name: str, email: str, note: str | None, language: str = "en") -> Buyer:
     """The checked and cleaned words of a check-out form; raises `Problem` invalid_field."""
-    email = email.strip()
-    if len(email) > EMAIL_CHARS_MAX or _EMAIL.fullmatch(email) is None:
-        raise Problem(Kind.invalid_field, "An e-mail address such as ada@example.com is needed.", field="email")
+    if language not in LANGUAGES:
+        raise Problem(Kind.invalid_field, f"One of {', '.join(LANGUAGES)}.", field="language")
     return Buyer(
         name=clean_line(name, "name", BUYER_NAME_CHARS_MAX),
-        email=email,
+        email=email_address(email),
         note=clean_line(note, "note", ORDER_NOTE_CHARS_MAX) if note and note.strip() else "",
+        language=language,
     )
+
+
+def email_address(text: str) -> str:
+    """An e-mail address without blanks around it; raises `Problem` invalid_field."""
+    text = text.strip()
+    if len(text) > EMAIL_CHARS_MAX or _EMAIL.fullmatch(text) is None:
+        raise Problem(Kind.invalid_field, "An e-mail address such as ada@example.com is needed.", field="email")
+    return text
 
 
 def order_number(order_id: str) -> str:
@@ -148,21 +215,18 @@ def order_number(order_id: str) -> str:
     return f"{symbols[:5]}-{symbols[5:]}"
 
 
-def check_out(
-    holds: Sequence[Hold],
-    *,
-    now_ms: int,
-    order_id: str,
-    buyer: Buyer,
-    payment: str,
-    total_minor: int | None,
-    lost: bool,
-) -> Order:
-    """The pending order (a) for a cart's living holds, all of one viewer.
+def read_number(text: str) -> str | None:
+    """An order's number as people write it: small letters, no dash, O for 0. None: it cannot be one."""
+    symbols = text[:40].upper().translate(_HEARD)
+    if len(symbols) != 10 or any(symbol not in _SYMBOLS for symbol in symbols):
+        return None
+    return f"{symbols[:5]}-{symbols[5:]}"
 
-    `total_minor` is what the buyer saw (None: not said). `lost`: the cart's newest hold has expired already.
-    Raises `Problem` checkout_running, hold_expired, cart_empty, mixed_currency, and price_changed when the cart is
-    not what the buyer saw.
+
+def check_holds(holds: Sequence[Hold], now_ms: int, *, lost: bool) -> None:
+    """Raises `Problem` checkout_running, hold_expired or cart_empty for a cart that cannot be ordered.
+
+    `lost`: the cart's newest hold has expired already.
     """
     if any(hold.state is HoldState.claiming for hold in holds):
         raise Problem(Kind.checkout_running, retry_after_s=2)
@@ -175,14 +239,35 @@ def check_out(
         )
     if not holds:
         raise Problem(Kind.cart_empty)
-    cart = cart_of(holds)
-    if total_minor is not None and total_minor != cart.total_minor:
+
+
+def check_out(
+    holds: Sequence[Hold],
+    priced: Priced,
+    *,
+    now_ms: int,
+    order_id: str,
+    buyer: Buyer,
+    payment: str,
+    total_minor: int | None,
+    chosen: Chosen | None = None,
+    address: Address | None = None,
+    shipping_taxes: Sequence[Tax] = (),
+) -> Order:
+    """The pending order (a) for a cart's living holds, all of one viewer, at its prices, sent the `chosen` way.
+
+    `total_minor` is what the buyer saw (None: not said). Raises `Problem` price_changed when that is not the total.
+    """
+    shipping_minor = 0 if chosen is None else chosen.price_minor
+    total = priced.total_minor + shipping_minor
+    if total_minor is not None and total_minor != total:
         raise Problem(
             Kind.price_changed,
             "The cart is not what you saw; look at it again.",
             field="total_minor",
-            extra={"total_minor": cart.total_minor, "currency": cart.currency},
+            extra={"total_minor": total, "currency": priced.currency},
         )
+    prices = {line.key: line for line in priced.lines}
     return Order(
         id=order_id,
         number=order_number(order_id),
@@ -193,15 +278,22 @@ def check_out(
         email=buyer.email,
         note=buyer.note,
         payment=payment,
-        currency=cart.currency,
-        total_minor=cart.total_minor,
+        currency=priced.currency,
+        total_minor=total,
         created_at_ms=now_ms,
         placed_at_ms=None,
-        lines=[_line(hold) for hold in holds],
+        lines=[_line(hold, prices[hold.id]) for hold in holds],
+        language=buyer.language,
+        subtotal_minor=priced.subtotal_minor,
+        shipping_minor=shipping_minor,
+        shipping=chosen,
+        address=address,
+        discounts=list(priced.discounts),
+        taxes=by_rate([*priced.taxes, *shipping_taxes]),
     )
 
 
-def _line(hold: Hold) -> OrderLine:
+def _line(hold: Hold, priced: PricedLine) -> OrderLine:
     return OrderLine(
         sku=hold.sku,
         product_id=hold.product_id,
@@ -209,9 +301,15 @@ def _line(hold: Hold) -> OrderLine:
         variant=hold.variant,
         picture=hold.picture,
         quantity=hold.quantity,
-        price_minor=hold.price_minor,
-        line_minor=prices.line_total(hold.price_minor, hold.quantity),
+        price_minor=priced.unit_minor,
+        line_minor=priced.line_minor,
         hold_id=hold.id,
         pin_id=hold.pin_id,
         at_ms=hold.at_ms,
+        list_minor=priced.list_minor,
+        off_minor=priced.off_minor,
+        net_minor=priced.net_minor,
+        tax_minor=priced.tax_minor,
+        tax_bp=priced.tax_bp,
+        quote=None if hold.quote is None else msgspec.json.decode(hold.quote),
     )

@@ -244,6 +244,35 @@ SWEEP_BATCH = 200  # holds a transaction
 RECONCILE_INTERVAL_S = 60.0
 FIGURES_WINDOW_S = 60
 
+# --- orders -----------------------------------------------------------------------------------------------------
+PAYMENT_STEP_TIMEOUT_S = 20.0  # for a provider to answer a capture, a void or a refund; then it is asked again ...
+PAYMENT_DELAYS_S = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200)  # ... so long after each failure
+PAYMENT_LATE_S = 900  # an authorisation that was not heard of is waited for this long, then it is voided
+PAYMENT_KEY_CHARS_MAX = 200
+PAYMENT_REFERENCE_CHARS_MAX = 200
+ORDERS_LISTED_MAX = 50  # per page
+ORDER_REASON_CHARS_MAX = 200
+AUDIT_LISTED_MAX = 200  # per page
+AUDIT_SUBJECT_CHARS_MAX = 200
+ADDRESS_LINE_CHARS_MAX = 100
+POSTCODE_CHARS_MAX = 12
+PHONE_CHARS_MAX = 30
+SHIPPING_METHODS_MAX = 50
+SHIPPING_COUNTRIES_MAX = 250  # of one method
+SHIPPING_POSTCODES_MAX = 500  # prefixes, of one method
+SHIPPING_LOCATIONS_MAX = 100  # of one method
+SHIPPING_DAYS_MAX = 365
+OPENINGS_MAX = 21  # of one location: three a day
+WITHDRAWAL_TOKEN_TTL_S = 3600  # between its two steps
+WITHDRAWALS_PER_S = 0.2  # tries to find an order, for one address: numbers must not be guessed
+WITHDRAWALS_BURST = 10
+LETTER_TIMEOUT_S = 30.0  # for a mail server to take one
+LETTER_DELAYS_S = (10, 60, 300, 1_800, 7_200, 21_600, 43_200, 86_400)  # after each failure; then somebody must look
+LETTERS_BATCH = 20  # sent in a row by one worker
+POST_LOOK_S = 1.0  # between two looks for letters and payments that are due
+TILL_TASKS_MAX = 64  # questions to the payment provider that are under way in one worker, besides check-outs
+SELLER_TEXT_CHARS_MAX = 4000
+
 # --- pricing --------------------------------------------------------------------------------------------------
 RULES_MAX = 200  # in force at once
 RULE_CONDITIONS_MAX = 8
@@ -318,5 +347,6 @@ assert LISTEN_BACKLOG < HTTP_UNFINISHED_MAX < HTTP_CONNECTIONS_MAX / 4, "a burst
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
 assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"
+assert PAYMENT_LATE_S > CLAIM_TTL_S, "a check-out ends before its payment is given up"
 assert HOLD_TTL_S <= QUOTE_TTL_S, "a quote must outlive the hold that was shown with it"
 assert WEBHOOK_TIMEOUT_S * 2 < WEBHOOK_LEASE_S, "a worker that lives has said what became of a message"

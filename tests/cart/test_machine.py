@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from cart import tables
 from cart.catalogue import VariantEntry
 from cart.ordering import tables as order_tables
-from cart.ordering.orders import Order, PaymentRefused
+from cart.ordering.payments import Charge, PaymentRefused, PayOnPickup, Receipt
 from cart.service import Shop
 from cart.stock import EFFECTS, Movement
 from live.core.clock import ManualClock
@@ -30,23 +30,20 @@ EXPECTED = {
 }  # fmt: skip
 
 
-class Till:
+class Counter(PayOnPickup):
     """A payment that says what the machine has told it."""
 
-    name = "till"
     broke = False
     takes_s = 0
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
 
-    async def authorise(self, order: Order) -> None:
+    async def authorise(self, charge: Charge) -> Receipt:
         self._clock.advance(self.takes_s)
         if self.broke:
             raise PaymentRefused("No money.")
-
-    async def void(self, order: Order) -> None:
-        """Nothing was taken."""
+        return await super().authorise(charge)
 
 
 class Stampede(RuleBasedStateMachine):
@@ -58,7 +55,7 @@ class Stampede(RuleBasedStateMachine):
         self.database = database
         self.shows = shows
         self.clock = clock
-        self.till = Till(clock)
+        self.till = Counter(clock)
         self.shop = Shop(database, shows, clock, payment=self.till, pace_s=0)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -74,7 +71,15 @@ class Stampede(RuleBasedStateMachine):
     def begin(self) -> None:
         async def empty() -> None:
             async with self.database.write() as conn:
-                for table in ("hold", "stock_movement", "idempotency", "order_line", "orders"):
+                for table in (
+                    "hold",
+                    "stock_movement",
+                    "idempotency",
+                    "payment_step",
+                    "letter",
+                    "order_line",
+                    "orders",
+                ):
                     await conn.execute(text(f"DELETE FROM {table}"))
                 await conn.execute(text("UPDATE stock_level SET on_hand = 0, allocated = 0, held = 0"))
 

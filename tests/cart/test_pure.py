@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from cart import prices
 from cart.baskets import cart_id, cart_of
 from cart.catalogue import Invalid, ProductEntry, VariantEntry, check, is_id
-from cart.ordering.orders import OrderState, PayOnPickup, buyer, check_out, order_number
 from cart.stock import EFFECTS, LIVE, TRANSITIONS, Hold, HoldState, Level, Movement, check_quantity, sold_out
 from live.core.codec import Malformed, convert
 from live.core.errors import Kind, Problem
@@ -20,7 +19,6 @@ HOLD = Hold(
     currency="EUR", state=HoldState.active, expires_at_ms=1000, claim_until_ms=None, order_id=None, pin_id=None,
     at_ms=0, product_id="cup", title="Cup", variant="", picture="",
 )  # fmt: skip
-BUYER = buyer("Ada", "ada@example.com", None)
 
 
 # --- prices ---------------------------------------------------------------------------------------------------
@@ -166,74 +164,6 @@ def test_a_cart_refuses_what_it_cannot_hold() -> None:
     assert full.value.kind is Kind.cart_full
     with pytest.raises(AssertionError):
         cart_of([msgspec.structs.replace(HOLD, state=HoldState.expired)])
-
-
-# --- orders ---------------------------------------------------------------------------------------------------
-
-
-def test_order_numbers_are_for_people() -> None:
-    assert order_number("0" * 32) == "00000-00000"
-    assert order_number("f" * 32) == "ZZZZZ-ZZZZZ"
-    assert len({order_number(uuid7()) for _ in range(1000)}) == 1000
-
-
-def test_an_order_copies_what_was_in_the_cart() -> None:
-    order = check_out([HOLD], now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=2000, lost=False)
-    assert (order.total_minor, order.lines[0].hold_id, order.placed_at_ms) == (2000, "h1", None)
-
-
-@pytest.mark.parametrize(
-    ("holds", "total_minor", "lost", "kind"),
-    [
-        ([], None, False, Kind.cart_empty),
-        ([], None, True, Kind.hold_expired),
-        ([msgspec.structs.replace(HOLD, state=HoldState.claiming)], None, False, Kind.checkout_running),
-        ([msgspec.structs.replace(HOLD, expires_at_ms=5)], None, False, Kind.hold_expired),
-        ([HOLD], 1999, False, Kind.price_changed),
-    ],
-)
-def test_what_is_not_ordered(holds: list[Hold], total_minor: int | None, lost: bool, kind: Kind) -> None:
-    with pytest.raises(Problem) as caught:
-        check_out(holds, now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=total_minor, lost=lost)
-    assert caught.value.kind is kind
-
-
-def test_orders_move_by_their_table() -> None:
-    order = check_out([HOLD], now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=None, lost=True)
-    assert order.to(OrderState.placed) is OrderState.placed
-    with pytest.raises(AssertionError):
-        msgspec.structs.replace(order, state=OrderState.lapsed).to(OrderState.placed)
-
-
-@pytest.mark.parametrize("email", ["ada@example.com", " a.b+c@x-y.example.co ", "o'hara@example.ie"])
-def test_addresses_that_people_have(email: str) -> None:
-    assert buyer("Ada", email, " Please  ring. ") == buyer("Ada", email.strip(), "Please ring.")
-
-
-@pytest.mark.parametrize(
-    ("name", "email", "note", "field"),
-    [
-        ("", "ada@example.com", None, "name"),
-        ("Ada\x00", "ada@example.com", None, "name"),
-        ("A" * 101, "ada@example.com", None, "name"),
-        ("Ada", "ada", None, "email"),
-        ("Ada", "ada@localhost", None, "email"),
-        ("Ada", "ada@@example.com", None, "email"),
-        ("Ada", "ada@example.com\nBcc: eve@example.com", None, "email"),
-        ("Ada", f"{'a' * 60}@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}", None, "email"),
-        ("Ada", "ada@example.com", "x" * 501, "note"),
-    ],
-)
-def test_forms_are_refused_by_the_field(name: str, email: str, note: str | None, field: str) -> None:
-    with pytest.raises(Problem) as caught:
-        buyer(name, email, note)
-    assert (caught.value.kind, caught.value.field) == (Kind.invalid_field, field)
-
-
-async def test_paying_on_pick_up_asks_nobody() -> None:
-    order = check_out([HOLD], now_ms=5, order_id="0" * 32, buyer=BUYER, payment="test", total_minor=None, lost=False)
-    await PayOnPickup().authorise(order)
-    await PayOnPickup().void(order)
 
 
 # --- catalogue ------------------------------------------------------------------------------------------------

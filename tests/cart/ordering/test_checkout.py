@@ -1,12 +1,13 @@
 """Check-out: one order from the holds of a cart, exactly once, whatever the payment does."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
 
-from cart.ordering.orders import Order, OrderState, PaymentRefused
+from cart.ordering.orders import OrderState
+from cart.ordering.payments import Charge, PaymentRefused, StepKind
+from cart.ordering.provider import Rehearsal
 from cart.service import Answer, Shop
 from live.core.clock import ManualClock
 from live.core.database import Database
@@ -16,33 +17,13 @@ from live.service import Shows
 from tests.cart.conftest import ADA, BOB, Screens, level, refused, viewer
 
 
-class TestPayment:
-    """Does what a test tells it to; counts what it was asked."""
-
-    __test__ = False
-    name = "test"
-
-    def __init__(self) -> None:
-        self.authorised: list[str] = []
-        self.voided: list[str] = []
-        self.meanwhile: Callable[[Order], Awaitable[None]] | None = None
-
-    async def authorise(self, order: Order) -> None:
-        if self.meanwhile is not None:
-            await self.meanwhile(order)
-        self.authorised.append(order.id)
-
-    async def void(self, order: Order) -> None:
-        self.voided.append(order.id)
+@pytest.fixture
+def payment() -> Rehearsal:
+    return Rehearsal()
 
 
 @pytest.fixture
-def payment() -> TestPayment:
-    return TestPayment()
-
-
-@pytest.fixture
-def shop(database: Database, shows: Shows, clock: ManualClock, payment: TestPayment) -> Shop:
+def shop(database: Database, shows: Shows, clock: ManualClock, payment: Rehearsal) -> Shop:
     return Shop(database, shows, clock, payment=payment, pace_s=0)
 
 
@@ -59,7 +40,7 @@ async def buy(shop: Shop, who: str = "ada", key: str | None = None, total_minor:
 
 
 async def test_a_cart_becomes_one_order(
-    shop: Shop, database: Database, screens: Screens, clock: ManualClock, payment: TestPayment
+    shop: Shop, database: Database, screens: Screens, clock: ManualClock, payment: Rehearsal
 ) -> None:
     await shop.add("demo", ADA, "CUP", 2)
     await shop.add("demo", ADA, "MUG-RED")
@@ -74,7 +55,8 @@ async def test_a_cart_becomes_one_order(
     ]
     assert await level(database, "CUP") == (10, 2, 0)
     assert await level(database, "MUG-RED") == (1, 1, 0)
-    assert payment.authorised == [order["id"]]
+    assert payment.asked == [(StepKind.authorise, f"{order['id']}:authorise")]
+    assert payment.kept(order["id"]) == 3500
     assert screens.states == [] and screens.events == [], "what is left did not change"
     empty = {"lines": [], "total_minor": 0, "currency": ""}
     assert screens.notices == [("demo", "ada", "cart.changed", {"cart": empty, "reason": "ordered"})]
@@ -89,7 +71,7 @@ async def test_an_empty_cart_is_not_ordered(shop: Shop) -> None:
 
 
 async def test_an_expired_hold_is_not_ordered_and_nothing_changes(
-    shop: Shop, database: Database, clock: ManualClock, payment: TestPayment
+    shop: Shop, database: Database, clock: ManualClock, payment: Rehearsal
 ) -> None:
     await shop.add("demo", ADA, "CUP")
     clock.advance(HOLD_TTL_S / 2)
@@ -103,7 +85,7 @@ async def test_an_expired_hold_is_not_ordered_and_nothing_changes(
     clock.advance(HOLD_TTL_S)
     await shop.keeper.sweep()
     assert (await refused(buy(shop))).kind is Kind.hold_expired
-    assert payment.authorised == []
+    assert payment.asked == []
 
 
 async def test_a_form_that_is_wrong_is_refused_by_the_field(shop: Shop) -> None:
@@ -113,9 +95,9 @@ async def test_a_form_that_is_wrong_is_refused_by_the_field(shop: Shop) -> None:
 
 
 async def test_a_refused_payment_leaves_the_cart(
-    shop: Shop, database: Database, screens: Screens, payment: TestPayment
+    shop: Shop, database: Database, screens: Screens, payment: Rehearsal
 ) -> None:
-    async def refuse(_order: Order) -> None:
+    async def refuse(_charge: Charge) -> None:
         raise PaymentRefused("No money.")
 
     await shop.add("demo", ADA, "CUP")
@@ -129,9 +111,9 @@ async def test_a_refused_payment_leaves_the_cart(
 
 
 async def test_a_refused_payment_after_the_time_gives_the_units_back(
-    shop: Shop, database: Database, screens: Screens, clock: ManualClock, payment: TestPayment
+    shop: Shop, database: Database, screens: Screens, clock: ManualClock, payment: Rehearsal
 ) -> None:
-    async def refuse(_order: Order) -> None:
+    async def refuse(_charge: Charge) -> None:
         clock.advance(HOLD_TTL_S)
         raise PaymentRefused
 
@@ -144,11 +126,11 @@ async def test_a_refused_payment_after_the_time_gives_the_units_back(
 
 
 async def test_the_cart_cannot_be_touched_while_it_is_paid_for(
-    shop: Shop, database: Database, payment: TestPayment, clock: ManualClock
+    shop: Shop, database: Database, payment: Rehearsal, clock: ManualClock
 ) -> None:
     kinds = []
 
-    async def meddle(_order: Order) -> None:
+    async def meddle(_charge: Charge) -> None:
         calls = [
             shop.add("demo", ADA, "CUP"),
             shop.change("demo", ADA, "CUP", 5),
@@ -170,9 +152,9 @@ async def test_the_cart_cannot_be_touched_while_it_is_paid_for(
 
 
 async def test_a_payment_that_answers_too_late_is_given_back(
-    shop: Shop, database: Database, clock: ManualClock, payment: TestPayment
+    shop: Shop, database: Database, clock: ManualClock, payment: Rehearsal
 ) -> None:
-    async def dawdle(_order: Order) -> None:
+    async def dawdle(_charge: Charge) -> None:
         clock.advance(CLAIM_TTL_S)
         with capture_logs():
             assert await shop.keeper.sweep() == 1
@@ -182,16 +164,18 @@ async def test_a_payment_that_answers_too_late_is_given_back(
     await shop.add("demo", ADA, "MUG-RED")
     payment.meanwhile = dawdle
     assert (await refused(buy(shop, key="k1"))).kind is Kind.hold_expired
-    assert payment.voided == payment.authorised * 2, "by the sweep and by the check-out; voiding is idempotent"
+    await shop.orders.till.idle()
+    [account] = payment.accounts.values()
+    assert (account.authorised, account.voided) == (1500, 1500), "somebody else has it by now"
     assert await level(database, "MUG-RED") == (1, 0, 1)
     [line] = (await shop.cart("demo", BOB)).lines
     assert line.sku == "MUG-RED"
 
 
 async def test_a_refusal_that_comes_too_late_is_void_as_well(
-    shop: Shop, clock: ManualClock, payment: TestPayment
+    shop: Shop, clock: ManualClock, payment: Rehearsal
 ) -> None:
-    async def dawdle(_order: Order) -> None:
+    async def dawdle(_charge: Charge) -> None:
         clock.advance(CLAIM_TTL_S)
         with capture_logs():
             await shop.keeper.sweep()
@@ -203,27 +187,28 @@ async def test_a_refusal_that_comes_too_late_is_void_as_well(
 
 
 async def test_a_payment_that_never_answers_is_refused(
-    shop: Shop, payment: TestPayment, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, payment: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cart.ordering.checkout.PAYMENT_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("cart.ordering.till.PAYMENT_TIMEOUT_S", 0.01)
 
-    async def hang(_order: Order) -> None:
+    async def hang(_charge: Charge) -> None:
         await asyncio.Event().wait()
 
     await shop.add("demo", ADA, "CUP")
     payment.meanwhile = hang
     assert (await refused(buy(shop))).kind is Kind.payment_refused
-    assert len(payment.voided) == 1
+    await shop.orders.till.idle()
+    assert [kind for kind, _ in payment.asked] == [StepKind.authorise, StepKind.void]
     assert len((await shop.cart("demo", ADA)).lines) == 1
 
 
 async def test_a_check_out_whose_worker_died_gives_the_cart_back(
-    shop: Shop, database: Database, clock: ManualClock, payment: TestPayment
+    shop: Shop, database: Database, clock: ManualClock, payment: Rehearsal
 ) -> None:
-    orders: list[Order] = []
+    charges: list[Charge] = []
 
-    async def die(order: Order) -> None:
-        orders.append(order)
+    async def die(charge: Charge) -> None:
+        charges.append(charge)
         raise asyncio.CancelledError
 
     await shop.add("demo", ADA, "CUP")
@@ -236,11 +221,10 @@ async def test_a_check_out_whose_worker_died_gives_the_cart_back(
         assert await shop.keeper.sweep() == 1
         assert await shop.keeper.sweep() == 0
     assert [entry["event"] for entry in logs] == ["payment_lapsed"]
-    assert payment.voided == [orders[0].id]
-    assert (await shop.order(orders[0].id, ADA)).state is OrderState.lapsed
+    assert (await shop.orders.get(charges[0].order_id, ADA)).state is OrderState.lapsed
     payment.meanwhile = None
     answer = await buy(shop, key="k1")
-    assert answer.body["order"]["id"] != orders[0].id
+    assert answer.body["order"]["id"] != charges[0].order_id
     assert await level(database, "CUP") == (10, 1, 0)
 
 
@@ -251,7 +235,7 @@ async def test_a_claim_that_was_paid_meanwhile_does_not_lapse(shop: Shop, databa
     assert await level(database, "CUP") == (10, 1, 0)
 
 
-async def test_the_same_key_orders_once(shop: Shop, database: Database, payment: TestPayment) -> None:
+async def test_the_same_key_orders_once(shop: Shop, database: Database, payment: Rehearsal) -> None:
     await shop.add("demo", ADA, "CUP")
     first = await buy(shop, key="k1")
     await shop.add("demo", ADA, "CUP")
@@ -259,7 +243,7 @@ async def test_the_same_key_orders_once(shop: Shop, database: Database, payment:
     assert (again.replayed, again.body) == (True, first.body)
     assert (await refused(buy(shop, key="k1", total_minor=1))).kind is Kind.key_reused
     assert await level(database, "CUP") == (10, 1, 1)
-    assert len(payment.authorised) == 1
+    assert len(payment.accounts) == 1
 
 
 async def test_many_check_outs_at_once_make_one_order(shop: Shop, database: Database) -> None:
