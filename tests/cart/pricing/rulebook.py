@@ -6,6 +6,7 @@ from typing import Any
 
 from cart.pricing.basket import Basket, BasketLine, Context, Offer, Pinned, Use
 from cart.pricing.checks import check
+from cart.pricing.priced import APPLIED, Outcome, Priced, Why
 from cart.pricing.rules import Rule
 from cart.pricing.ruleset import Ruleset
 from live.core.codec import convert
@@ -80,6 +81,15 @@ def line(sku: str = "CUP", quantity: int = 1, list_minor: int = 1000, **members:
 
 def basket(*lines: BasketLine) -> Basket:
     return Basket(currency="EUR", lines=lines)
+
+
+def whys(priced: Priced) -> dict[str, Why]:
+    assert all((one.outcome is Outcome.applied) == (one.why in APPLIED) for one in priced.trace)
+    return {one.rule: one.why for one in priced.trace}
+
+
+def offs(priced: Priced) -> dict[str, int]:
+    return {one.rule: one.amount_minor for one in priced.discounts}
 
 
 # --- made up ----------------------------------------------------------------------------------------------------
