@@ -49,10 +49,12 @@ AMOUNT_MINOR_MAX = PRICE_MINOR_MAX * UNITS_MAX
 LIVE = "live"  # the channel of a show's own screens; the only one on which something can be pinned
 SHOP = "shop"  # everywhere else, unless it has a name of its own
 
-Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._/-]{{0,{ID_CHARS_MAX - 1}}}$")]
+_END = r"(?!\n)$"  # "$" alone lets a line's end through
+
+Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._/-]{{0,{ID_CHARS_MAX - 1}}}{_END}")]
 Names = Annotated[tuple[Name, ...], Meta(max_length=RULE_NAMES_MAX)]
-RuleId = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{RULE_ID_CHARS_MAX - 1}}}$")]
-Code = Annotated[str, Meta(pattern=rf"^[A-Z0-9][A-Z0-9_-]{{2,{COUPON_CHARS_MAX - 1}}}$")]
+RuleId = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{RULE_ID_CHARS_MAX - 1}}}{_END}")]
+Code = Annotated[str, Meta(pattern=rf"^[A-Z0-9][A-Z0-9_-]{{2,{COUPON_CHARS_MAX - 1}}}{_END}")]
 Moment = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
 Minor = Annotated[int, Meta(ge=1, le=PRICE_MINOR_MAX)]
 Units = Annotated[int, Meta(ge=1, le=UNITS_MAX)]

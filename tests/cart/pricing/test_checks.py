@@ -188,7 +188,9 @@ def test_figures_out_of_bounds_are_found_in_what_was_made_by_hand() -> None:
         ("when", [{"fact": "quantity", "op": "gt", "value": 1}]), ("lane", "gift"), ("mode", "worst"),
         ("version", 0), ("priority", 1001), ("label", ""), ("id", ""), ("id", "a b"), ("currency", "EURO"),
         ("window", {"from_ms": -1}), ("window", {"to_ms": 10**18}), ("coupon", {"code": "ten"}),
-        ("coupon", {"code": "TEN", "limit": 0}), ("budget_minor", 0), ("channels", [""]), ("bind", {"show": ""}),
+        ("coupon", {"code": "TEN", "limit": 0}), ("budget_minor", 0), ("channels", [""]),
+        ("channels", ["live\n"]), ("id", "r\n"), ("coupon", {"code": "TEN\n"}),
+        ("bind", {"sku": "CUP\n"}), ("bind", {"show": ""}),
         ("code", "print()"),
     ],
 )  # fmt: skip
