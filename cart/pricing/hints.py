@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cart.pricing.basket import Basket, BasketLine
 from cart.pricing.lanes import Walk
 from cart.pricing.priced import APPLIED, Gain, Hint, ShippingOff, Why
-from cart.pricing.rules import Amount, BundlePrice, Fact, Filter, FixedPrice, Gift, Lane, Op, Pct
+from cart.pricing.rules import Amount, Fact, Filter, FixedPrice, Gift, Lane, Op, Pct
 from cart.pricing.ruleset import Ready, Takes
 from cart.pricing.shipping import charge
 from live.core.limits import HINT_NEAR_PERCENT, HINTS_MAX
@@ -85,10 +85,9 @@ def _threshold(walk: Walk, ready: Ready) -> _Near | None:
 
 def _bundle(walk: Walk, ready: Ready) -> _Near | None:
     """A bundle of which units of one part are missing that the basket has some of, and at most half of all units."""
-    effect = ready.rule.then[0]
-    assert isinstance(effect, BundlePrice), "it has a bundle's parts"
+    effect, takers = ready.bundles[0]
     short: list[tuple[int, Takes]] = []
-    for part, takes in zip(effect.parts, ready.bundles[0], strict=True):
+    for part, takes in zip(effect.parts, takers, strict=True):
         missing = part.quantity - walk.value(Fact.quantity, takes)
         if missing > 0:
             short.append((missing, takes))

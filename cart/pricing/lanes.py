@@ -115,7 +115,8 @@ class Walk:
     # --- who qualifies
 
     def _groups(self, lane: Lane) -> Iterable[list[Ready]]:
-        return by_group(ready for ready in self.ruleset.lanes[lane] if self._qualifies(ready))
+        members = [ready for ready in self.ruleset.lanes[lane] if self._qualifies(ready)]
+        return by_group(members) if len(members) > 1 else [members] if members else ()
 
     def _qualifies(self, ready: Ready) -> bool:
         why = ready.hindrance(self.basket.currency, self.context)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cart.pricing.basket import BasketLine
-from cart.pricing.rules import Amount, BundlePrice, FixedPrice, Gift, Lane, Pct
+from cart.pricing.rules import Amount, BundlePrice, Gift, Lane, Pct
 from cart.pricing.ruleset import Ready, Reducing, Takes
 from cart.pricing.taxes import percent_of, spread
 
@@ -71,14 +71,14 @@ def plan(ready: Ready, table: Table, free: frozenset[int], left_minor: int | Non
     """What `ready` would do to the lines `free`, with what its budget has left (None: it has none)."""
     drawing = _Drawing(table)
     cut = False
-    for place, effect in enumerate(ready.rule.then):
-        if isinstance(effect, Gift):
-            continue
-        if isinstance(effect, BundlePrice):
-            cuts, off_minor = _bundles(effect, [drawing.cuts(table.taken_by(t) & free) for t in ready.bundles[place]])
+    for effect, takes in ready.steps:
+        if isinstance(takes, tuple):
+            assert isinstance(effect, BundlePrice), "only bundles have parts"
+            cuts, off_minor = _bundles(effect, [drawing.cuts(table.taken_by(part) & free) for part in takes])
             offs = spread(off_minor, [one.minor for one in cuts])
         else:
-            cuts = drawing.cuts(table.taken_by(ready.reducing[place]) & free)
+            assert not isinstance(effect, BundlePrice), "its parts have filters"
+            cuts = drawing.cuts(table.taken_by(takes) & free)
             if ready.rule.lane is Lane.item:
                 cuts = _cheapest(cuts, effect)
                 offs = [_reduction(effect, one.units, one.minor) for one in cuts]
@@ -137,7 +137,6 @@ def _reduction(action: Reducing, units: int, minor: int) -> int:
         return percent_of(minor, action.bp)
     if isinstance(action, Amount):
         return min(minor, action.minor * units)
-    assert isinstance(action, FixedPrice), "the others have no target"
     return max(0, minor - action.minor * units)
 
 

@@ -44,6 +44,7 @@ class Ready:
     """A rule, ready; `rank` is its place among all, `group` that of its group."""
 
     __slots__ = (
+        "anywhere",
         "applied",
         "bundles",
         "channels",
@@ -55,6 +56,7 @@ class Ready:
         "reducing",
         "rule",
         "segments",
+        "steps",
     )
 
     def __init__(self, rule: Rule, rank: int, group: int, takers: dict[Filter, Takes]) -> None:
@@ -69,16 +71,22 @@ class Ready:
         self.segments = frozenset(rule.segments)
         self.is_bound = rule.bind.sku is not None or rule.bind.product is not None
         self.conditions: tuple[tuple[Condition, Takes], ...] = tuple((one, taker(one.filter)) for one in rule.when)
-        self.reducing: dict[int, Takes] = {}
-        self.bundles: dict[int, tuple[Takes, ...]] = {}
+        self.reducing: list[tuple[Reducing, Takes]] = []
+        self.bundles: list[tuple[BundlePrice, tuple[Takes, ...]]] = []
         self.gifts: list[Gift] = []
-        for place, effect in enumerate(rule.then):
+        self.steps: list[tuple[Reducing, Takes] | tuple[BundlePrice, tuple[Takes, ...]]] = []  # but for the gifts
+        for effect in rule.then:
             if isinstance(effect, Gift):
                 self.gifts.append(effect)
             elif isinstance(effect, BundlePrice):
-                self.bundles[place] = tuple(taker(part.filter) for part in effect.parts)
+                self.bundles.append((effect, tuple(taker(part.filter) for part in effect.parts)))
+                self.steps.append(self.bundles[-1])
             else:
-                self.reducing[place] = taker(effect.target)
+                self.reducing.append((effect, taker(effect.target)))
+                self.steps.append(self.reducing[-1])
+        window, bind = rule.window, rule.bind
+        limits = (window.from_ms, window.to_ms, rule.coupon, rule.budget_minor, bind.show, bind.while_pinned or None)
+        self.anywhere = not (self.channels or self.segments) and all(limit is None for limit in limits)
 
     def bound(self, offer: Offer, context: Context) -> bool:
         """Whether the rule's bind takes the SKU; the show and the pin themselves are `hindrance`'s."""
@@ -96,6 +104,8 @@ class Ready:
         rule = self.rule
         if rule.currency is not None and rule.currency != currency:
             return Why.currency
+        if self.anywhere:  # most rules of a sale: a third of what a unit price takes
+            return None
         window = rule.window
         if (window.from_ms is not None and context.now_ms < window.from_ms) or (
             window.to_ms is not None and context.now_ms >= window.to_ms
@@ -177,7 +187,7 @@ class Ruleset:
 
     def _index(self, ready: Ready) -> None:
         bind = ready.rule.bind
-        takers = ready.reducing.values()
+        takers = [takes for _, takes in ready.reducing]
         if bind.sku is not None:
             self._skus.setdefault(bind.sku, []).append(ready)
         elif bind.product is not None:

@@ -49,6 +49,8 @@ def spread(amount_minor: int, weights: Sequence[int]) -> list[int]:
     assert whole > 0 or amount_minor == 0, "there must be something to spread it over"
     if amount_minor == 0:
         return [0] * len(weights)
+    if len(weights) == 1:
+        return [amount_minor]
     shares = [amount_minor * weight // whole for weight in weights]
     rests = [amount_minor * weight % whole for weight in weights]
     left = amount_minor - sum(shares)

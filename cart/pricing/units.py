@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cart.pricing.basket import Context, Offer, check_offer
 from cart.pricing.priced import Applied, Unit, Why
-from cart.pricing.rules import Amount, FixedPrice, Mode, Pct
+from cart.pricing.rules import Amount, Mode, Pct
 from cart.pricing.ruleset import Ready, Ruleset, by_group
 from cart.pricing.taxes import percent_of
 
@@ -20,7 +20,14 @@ def unit_price(offer: Offer, context: Context, ruleset: Ruleset) -> Unit:
     candidates = ruleset.candidates(offer)
     if not candidates:
         return Unit(unit_minor=offer.list_minor, list_minor=offer.list_minor)
-    return price_unit(offer, context, candidates, None)
+    if len(candidates) > 1:
+        return price_unit(offer, context, candidates, None)
+    ready = candidates[0]  # as nearly always: half the time
+    if _hindrance(ready, offer, context) is None:
+        price_minor = lowered(ready, offer, offer.list_minor)
+        if price_minor < offer.list_minor:
+            return Unit(price_minor, offer.list_minor, (ready.applied,))
+    return Unit(offer.list_minor, offer.list_minor)
 
 
 def price_unit(offer: Offer, context: Context, candidates: Sequence[Ready], verdicts: Verdicts | None) -> Unit:
@@ -64,16 +71,14 @@ def price_unit(offer: Offer, context: Context, candidates: Sequence[Ready], verd
 
 def lowered(ready: Ready, offer: Offer, price_minor: int) -> int:
     """What is left of a unit's price after a rule of the lane price; never more than before, never below zero."""
-    for place, takes in ready.reducing.items():
+    for action, takes in ready.reducing:
         if not takes(offer):
             continue
-        action = ready.rule.then[place]
         if isinstance(action, Pct):
             off_minor = percent_of(price_minor, action.bp)
         elif isinstance(action, Amount):
             off_minor = min(action.minor, price_minor)
         else:
-            assert isinstance(action, FixedPrice), "all others have no target"
             off_minor = max(0, price_minor - action.minor)
         price_minor -= off_minor if action.cap_minor is None else min(off_minor, action.cap_minor)
     return price_minor
@@ -85,7 +90,7 @@ def _hindrance(ready: Ready, offer: Offer, context: Context) -> Why | None:
     if why is not None:
         return why
     if ready.bound(offer, context):
-        for takes in ready.reducing.values():
+        for _, takes in ready.reducing:
             if takes(offer):
                 return None
     return Why.no_target
