@@ -157,6 +157,7 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         departure = await stack.enter_async_context(Departure.open(store.bus))
         media.admit = departure.refuse
         await stack.enter_async_context(running(store.shop.keeper.run()))
+        await stack.enter_async_context(running(store.shop.offering.watch.run()))
         await stack.enter_async_context(running(store.webhooks.run()))
         kernel = KernelCollector(departure, store.bus, store.database, cart=store.shop.adds, chat=chat_room.posting)
         realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)

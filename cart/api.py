@@ -12,6 +12,7 @@ from cart.feeds import Format
 from cart.importer import ImportReport, import_stream
 from cart.keeper import Figures
 from cart.offering import api as offering
+from cart.offering import staff
 from cart.ordering.addresses import AddressEntry
 from cart.ordering.api import OrderView
 from cart.ordering.shipping import Choice
@@ -219,6 +220,7 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
 
     return [
         *offering.operations(shop.window),
+        *staff.operations(shop.offering.stockroom, shop.offering.live_prices, shop.offering.rulesets),
         Operation(
             "POST", "/api/products/import", on.import_file, "Import products", result=ImportReport, role=Role.ops,
             tag="commerce", errors=(Kind.import_failed, Kind.unsupported_media_type, Kind.too_large),

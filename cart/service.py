@@ -15,8 +15,7 @@ from cart.answers import Answer, Effect, check_key, once, request_hash
 from cart.baskets import Cart, cart_id
 from cart.keeper import Keeper
 from cart.moves import Moves
-from cart.offering.showing import Showing
-from cart.offering.window import Window
+from cart.offering.service import Offering
 from cart.ordering.addresses import AddressEntry, address
 from cart.ordering.checkout import Checkout, Form
 from cart.ordering.orders import Order, buyer
@@ -44,7 +43,7 @@ from live.core.errors import Kind, Problem
 from live.core.lanes import Committed, Lane
 from live.core.limits import COUPONS_MAX, HOLD_TTL_S, LANE_PACE_S, STATE_INTERVAL_S, SWEEP_BATCH
 from live.service import Shows
-from live.timeline import Pin, selling
+from live.timeline import selling
 
 __all__ = ["Answer", "Shop"]
 
@@ -76,8 +75,6 @@ class Shop:
         self._database = database
         self._shows = shows
         self._pricing = Pricing(secret, standard_bp=tax_bp)
-        self._showing = Showing(self._pricing)
-        self.window = Window(database, shows, self._showing)
         self._hold_ttl_ms = hold_ttl_s * 1000
         self._stockroom = Stockroom(
             shows,
@@ -87,6 +84,8 @@ class Shop:
             pace_s=pace_s / 2,  # a check-out is two changes
             pricing=self._pricing,
         )
+        self.offering = Offering(database, shows, self._stockroom, self._pricing)
+        self.window = self.offering.window
         till = Till(self._stockroom, payment or PayOnPickup())
         self._checkout = Checkout(
             self._stockroom,
@@ -108,19 +107,13 @@ class Shop:
 
     def attach(self) -> None:
         """Let the shows ask this shop for their products, and tell it what is on their screens."""
-        pinning = self._shows.pinning
-        pinning.products, pinning.changed = self.shown, self._showing.changed
+        self.offering.attach()
 
     # --- reading ----------------------------------------------------------------------------------------------
 
     async def products(self, ids: list[str]) -> list[dict[str, Any]]:
         """Products as they are in the shop, in the order of `ids`; unknown ones are left out."""
         return [plain(product) for product in await self.window.products(ids)]
-
-    def shown(self, conn: Connection, ids: Sequence[str], show: str, pin: Pin | None) -> list[dict[str, Any]]:
-        """Products as the screens of a show see them while `pin` is on them."""
-        view = self._showing.view(conn, show, pin, self._database.now_ms_sync(conn))
-        return [plain(product) for product in self._showing.products(conn, ids, view)]
 
     async def cart(self, show: str, principal: Principal) -> Cart:
         """The viewer's cart in a show; raises `Problem` unknown_show."""

@@ -1,4 +1,4 @@
-"""Products, quotes and prices over HTTP: `/api/products…`, `/api/quotes`, `/api/shows/{show}/quotes`."""
+"""Products and quotes over HTTP: `/api/products…`, `/api/quotes`, `/api/shows/{show}/quotes`."""
 
 from typing import Annotated
 

@@ -71,7 +71,7 @@ class Showing:
         elsewhere = View(after.known, _everywhere(after.context))
         recorded: dict[str, int | None] = {}
         for item in items:
-            for offer, variant in zip(self._offers(item), now[item.id].variants, strict=True):
+            for offer, variant in zip(self.offers(item), now[item.id].variants, strict=True):
                 was, to = before.unit(offer), after.unit(offer)
                 if was == to:
                     continue
@@ -103,6 +103,10 @@ class Showing:
                 [product] = self._priced(conn, [item], view)
                 tx.event(show, "product.changed", {"product": plain(product)})
 
+    def items(self, conn: Connection, ids: Sequence[str]) -> list[Item]:
+        """Products as the catalogue has them."""
+        return shelf.items(conn, ids)
+
     def write_down(self, conn: Connection, product_ids: Sequence[str], now_ms: int) -> None:
         """Keep what these products cost everywhere from now on, where it is another price than before."""
         self._write_down(conn, shelf.items(conn, product_ids), now_ms)
@@ -111,7 +115,7 @@ class Showing:
 
     def _write_down(self, conn: Connection, items: Sequence[Item], now_ms: int) -> None:
         everywhere = self.view(conn, None, None, now_ms)
-        prices = {offer.sku: everywhere.unit(offer).unit_minor for item in items for offer in self._offers(item)}
+        prices = {offer.sku: everywhere.unit(offer).unit_minor for item in items for offer in self.offers(item)}
         history = store.history(conn, prices)
         last = {
             sku: next((point.price_minor for point in reversed(points) if point.place == EVERYWHERE), None)
@@ -121,7 +125,7 @@ class Showing:
         store.record(conn, EVERYWHERE, new, now_ms)
 
     def _priced(self, conn: Connection, items: Sequence[Item], view: View) -> list[Product]:
-        priced = [[(offer, view.unit(offer)) for offer in self._offers(item)] for item in items]
+        priced = [[(offer, view.unit(offer)) for offer in self.offers(item)] for item in items]
         found = beside(conn, (pair for pairs in priced for pair in pairs), view.context)
         return [
             Product(
@@ -139,7 +143,7 @@ class Showing:
             for item, pairs in zip(items, priced, strict=True)
         ]
 
-    def _offers(self, item: Item) -> list[Offer]:
+    def offers(self, item: Item) -> list[Offer]:
         """The item's variants, in their order, as they can be bought."""
         own_bp = self.pricing.standard_bp if item.tax_bp is None else item.tax_bp
         return [

@@ -25,6 +25,8 @@ from cart.pricing.tables import (
     price_use_order,
 )
 from live.core.ids import uuid7
+from live.shows import OVER
+from live.store import show
 
 ALL = ""  # customers together
 
@@ -163,6 +165,19 @@ def changes(conn: Connection, limit: int) -> list[PriceChange]:
     return [PriceChange(**row._mapping) for row in rows]
 
 
+def published_before(conn: Connection, number: int) -> int:
+    """The ruleset that was in force before `number` came into force the last time; 0: none."""
+    mine = select(func.max(price_change.c.version)).where(price_change.c.ruleset != number).scalar_subquery()
+    return int(conn.scalar(select(price_change.c.ruleset).where(price_change.c.version == mine)) or 0)
+
+
+def open_shows(conn: Connection, limit: int) -> list[str]:
+    """The newest shows that are not over."""
+    states = [state.value for state in OVER]
+    statement = select(show.c.id).where(show.c.state.not_in(states)).order_by(show.c.created_at_ms.desc()).limit(limit)
+    return list(conn.scalars(statement))
+
+
 # --- rulesets -------------------------------------------------------------------------------------------------
 
 
@@ -213,11 +228,11 @@ def _live_price(row: Row[Any]) -> LivePrice:
     return LivePrice(**{**row._mapping, "rule": msgspec.convert(row.rule, Rule)})
 
 
-def running(conn: Connection, show: str | None = None) -> list[LivePrice]:
-    """The live prices that nobody has ended (`show` None: of all shows)."""
+def running(conn: Connection, of: str | None = None) -> list[LivePrice]:
+    """The live prices that nobody has ended, of one show (None: of all)."""
     statement = select(live_price).where(live_price.c.ended_at_ms.is_(None)).order_by(live_price.c.id)
-    if show is not None:
-        statement = statement.where(live_price.c.show == show)
+    if of is not None:
+        statement = statement.where(live_price.c.show == of)
     return [_live_price(row) for row in conn.execute(statement)]
 
 

@@ -291,6 +291,13 @@ TAX_BP_MAX = 10_000  # basis points: 1900 is 19 %
 QUOTE_TTL_S = 900
 QUOTE_BYTES_MAX = 8 * 1024
 LOWEST_PRICE_DAYS = 30  # PAngV, section 11
+PRICE_HISTORY_KEPT_S = 120 * 24 * 3600  # of prices that are over; the last one of each SKU is kept for ever
+PRICE_PRUNE_S = 6 * 3600  # between two rounds of forgetting
+PRICE_WATCH_S = 1.0  # between two looks whether a window opened or closed; sooner when one is known to come
+LIVE_PRICE_S_MAX = 24 * 3600
+PRICED_SHOWS_MAX = 200  # that are not over, the newest: their screens hear when rules change
+RULESETS_PAGE = 20
+PRICE_CHANGES_PAGE = 100
 
 # --- webhooks ---------------------------------------------------------------------------------------------------
 WEBHOOK_ENDPOINTS_MAX = 50

@@ -86,9 +86,14 @@ function withProduct(state, product) {
 
 /** A price that the server refused to charge at: what was struck out beside the old one is not known to be true of it. */
 function withPrice(state, { sku, price_minor }) {
-  const priced = (variant) => (variant.sku === sku && variant.price_minor !== price_minor ? { ...variant, price_minor, list_price_minor: null } : variant);
-  const reprice = (product) => (product.variants.some((variant) => priced(variant) !== variant) ? { ...product, variants: product.variants.map(priced) } : product);
-  return { ...state, lineup: state.lineup.map(reprice), pin: state.pin && { ...state.pin, product: reprice(state.pin.product) } };
+  return withVariant(state, sku, (variant) => (variant.price_minor === price_minor ? variant : { ...variant, price_minor, list_price_minor: null }));
+}
+
+/** The variant `sku` as `change` makes it, wherever it stands. */
+function withVariant(state, sku, change) {
+  const changed = (variant) => (variant.sku === sku ? change(variant) : variant);
+  const within = (product) => (product.variants.some((variant) => changed(variant) !== variant) ? { ...product, variants: product.variants.map(changed) } : product);
+  return { ...state, lineup: state.lineup.map(within), pin: state.pin && { ...state.pin, product: within(state.pin.product) } };
 }
 
 const EVENTS = {
@@ -97,6 +102,7 @@ const EVENTS = {
   "product.pinned": (state, pin) => withProduct({ ...state, pin }, pin.product),
   "product.unpinned": (state, { pin_id }) => (state.pin?.pin_id === pin_id ? { ...state, pin: null } : state),
   "product.changed": (state, { product }) => withProduct(state, product),
+  "product.price": (state, { product_id: _, sku, ...price }) => withVariant(state, sku, (variant) => ({ ...variant, ...price })),
   "product.sold_out": (state, { sku }) => setStock(state, sku, 0),
   "product.restocked": (state, { sku, available }) => setStock(state, sku, available),
   "chat.message": (state, message) => withMessages(state, merged(state.chat.messages, [message])),

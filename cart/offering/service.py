@@ -1,0 +1,44 @@
+"""All that has to do with what is offered at which price, put together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from cart.offering.live_prices import LivePrices
+from cart.offering.rulesets import Rulesets
+from cart.offering.showing import Showing
+from cart.offering.watch import Watch
+from cart.offering.window import Window
+from cart.pricing.service import Pricing
+from cart.stockroom import Stockroom
+from live.core.codec import plain
+from live.core.database import Database
+from live.service import Shows
+from live.timeline import Pin
+
+
+class Offering:
+    """See the module. `watch` tells what happens to prices by itself: somebody must run it."""
+
+    def __init__(self, database: Database, shows: Shows, stockroom: Stockroom, pricing: Pricing) -> None:
+        self._database = database
+        self._shows = shows
+        self.stockroom = stockroom
+        self.showing = Showing(pricing)
+        self.window = Window(database, shows, self.showing)
+        self.live_prices = LivePrices(self.showing)
+        self.watch = Watch(database, shows, self.showing)
+        self.rulesets = Rulesets(database, shows, self.showing, self.watch.published)
+
+    def attach(self) -> None:
+        """Let the shows ask for their products here, and tell what is pinned and what has changed."""
+        pinning = self._shows.pinning
+        pinning.products = self.shown
+        pinning.turned = self.live_prices.turned
+        pinning.changed = self.showing.changed
+
+    def shown(self, conn: Connection, ids: Sequence[str], show: str, pin: Pin | None) -> list[dict[str, Any]]:
+        """Products as the screens of a show see them while `pin` is on them."""
+        view = self.showing.view(conn, show, pin, self._database.now_ms_sync(conn))
+        return [plain(product) for product in self.showing.products(conn, ids, view)]

@@ -1,0 +1,112 @@
+"""What happens to prices by itself: windows open and close, live prices run out, history is written and forgotten.
+
+Any number of workers may each run one: whoever takes a moment in the clock's row tells it, the others do nothing. What
+somebody pays never waits for this: a click is priced by the database's time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from cart import shelf
+from cart.offering.rulesets import lock_shows
+from cart.offering.showing import Showing
+from cart.pricing import store
+from cart.pricing.service import Known
+from live.core.database import Database
+from live.core.errors import Problem
+from live.core.limits import PRICE_HISTORY_KEPT_S, PRICE_PRUNE_S, PRICE_WATCH_S, PRODUCTS_PAGE
+from live.service import Batch, Shows
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class Watch:
+    """See the module."""
+
+    def __init__(self, database: Database, shows: Shows, showing: Showing) -> None:
+        self._database = database
+        self._shows = shows
+        self._showing = showing
+        self._to_write = False  # what the catalogue costs may be others than history says
+        self._prune_at_ms = 0
+
+    def published(self) -> None:
+        """Other rules apply by what this worker did: it writes down what the catalogue costs by them."""
+        self._to_write = True
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        wait_s = PRICE_WATCH_S
+        while True:
+            await asyncio.sleep(wait_s)
+            try:
+                wait_s = await self.look()
+            except Problem as problem:  # the store is out of reach; the next look may find it
+                _log.warning("prices_not_watched", problem=problem.kind.name)
+            except Exception:  # a bug here must not leave all later windows untold
+                _log.exception("price_watch_failed")
+
+    async def look(self) -> float:
+        """Tell what opened and closed since somebody looked; in how many seconds to look again."""
+
+        def read(conn: Connection) -> tuple[Known, store.ClockRow, int, bool]:
+            now_ms = self._database.now_ms_sync(conn)
+            over = any(one.ends_at_ms is not None and one.ends_at_ms <= now_ms for one in store.running(conn))
+            return self._showing.pricing.rules(conn), store.clock(conn), now_ms, over
+
+        known, clock, now_ms, over = await self._database.read_sync(read)
+        passed = any(clock.told_at_ms < edge <= now_ms for edge in known.edges_ms)
+        if (passed or over) and await self._tell():
+            self._to_write = self._to_write or passed
+        if self._to_write:
+            self._to_write = False
+            await self._write_down()
+        if now_ms >= self._prune_at_ms:
+            self._prune_at_ms = now_ms + PRICE_PRUNE_S * 1000
+            await self._change(lambda tx: store.prune_history(tx.conn, tx.now_ms - PRICE_HISTORY_KEPT_S * 1000))
+        coming = next((edge for edge in known.edges_ms if edge > now_ms), None)
+        return PRICE_WATCH_S if coming is None else min(PRICE_WATCH_S, (coming - now_ms) / 1000)
+
+    async def _tell(self) -> bool:
+        """Whether it was this worker that told it."""
+
+        def work(tx: Batch) -> bool:
+            conn = tx.conn
+            shows = lock_shows(conn)
+            clock = store.clock(conn, lock=True)
+            before = self._showing.pricing.rules(conn)
+            for one in store.running(conn):
+                if one.ends_at_ms is not None and one.ends_at_ms <= tx.now_ms and one.show in shows:
+                    store.end_live_price(conn, one.id, "", tx.now_ms)
+                    store.advance(conn, tx.now_ms, "live_ended", "", live_price_id=one.id)
+            mine = store.told(conn, tx.now_ms)
+            if mine:
+                self._showing.tell_shows(tx, conn, shows, before, clock.told_at_ms)
+            return mine
+
+        return await self._change(work)
+
+    async def _write_down(self) -> None:
+        """Keep what the catalogue costs everywhere, where it is another price than before, a page a transaction."""
+        after = ""
+        while True:
+            ids = await self._database.read_sync(partial(shelf.product_ids, after=after, limit=PRODUCTS_PAGE))
+            if ids:
+                await self._change(partial(self._page, ids))
+            if len(ids) < PRODUCTS_PAGE:
+                return
+            after = ids[-1]
+
+    def _page(self, ids: list[str], tx: Batch) -> None:
+        self._showing.write_down(tx.conn, ids, tx.now_ms)
+
+    async def _change(self, work: Callable[[Batch], T]) -> T:
+        result, told = await self._shows.batch(work)
+        await told
+        return result
