@@ -23,10 +23,11 @@ __all__ = [
 ]
 
 
-def evaluate(basket: Basket, context: Context, ruleset: Ruleset, *, explain: bool = True) -> Priced:
+def evaluate(basket: Basket, context: Context, ruleset: Ruleset, *, hinted: bool = True, traced: bool = True) -> Priced:
     """The basket with its prices, what would lower them, and what became of each rule.
 
-    `explain` False leaves out hints and trace, for where nobody looks at them. Raises `Problem` invalid_field,
+    `hinted`, `traced` False leave out hints and trace, for where nobody looks at them: they take longer than the
+    prices. Raises `Problem` invalid_field,
     invalid_quantity, mixed_currency and cart_full, and computes nothing then.
     """
     check_basket(basket, context)
@@ -42,13 +43,13 @@ def evaluate(basket: Basket, context: Context, ruleset: Ruleset, *, explain: boo
         total_minor=sum(line.line_minor for line in lines),
         taxes=by_rate(Tax(line.tax_bp, line.net_minor, line.tax_minor) for line in lines),
         gifts=walk.gifts,
-        hints=hints(walk) if explain else [],
-        trace=walk.trace() if explain else [],
+        hints=hints(walk) if hinted else [],
+        trace=walk.trace() if traced else [],
     )
 
 
 def coupon_why(code: str, priced: Priced, ruleset: Ruleset) -> Why | None:
-    """What an explained evaluation with the coupon `code` made of it; of several rules, the one that came farthest.
+    """What a traced evaluation with the coupon `code` made of it; of several rules, the one that came farthest.
 
     None: no rule in force knows the code.
     """

@@ -68,7 +68,10 @@ class Walk:
         for ready in self.ruleset.ready:
             why = self.verdicts.get(ready.rank)
             if why is None:  # of the lane price, and for no SKU of the basket
-                why = ready.hindrance(self.basket.currency, self.context) or Why.no_target
+                why = ready.hindrance(self.basket.currency, self.context)
+                if why is None:
+                    traced.append(ready.untouched)
+                    continue
             traced.append(
                 Traced(
                     rule=ready.rule.id,

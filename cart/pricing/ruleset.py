@@ -6,7 +6,7 @@ A worker makes this once for a version and keeps it; nothing in it changes.
 from collections.abc import Iterable, Sequence
 
 from cart.pricing.basket import UNUSED, Context, Offer
-from cart.pricing.priced import Applied, Why
+from cart.pricing.priced import Applied, Outcome, Traced, Why
 from cart.pricing.rules import LIVE, BundlePrice, Condition, Filter, FixedPrice, Gift, Lane, Pct, Rule
 from cart.pricing.rules import Amount as AmountOff
 
@@ -57,6 +57,7 @@ class Ready:
         "rule",
         "segments",
         "steps",
+        "untouched",
     )
 
     def __init__(self, rule: Rule, rank: int, group: int, takers: dict[Filter, Takes]) -> None:
@@ -67,6 +68,7 @@ class Ready:
         self.rank = rank
         self.group = group
         self.applied = Applied(rule=rule.id, version=rule.version, label=rule.label)
+        self.untouched = Traced(rule=rule.id, version=rule.version, outcome=Outcome.rejected, why=Why.no_target)
         self.channels = frozenset(rule.channels)
         self.segments = frozenset(rule.segments)
         self.is_bound = rule.bind.sku is not None or rule.bind.product is not None

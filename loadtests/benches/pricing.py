@@ -119,6 +119,6 @@ if __name__ == "__main__":
     two = Basket("EUR", (_line(1, 2), _line(2)))
     _ratio("unit", lambda: unit_price(two.lines[0], _SHOW, rules), _unit_floor(), UNIT_RATIO_MAX, 5_000)
     floor = _basket_floor(two)
-    _ratio("basket", lambda: evaluate(two, _SHOW, rules, explain=False), floor, BASKET_RATIO_MAX, 1_000)
+    _ratio("basket", lambda: evaluate(two, _SHOW, rules, hinted=False, traced=False), floor, BASKET_RATIO_MAX, 1_000)
     _ratio("explained", lambda: evaluate(two, _SHOW, rules), floor, 4 * BASKET_RATIO_MAX, 500)
     _largest()

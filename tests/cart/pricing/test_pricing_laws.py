@@ -70,7 +70,7 @@ def test_every_cent_is_accounted_for_and_order_means_nothing(seed: int) -> None:
     other = evaluate(Basket("EUR", tuple(lines)), context, Ruleset(1, shuffled))
     found = {one.key: one for one in other.lines}
     assert msgspec.structs.replace(other, lines=[found[one.key] for one in basket.lines]) == priced
-    bare = evaluate(basket, context, Ruleset(1, rules), explain=False)
+    bare = evaluate(basket, context, Ruleset(1, rules), hinted=False, traced=False)
     assert bare == msgspec.structs.replace(priced, hints=[], trace=[])
 
 
