@@ -35,7 +35,7 @@ from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
 from cart.importer import import_watched
 from cart.service import Shop
-from cart.webhooks.outbox import put_timeline
+from cart.webhooks.outbox import put_news
 from cart.webhooks.service import Webhooks
 from chat.counting import Reactions
 from chat.metrics import ChatCollector
@@ -125,7 +125,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(database.close)
         outlet = await stack.enter_async_context(Outlet.open(bus, partial(database.read_sync, followed_shows)))
         shows = Shows(database, outlet, clock, tokens=tokens)
-        shows.transactions.also = put_timeline
+        shows.transactions.also = put_news
         stack.push_async_callback(shows.close)
         shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s, secret=settings.secret)
         stack.push_async_callback(shop.close)

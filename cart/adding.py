@@ -23,6 +23,7 @@ from cart.pricing.store import Shopper
 from cart.shelf import Offer
 from cart.stock import MAIN, Hold, HoldState, Level, Movement
 from cart.store import Kept, Key, Part
+from cart.webhooks import outbox
 from live import store as shows_store
 from live.core.codec import encode, plain
 from live.core.errors import Kind, Problem
@@ -133,6 +134,7 @@ class _Batch:
             level = self._moves.move(self._offers[sku].product_id, sku, Movement.held, self._parts[sku])
             assert level == self._levels[sku], "the level is locked, and the model says the same as the UPDATE"
         store.insert_holds(conn, list(self._new.values()))
+        outbox.put_holds(conn, self._tx.now_ms, "hold.created", list(self._new.values()))
         store.resize_holds(conn, list(self._grown.values()))
         for scope, key in self._answered.keys() & self._kept.keys():  # of commands whose worker died
             store.forget_answer(conn, scope, key)

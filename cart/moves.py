@@ -9,6 +9,7 @@ from cart.pricing.service import Pricing
 from cart.register import Register
 from cart.stock import EFFECTS, Hold, HoldState, Level, Movement
 from cart.store import Moved, Part
+from cart.webhooks import outbox
 from live import store as shows_store
 from live.core.codec import plain
 from live.core.errors import Problem
@@ -72,6 +73,8 @@ class Moves:
     def end_holds(self, holds: Sequence[Hold], to: HoldState, kind: Movement, *, order_id: str | None = None) -> None:
         """Take holds, all in one state and with their levels locked, to a state without held units."""
         store.set_state(self.tx.conn, holds, to, order_id=order_id)
+        if to is HoldState.expired:
+            outbox.put_holds(self.tx.conn, self.tx.now_ms, "hold.expired", holds)
         by_sku: dict[str, list[Hold]] = {}
         for hold in holds:
             by_sku.setdefault(hold.sku, []).append(hold)
@@ -104,6 +107,12 @@ class Moves:
         The turns to and from sold out are events, and are told at once.
         """
         store.insert_movements(self.tx.conn, self._moved, self.tx.now_ms)
+        changed = [
+            ({"sku": sku, "product_id": product_id, "available": available}, None)
+            for sku, (product_id, available) in self._after.items()
+            if available != self._before[sku]
+        ]
+        outbox.put_all(self.tx.conn, self.tx.now_ms, "stock.changed", changed)
         for sku, (product_id, available) in sorted(self._after.items()):
             before = self._before[sku]
             if available == before:

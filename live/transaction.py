@@ -31,10 +31,10 @@ from live.teller import Outlet, Place, Teller
 from live.timeline import Entry, show_clock
 
 T = TypeVar("T")
-Also = Callable[[Connection, int, str, Sequence[Entry]], None]
+Also = Callable[[Connection, int, str, Sequence[News]], None]
 
 
-def _nothing(_conn: Connection, _now_ms: int, _show_id: str, _entries: Sequence[Entry]) -> None:
+def _nothing(_conn: Connection, _now_ms: int, _show_id: str, _news: Sequence[News]) -> None:
     """Nobody else wants to know."""
 
 
@@ -94,6 +94,7 @@ class Announcements:
             kept = [news for news in self._news[show_id] if isinstance(news, _Lasting)]
             if kept:
                 self._append(conn, show_id, kept)
+            self._also(conn, self.now_ms, show_id, self._news[show_id])
         return self._news
 
     def _append(self, conn: Connection, show_id: str, kept: list[_Lasting]) -> None:
@@ -107,7 +108,6 @@ class Announcements:
             news.at_ms = at_ms
             entries.append(Entry(seq=seq, at_ms=at_ms, name=news.name, data=news.data))
         store.append_events(conn, show_id, entries)
-        self._also(conn, self.now_ms, show_id, entries)
 
 
 class Transaction(Announcements):
@@ -137,8 +137,8 @@ class Batch(Announcements):
 class Transactions:
     """Opens transactions over `database` and publishes their news through `outlet`.
 
-    `also` is called in every transaction that adds entries to a timeline, with the database's clock and the show,
-    which is locked; what it writes is committed with them.
+    `also` is called at the end of every transaction that has news, with the database's clock, a show and its news;
+    what it writes is committed with what they tell.
     """
 
     def __init__(self, database: Database, outlet: Outlet) -> None:
@@ -162,16 +162,18 @@ class Transactions:
         places = self._places(news)
         await asyncio.shield(self._keep(self._finish(commit, places, news), "commit and publish"))
 
-    async def batch(self, work: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
-        """Do `work` in one write transaction, not on the loop; its result, after COMMIT, and when it has been told.
+    async def batch(self, work: Callable[[Batch], T], *, here: bool = True) -> tuple[T, Awaitable[None]]:
+        """Do `work` in one write transaction; its result, after COMMIT, and when it has been told.
+
+        `here`: it takes few milliseconds, see `Database.write_sync`.
 
         Once begun it goes through, whoever is cancelled. Raises what `work` raises, and `Problem` as `open`; nothing
         has happened then.
         """
-        result, told = await asyncio.shield(self._keep(self._batch(work), "batch"))
+        result, told = await asyncio.shield(self._keep(self._batch(work, here), "batch"))
         return result, asyncio.shield(told)
 
-    async def _batch(self, work: Callable[[Batch], T]) -> "tuple[T, asyncio.Task[None]]":
+    async def _batch(self, work: Callable[[Batch], T], here: bool) -> "tuple[T, asyncio.Task[None]]":
         places: dict[str, Place] = {}
         news: _AllNews = {}
 
@@ -183,7 +185,7 @@ class Transactions:
             places.update(self._places(outcome[1]))
 
         try:
-            result, news = await self._database.write_sync(body, done)
+            result, news = await self._database.write_sync(body, done, here=here)
         finally:
             told = self._keep(_tell(places, news), "tell of a batch")
         return result, told

@@ -20,6 +20,7 @@ from cart.pricing.service import GUEST, Beside, Known, Pricing, View, screen
 from cart.pricing.store import Shopper
 from cart.register import beside, struck_minor
 from cart.shelf import Item, Listed, Offer
+from cart.webhooks import outbox
 from live import store as shows_store
 from live.core.codec import plain
 from live.timeline import Pin, selling
@@ -70,15 +71,18 @@ class Showing:
         now = {product.id: product for product in self._priced(conn, items, after)}
         elsewhere = View(after.known, _everywhere(after.context))
         recorded: dict[str, int | None] = {}
+        others: list[tuple[dict[str, Any], str | None]] = []
         for item in items:
             for offer, variant in zip(self.offers(item), now[item.id].variants, strict=True):
                 was, to = before.unit(offer), after.unit(offer)
                 if was == to:
                     continue
                 tx.event(show, "product.price", {"product_id": item.id, "sku": offer.sku} | _price(variant))
+                others.append((_priced_facts(offer, show) | _price(variant), show))
                 general = elsewhere.unit(offer).unit_minor
                 recorded[offer.sku] = None if to.unit_minor == general else to.unit_minor
         store.record(conn, show, recorded, after.context.now_ms)
+        outbox.put_all(conn, tx.now_ms, "price.changed", others)
 
     def tell_shows(
         self, tx: Announcements, conn: Connection, shows: Iterable[str], before: Known, since_ms: int
@@ -115,7 +119,8 @@ class Showing:
 
     def _write_down(self, conn: Connection, items: Sequence[Item], now_ms: int) -> None:
         everywhere = self.view(conn, None, None, now_ms)
-        prices = {offer.sku: everywhere.unit(offer).unit_minor for item in items for offer in self.offers(item)}
+        offers = {offer.sku: offer for item in items for offer in self.offers(item)}
+        prices = {sku: everywhere.unit(offer).unit_minor for sku, offer in offers.items()}
         history = store.history(conn, prices)
         last = {
             sku: next((point.price_minor for point in reversed(points) if point.place == EVERYWHERE), None)
@@ -123,6 +128,10 @@ class Showing:
         }
         new = {sku: price_minor for sku, price_minor in prices.items() if last[sku] != price_minor}
         store.record(conn, EVERYWHERE, new, now_ms)
+        if new and outbox.wants(conn, now_ms, "price.changed"):
+            now = {variant.sku: variant for one in self._priced(conn, items, everywhere) for variant in one.variants}
+            others = [(_priced_facts(offers[sku], None) | _price(now[sku]), None) for sku in new]
+            outbox.put_all(conn, now_ms, "price.changed", others)
 
     def _priced(self, conn: Connection, items: Sequence[Item], view: View) -> list[Product]:
         priced = [[(offer, view.unit(offer)) for offer in self.offers(item)] for item in items]
@@ -193,6 +202,10 @@ def _deal(unit: Unit, known: Known) -> Deal | None:
     ends = (known.rules[one.rule].window.to_ms for one in unit.applied)
     until_ms = min((end for end in ends if end is not None), default=None)
     return Deal(label=applied.label, live=applied.rule.startswith(LIVE_RULE), until_ms=until_ms)
+
+
+def _priced_facts(offer: Offer, show: str | None) -> dict[str, Any]:
+    return {"sku": offer.sku, "product_id": offer.product_id, "currency": offer.currency, "show": show}
 
 
 def _price(variant: Variant) -> dict[str, Any]:

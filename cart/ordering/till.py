@@ -20,6 +20,7 @@ from cart.ordering.orders import Order, OrderState
 from cart.ordering.payments import Charge, Payment, PaymentRefused, Receipt, Step, StepKind, StepState
 from cart.ordering.refunds import Refund
 from cart.stockroom import Stockroom
+from cart.webhooks import outbox
 from live.core import tasks
 from live.core.codec import plain
 from live.core.ids import uuid7
@@ -141,6 +142,8 @@ def book(moves: Moves, who: audit.Actor, action: str, before: Order | None, afte
     old = None if before is None else dict(before.books())
     change = audit.Change(action, f"order:{after.id}", old, dict(after.books()), after.show)
     audit.write(tx.conn, tx.now_ms, who, change)
+    if action in ("order.captured", "order.shipped", "order.returned", "order.withdrawn"):
+        outbox.put(tx.conn, tx.now_ms, action, plain(after), after.show)
 
 
 def _authorisation(order: Order) -> Charge:

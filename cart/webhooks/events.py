@@ -20,20 +20,84 @@ _ENVELOPE_BYTES = 256  # of a body without its data
 
 
 class OrderItem(msgspec.Struct, frozen=True):
-    """One SKU of an order; amounts are gross, in minor units. `pin_id` None: nothing of it was pinned."""
+    """One SKU of an order; amounts are gross but for `net_minor`, in minor units.
+
+    `line_minor` = `price_minor` × quantity less `off_minor`, its share of discounts = `net_minor` + `tax_minor`, at
+    `tax_bp` basis points; `list_minor` is a unit's price before any rule. `cancelled`, `refunded` and `returned` count
+    units. `pin_id` (None: nothing of it was pinned) and `at_ms`, the show's clock, say what was on screen at the click.
+    """
 
     sku: str
     product_id: str
     title: str
     variant: str
     quantity: int
+    list_minor: int
     price_minor: int
+    off_minor: int
     line_minor: int
+    net_minor: int
+    tax_minor: int
+    tax_bp: int
     pin_id: str | None
+    at_ms: int
+    cancelled: int = 0
+    refunded: int = 0
+    returned: int = 0
+
+
+class OrderTax(msgspec.Struct, frozen=True):
+    """What of an order is taxed at one rate, in basis points."""
+
+    tax_bp: int
+    net_minor: int
+    tax_minor: int
+
+
+class OrderDiscount(msgspec.Struct, frozen=True):
+    """What a rule took off an order."""
+
+    rule: str
+    version: int
+    label: str
+    amount_minor: int
+
+
+class OrderPlace(msgspec.Struct, frozen=True):
+    """Where an order is picked up."""
+
+    id: str
+    name: str
+
+
+class OrderShipping(msgspec.Struct, frozen=True):
+    """How an order goes. `location` None: it is delivered."""
+
+    method: str
+    kind: str
+    price_minor: int
+    location: OrderPlace | None = None
+
+
+class OrderAddress(msgspec.Struct, frozen=True):
+    """Where an order goes; what is "" was not given. `country` is ISO 3166-1 alpha-2."""
+
+    name: str
+    street: str
+    city: str
+    country: str
+    postcode: str
+    extra: str
+    region: str
+    phone: str
 
 
 class OrderData(msgspec.Struct, frozen=True):
-    """An order as it is now. `lines_left_out`: of so many lines there was no room; read the order by its id."""
+    """An order as it is now; amounts in minor units, times in Unix milliseconds (None: it has not happened).
+
+    `total_minor` = `subtotal_minor` less discounts, with `shipping_minor`; `captured_minor` was taken, `refunded_minor`
+    of it given back. `lines_left_out`: of so many lines there was no room; read the order by its id.
+    """
 
     id: str
     number: str
@@ -43,11 +107,21 @@ class OrderData(msgspec.Struct, frozen=True):
     name: str
     email: str
     note: str
+    language: str
     payment: str
     currency: str
+    subtotal_minor: int
+    discounts: list[OrderDiscount]
+    shipping_minor: int
     total_minor: int
+    taxes: list[OrderTax]
+    captured_minor: int
+    refunded_minor: int
     created_at_ms: int
     placed_at_ms: int | None
+    shipped_at_ms: int | None
+    shipping: OrderShipping | None
+    address: OrderAddress | None
     lines: list[OrderItem]
     lines_left_out: int = 0
 
@@ -69,7 +143,11 @@ class HoldData(msgspec.Struct, frozen=True):
 
 
 class CartItem(msgspec.Struct, frozen=True):
-    """One SKU of a cart; amounts are gross, in minor units."""
+    """One SKU of a cart; amounts are gross, in minor units.
+
+    `line_minor` = `price_minor` × quantity less `off_minor`, its share of discounts; it holds `tax_minor` at `tax_bp`
+    basis points.
+    """
 
     hold_id: str
     sku: str
@@ -78,6 +156,9 @@ class CartItem(msgspec.Struct, frozen=True):
     price_minor: int
     line_minor: int
     expires_at_ms: int
+    off_minor: int = 0
+    tax_bp: int = 0
+    tax_minor: int = 0
 
 
 class CartData(msgspec.Struct, frozen=True):
@@ -196,8 +277,12 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("order.placed", OrderData, "An order was paid for, or is to be paid on pick-up.", _order),
+        Kind("order.captured", OrderData, "The money of an order was taken.", _order),
+        Kind("order.shipped", OrderData, "An order has left, or was picked up.", _order),
         Kind("order.cancelled", OrderData, "An order was cancelled; its units can be sold again.", _order),
-        Kind("order.refunded", OrderData, "Money of an order was given back.", _order),
+        Kind("order.refunded", OrderData, "Money of an order is given back.", _order),
+        Kind("order.returned", OrderData, "Goods of an order came back.", _order),
+        Kind("order.withdrawn", OrderData, "The buyer has withdrawn from the contract.", _order),
         Kind("hold.created", HoldData, "Units were put into a cart.", _hold),
         Kind("hold.expired", HoldData, "The time of units in a cart ran out.", _hold),
         Kind("cart.changed", CartData, "A cart holds something else, or at another price.", _cart, newest=True),
@@ -229,12 +314,12 @@ def body(type_: str, at_ms: int, show: str | None, data: Mapping[str, Any]) -> b
 
 
 def _fitted(data: dict[str, Any]) -> dict[str, Any]:
-    """`data`, with as many of its lines as there is room for."""
+    """`data`, with as many of its lines as there is room for, and then of its discounts."""
     spare = WEBHOOK_PAYLOAD_BYTES_MAX - _ENVELOPE_BYTES - len(orjson.dumps(data))
-    while spare < 0:
-        left_out = data["lines"].pop()  # only what has lines can be too large
-        data["lines_left_out"] += 1
-        spare += len(orjson.dumps(left_out))
+    for name in ("lines", "discounts"):
+        while spare < 0 and data[name]:  # only what has lists can be too large
+            spare += len(orjson.dumps(data[name].pop()))
+            data["lines_left_out"] += name == "lines"
     return data
 
 

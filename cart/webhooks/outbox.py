@@ -4,18 +4,20 @@ Nothing is written, and next to nothing is done, while no endpoint wants the typ
 types for WEBHOOK_WANTED_S, so an endpoint gets what happens from that much later than it was made.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cart.stock import Hold
 from cart.webhooks.events import Message, message
 from cart.webhooks.tables import webhook_endpoint, webhook_event
 from live.core.ids import uuid7
 from live.core.limits import WEBHOOK_WANTED_S
+from live.realtime.news import News
 from live.shows import ShowState
-from live.timeline import Entry
 
 LISTENING = ("active", "paused")  # states of the endpoints that get what happens now
 
@@ -66,20 +68,52 @@ def put_all(
         _write(conn, now_ms, [message(type_, data, show) for data, show in happened])
 
 
-def put_timeline(conn: Connection, now_ms: int, show: str, entries: Iterable[Entry]) -> None:
-    """Tell of a show's start, end and pins, as they come to its timeline; the show is locked."""
-    for entry in entries:
-        if entry.name == "show.state":
-            if entry.data["state"] == ShowState.live.value and entry.data["started_at_ms"] == now_ms:
-                put(conn, now_ms, "show.started", entry.data, show)
-            elif entry.data["state"] == ShowState.ended.value and entry.data["ended_at_ms"] == now_ms:
-                put(conn, now_ms, "show.ended", entry.data, show)
-        elif entry.name == "product.pinned":
-            pin = {name: entry.data[name] for name in ("pin_id", "pinned_at_ms")}
-            put(conn, now_ms, "pin.changed", pin | {"show": show, "product_id": entry.data["product"]["id"]}, show)
-        elif entry.name == "product.unpinned":
-            none = {"show": show, "pin_id": None, "product_id": None, "pinned_at_ms": None}
-            put(conn, now_ms, "pin.changed", none, show)
+def put_holds(conn: Connection, now_ms: int, type_: str, holds: Sequence[Hold]) -> None:
+    """Tell of holds, which are locked; `type_` is one of theirs."""
+    if holds and wants(conn, now_ms, type_):
+        put_all(conn, now_ms, type_, [(msgspec.structs.asdict(hold), hold.show) for hold in holds])
+
+
+def put_news(conn: Connection, now_ms: int, show: str, news: Iterable[News]) -> None:
+    """Tell of what a show's screens are told as well: its start, its end, its pins and its carts."""
+    happened: dict[str, list[tuple[Mapping[str, Any], str | None]]] = {}
+    for each in news:
+        if (found := _TOLD.get(each.name)) and (told := found(show, now_ms, each)):
+            happened.setdefault(told[0], []).append((told[1], show))
+    for type_, facts in happened.items():
+        put_all(conn, now_ms, type_, facts)
+
+
+_Told = tuple[str, Mapping[str, Any]] | None
+
+
+def _show_state(_show: str, now_ms: int, news: News) -> _Told:
+    state, data = news.data["state"], news.data
+    if state == ShowState.live.value and data["started_at_ms"] == now_ms:
+        return "show.started", data
+    return ("show.ended", data) if state == ShowState.ended.value and data["ended_at_ms"] == now_ms else None
+
+
+def _pinned(show: str, _now_ms: int, news: News) -> _Told:
+    pin = {name: news.data[name] for name in ("pin_id", "pinned_at_ms")}
+    return "pin.changed", pin | {"show": show, "product_id": news.data["product"]["id"]}
+
+
+def _unpinned(show: str, _now_ms: int, _news: News) -> _Told:
+    return "pin.changed", {"show": show, "pin_id": None, "product_id": None, "pinned_at_ms": None}
+
+
+def _cart(show: str, _now_ms: int, news: News) -> _Told:
+    facts = {"show": show, "viewer_id": news.key, "reason": news.data["reason"]}
+    return "cart.changed", news.data["cart"] | facts
+
+
+_TOLD: dict[str, Callable[[str, int, News], _Told]] = {
+    "show.state": _show_state,
+    "product.pinned": _pinned,
+    "product.unpinned": _unpinned,
+    "cart.changed": _cart,
+}
 
 
 def _types(conn: Connection) -> frozenset[str] | None:
@@ -101,7 +135,7 @@ def _write(conn: Connection, now_ms: int, messages: Sequence[Message]) -> None:
         }
         for each in messages
     ]
-    if all(row["newest"] is None for row in rows):
+    if rows[0]["newest"] is None:  # they are of one type
         conn.execute(_INSERT, rows)
         return
     # One row a subject, in one order for all, so that two transactions never wait for each other.

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -86,14 +87,14 @@ async def endpoint(webhooks: Webhooks, url: str, *types: str, key: str | None = 
     return id_
 
 
-async def happen(database: Database, clock: ManualClock, *happened: tuple[str, dict[str, object]] | str) -> None:
+async def happen(database: Database, clock: ManualClock, *happened: tuple[str, Mapping[str, Any]] | str) -> None:
     """Put events into the outbox, each a type with what is different in its example; every worker knows who listens."""
     clock.advance(1)
 
     def work(conn: Connection) -> None:
         for each in happened:
             type_, other = (each, {}) if isinstance(each, str) else each
-            outbox.put(conn, database.now_ms_sync(conn), type_, FACTS[type_] | other, "gala")
+            outbox.put(conn, database.now_ms_sync(conn), type_, FACTS[type_] | dict(other), "gala")
 
     await database.write_sync(work)
 

@@ -128,7 +128,7 @@ async def test_what_is_over_is_sent_again_one_by_one_or_by_its_time(
     await rounds(sender)
     assert receiver.messages[-1].id == dead[0]["id"]
     late_ms = clock.now_ms() + 1
-    span = {"since_ms": began_ms, "until_ms": late_ms}
+    span: dict[str, Any] = {"since_ms": began_ms, "until_ms": late_ms}
     assert (await call("POST", f"/{one}/replay", span)).json() == {"replayed": 1, "more": False}
     await rounds(sender)
     assert receiver.messages[-1].id == dead[1]["id"]

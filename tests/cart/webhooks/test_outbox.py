@@ -11,9 +11,9 @@ from cart.webhooks.tables import webhook_endpoint, webhook_event
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.limits import WEBHOOK_WANTED_S
+from live.realtime.news import News
 from live.service import Shows
 from live.shows import ShowState
-from live.timeline import Entry
 from tests.cart.webhooks.facts import FACTS
 from tests.live.recorder import Recorder
 
@@ -99,7 +99,7 @@ async def test_a_newer_value_takes_the_place_of_one_that_waits(database: Databas
 
 async def test_a_shows_start_end_and_pins_are_told(database: Database, clock: ManualClock) -> None:
     shows = Shows(database, Recorder(), clock)
-    shows.transactions.also = outbox.put_timeline
+    shows.transactions.also = outbox.put_news
     await database.write_sync(lambda conn: _listen(conn, "show.started", "show.ended", "pin.changed"))
     await shows.create("gala", "Gala")
     await shows.transition("gala", ShowState.live)
@@ -112,8 +112,8 @@ async def test_a_shows_start_end_and_pins_are_told(database: Database, clock: Ma
 
     def pins(conn: Connection, now_ms: int) -> None:
         pinned = {"pin_id": "p1", "product": {"id": "mug"}, "pinned_at_ms": now_ms}
-        for name, data in (("product.pinned", pinned), ("product.unpinned", {"pin_id": "p1"}), ("show.lineup", {})):
-            outbox.put_timeline(conn, now_ms, "gala", [Entry(seq=1, at_ms=1, name=name, data=data)])
+        told: dict[str, Any] = {"product.pinned": pinned, "product.unpinned": {"pin_id": "p1"}, "show.lineup": {}}
+        outbox.put_news(conn, now_ms, "gala", [News("event", name, data) for name, data in told.items()])
 
     rows = await _written(database, pins)
     assert [row.type for row in rows] == ["show.started", "show.ended", "pin.changed", "pin.changed"]

@@ -1,0 +1,125 @@
+"""What shoppers, hosts and merchants do reaches the outbox, in the transaction that does it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, select
+
+from cart.catalogue import VariantEntry
+from cart.service import Shop
+from cart.webhooks import outbox
+from cart.webhooks.service import Webhooks
+from cart.webhooks.tables import webhook_event
+from live.core.clock import ManualClock
+from live.core.database import Database
+from live.service import Shows
+from live.shows import ShowState
+from tests.cart.conftest import ADA, BOB, product, refused, stock
+from tests.cart.webhooks.conftest import endpoint
+
+_URL = "https://8.8.8.8/"
+
+
+@pytest.fixture(autouse=True)
+async def _told(shows: Shows) -> AsyncIterator[None]:
+    shows.transactions.also = outbox.put_news
+    yield
+
+
+async def _listen(webhooks: Webhooks, clock: ManualClock, *types: str) -> None:
+    await endpoint(webhooks, _URL, *types)
+    clock.advance(1)
+
+
+async def _happened(database: Database, *types: str) -> list[tuple[str, dict[str, Any]]]:
+    """Type and data of what waits, the oldest first; `types`: only of these."""
+    statement = select(webhook_event.c.type, webhook_event.c.data).order_by(webhook_event.c.position)
+    rows = await database.read_sync(lambda conn: list(conn.execute(statement)))
+    return [(row.type, row.data) for row in rows if not types or row.type in types]
+
+
+async def test_a_click_is_told_as_a_hold_a_cart_and_what_is_left(
+    shop: Shop, database: Database, webhooks: Webhooks, clock: ManualClock
+) -> None:
+    await _listen(webhooks, clock)
+    await shop.add("demo", ADA, "MUG-BLUE", 2)
+    await shop.add("demo", BOB, "MUG-BLUE", 1)
+    told = await _happened(database)
+    assert [type_ for type_, _ in told if type_ == "hold.created"] == ["hold.created"] * 2
+    by_type = dict(told)
+    assert by_type["stock.changed"] == {"sku": "MUG-BLUE", "product_id": "mug", "available": 2}
+    assert (by_type["hold.created"]["viewer_id"], by_type["hold.created"]["quantity"]) == ("bob", 1)
+    carts = {data["viewer_id"]: data for _, data in await _happened(database, "cart.changed")}
+    assert (carts["ada"]["total_minor"], carts["ada"]["reason"]) == (3000, "changed")
+    assert (carts["ada"]["lines"][0]["sku"], carts["ada"]["lines"][0]["quantity"]) == ("MUG-BLUE", 2)
+
+
+async def test_a_hold_whose_time_is_over_is_told(
+    shop: Shop, database: Database, webhooks: Webhooks, clock: ManualClock
+) -> None:
+    await _listen(webhooks, clock, "hold.expired", "stock.changed")
+    await shop.add("demo", ADA, "MUG-RED")
+    clock.advance(601)
+    await shop.keeper.sweep()
+    told = dict(await _happened(database))
+    assert (told["hold.expired"]["sku"], told["hold.expired"]["viewer_id"]) == ("MUG-RED", "ada")
+    assert told["stock.changed"]["available"] == 1
+    assert set(told) == {"hold.expired", "stock.changed"}, "what nobody wants is not kept"
+
+
+async def test_what_is_refused_is_not_told(
+    shop: Shop, database: Database, webhooks: Webhooks, clock: ManualClock
+) -> None:
+    await _listen(webhooks, clock)
+    await refused(shop.add("demo", ADA, "MUG-RED", 2))
+    await refused(shop.change("demo", ADA, "MUG-RED", 2))
+    assert await _happened(database) == []
+
+
+async def test_shows_and_pins_are_told(
+    shows: Shows, shop: Shop, database: Database, webhooks: Webhooks, clock: ManualClock
+) -> None:
+    await _listen(webhooks, clock)
+    await shows.create("gala", "Gala")
+    await shows.set_lineup("gala", ["cup"])
+    await shows.transition("gala", ShowState.live)
+    pin = await shows.pin("gala", "cup")
+    await shows.unpin("gala")
+    await shows.transition("gala", ShowState.ended)
+    told = [each for each in await _happened(database) if each[0] != "cart.changed"]
+    assert [type_ for type_, _ in told] == ["show.started", "pin.changed", "pin.changed", "show.ended"]
+    assert (told[1][1]["pin_id"], told[1][1]["product_id"]) == (pin["pin_id"], "cup")
+    assert told[2][1] == {"show": "gala", "pin_id": None, "product_id": None, "pinned_at_ms": None}
+    assert (told[3][1]["state"], told[3][1]["title"]) == ("ended", "Gala")
+
+
+async def test_another_price_in_the_catalogue_is_told(
+    shows: Shows, shop: Shop, database: Database, webhooks: Webhooks, clock: ManualClock
+) -> None:
+    await _listen(webhooks, clock, "price.changed", "stock.changed")
+    entry = product("cup", VariantEntry(sku="CUP", price_minor=900, stock=12))
+    await stock(shows, entry)
+    await stock(shows, entry)
+    ((_, price),) = await _happened(database, "price.changed")
+    assert (price["sku"], price["product_id"], price["show"]) == ("CUP", "cup", None)
+    assert (price["price_minor"], price["currency"]) == (900, "EUR")
+    ((_, left),) = await _happened(database, "stock.changed")
+    assert left["available"] == 12
+
+
+async def test_clicks_pay_nothing_for_what_nobody_wants(
+    shop: Shop, database: Database, webhooks: Webhooks, clock: ManualClock
+) -> None:
+    await _listen(webhooks, clock, "order.placed")
+    await shop.add("demo", ADA, "CUP")
+    statements: list[str] = []
+
+    def count(conn: Connection) -> None:
+        event.listen(conn.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+
+    await database.write_sync(count)
+    await shop.add("demo", ADA, "MUG-BLUE")
+    await shop.add("demo", BOB, "MUG-BLUE")
+    assert any("hold" in statement for statement in statements), "the right connections are listened to"
+    assert not [statement for statement in statements if "webhook" in statement]
