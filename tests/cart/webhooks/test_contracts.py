@@ -11,6 +11,8 @@ import orjson
 import pytest
 
 from cart.webhooks import events
+from live.core.codec import plain
+from tests.cart.ordering import samples
 from tests.cart.webhooks.facts import FACTS
 
 _RECORDED = Path(__file__).parent / "contracts"
@@ -30,6 +32,13 @@ def test_what_is_sent_is_what_was_promised(type_: str) -> None:
     if os.environ.get("SHOWCART_TEST_RECORD"):
         path.write_bytes(orjson.dumps(sent, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     assert sent == orjson.loads(path.read_bytes())
+
+
+def test_orders_have_what_their_messages_say() -> None:
+    order = samples.order(samples.line("CUP"), samples.line("MUG"), shipping_minor=490)
+    told = events.message("order.placed", plain(order), order.show).data
+    assert told["total_minor"] == sum(line["line_minor"] for line in told["lines"]) + told["shipping_minor"]
+    assert [line["sku"] for line in told["lines"]] == ["CUP", "MUG"]
 
 
 def test_the_page_shows_every_type_as_it_is_sent() -> None:
