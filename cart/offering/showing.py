@@ -69,7 +69,7 @@ class Showing:
         """Tell the screens of a show which of these products' prices are others than before, and write them down."""
         items = shelf.items(conn, product_ids)
         now = {product.id: product for product in self._priced(conn, items, after)}
-        elsewhere = View(after.known, _everywhere(after.context))
+        earlier, elsewhere = (View(known, _everywhere(context)) for known, context in (before, after))
         recorded: dict[str, int | None] = {}
         others: list[tuple[dict[str, Any], str | None]] = []
         for item in items:
@@ -79,8 +79,10 @@ class Showing:
                     continue
                 tx.event(show, "product.price", {"product_id": item.id, "sku": offer.sku} | _price(variant))
                 others.append((_priced_facts(offer, show) | _price(variant), show))
-                general = elsewhere.unit(offer).unit_minor
-                recorded[offer.sku] = None if to.unit_minor == general else to.unit_minor
+                if to.unit_minor != elsewhere.unit(offer).unit_minor:
+                    recorded[offer.sku] = to.unit_minor
+                elif was.unit_minor != earlier.unit(offer).unit_minor:
+                    recorded[offer.sku] = None
         store.record(conn, show, recorded, after.context.now_ms)
         outbox.put_all(conn, tx.now_ms, "price.changed", others)
 

@@ -1,0 +1,152 @@
+"""Coupons and budgets: what a cart says of them, and that no race uses them up twice."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Connection
+
+from cart.baskets import cart_id
+from cart.offering.service import Offering
+from cart.pricing import store
+from cart.pricing.store import Shopper
+from cart.register import Register
+from cart.service import Shop
+from live.core.auth import Principal
+from live.core.database import Database
+from live.core.errors import Kind, Problem
+from live.service import Shows
+from tests.cart.conftest import ADA, BOB, Screens, refused
+from tests.cart.offering.conftest import publish, rule
+
+TENTH = {"id": "tenth", "lane": "order"}
+ONCE = TENTH | {"coupon": {"code": "ONCE", "limit": 1}}
+
+
+async def use(shop: Shop, principal: Principal, order_id: str, shopper: Shopper | None = None) -> int:
+    """Price a cart and use up what an order for it would; the total."""
+    cart = cart_id("demo", principal.subject)
+
+    def work(moves: object) -> int:
+        register: Register = moves.register  # type: ignore[attr-defined]
+        if shopper is not None:
+            register.meet({cart: shopper})
+        from cart import store as carts
+
+        conn: Connection = moves.tx.conn  # type: ignore[attr-defined]
+        priced = register.price(cart, "demo", carts.cart_holds(conn, [cart])[cart])
+        register.consume(cart, priced, order_id)
+        return priced.total_minor
+
+    return await shop.offering.stockroom.change(work)
+
+
+async def uses(database: Database, rule_id: str = "tenth") -> tuple[int, int]:
+    found = await database.read_sync(lambda conn: store.uses(conn, [rule_id], []))
+    return found.get((rule_id, store.ALL), (0, 0))
+
+
+async def test_a_cart_says_what_its_coupons_do(shop: Shop, offering: Offering, screens: Screens) -> None:
+    await publish(offering, rule(**TENTH, coupon={"code": "TENTH"}))
+    await shop.add("demo", ADA, "MUG-BLUE", 2)
+    assert (await refused(shop.coupons("demo", ADA, ["NOPE"]))).kind is Kind.coupon_refused
+    assert (await refused(shop.coupons("demo", ADA, ["?"]))).kind is Kind.invalid_field
+    assert (await refused(shop.coupons("demo", ADA, [f"C{n:03}" for n in range(9)]))).field == "codes"
+    screens.clear()
+    cart = (await shop.coupons("demo", ADA, [" tenth"], key="k")).body["cart"]
+    assert (await shop.coupons("demo", ADA, [" tenth"], key="k")).replayed
+    assert cart["coupons"] == [{"code": "TENTH", "why": "applied"}]
+    assert [one["amount_minor"] for one in cart["discounts"]] == [300]
+    assert (cart["subtotal_minor"], cart["total_minor"], cart["lines"][0]["line_minor"]) == (3000, 2700, 2700)
+    assert screens.notices[-1][3]["cart"] == cart
+    again = (await shop.add("demo", ADA, "CUP")).body["cart"]
+    assert again["total_minor"] == 3600, "every later view of the cart has them too"
+    assert (await shop.cart("demo", ADA)).total_minor == 3600
+    assert (await shop.coupons("demo", ADA, [])).body["cart"]["total_minor"] == 4000
+    assert (await shop.cart("demo", BOB)).coupons == []
+
+
+async def test_an_order_costs_what_the_cart_says_and_uses_the_coupon(
+    shop: Shop, offering: Offering, database: Database
+) -> None:
+    await publish(offering, rule(**ONCE))
+    for who in (ADA, BOB):
+        await shop.add("demo", who, "CUP")
+        await shop.coupons("demo", who, ["ONCE"])
+    assert (await shop.cart("demo", BOB)).total_minor == 900
+    answer = await shop.checkout("demo", ADA, name="Ada", email="ada@example.com", total_minor=900)
+    assert (answer.body["order"]["total_minor"], await uses(database)) == (900, (1, 100))
+    cart = await shop.cart("demo", BOB)
+    assert (cart.total_minor, cart.coupons[0].why) == (1000, "coupon_used_up")
+    problem = await refused(shop.checkout("demo", BOB, name="Bob", email="bob@example.com", total_minor=900))
+    assert (problem.kind, problem.extra["total_minor"]) == (Kind.price_changed, 1000)
+
+
+async def test_the_last_use_of_a_coupon_goes_to_one(
+    shop: Shop, offering: Offering, database: Database, shows: Shows
+) -> None:
+    """Each saw it free and comes through the store's own guard, whatever was read before."""
+    await publish(offering, rule(**TENTH, coupon={"code": "THRICE", "limit": 3}))
+
+    def take(conn: Connection) -> bool:
+        return store.take(conn, "tenth", store.ALL, 100, uses_max=3, amount_max=None)
+
+    results = await asyncio.gather(*(database.write_sync(take) for _ in range(8)))
+    assert (results.count(True), await uses(database)) == (3, (3, 300))
+
+
+async def test_a_race_for_a_coupon_is_refused_and_changes_nothing(
+    shop: Shop, offering: Offering, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(offering, rule(**ONCE))
+    for who in (ADA, BOB):
+        await shop.add("demo", who, "CUP")
+        await shop.coupons("demo", who, ["ONCE"])
+    monkeypatch.setattr(store, "uses", lambda _conn, _rules, _customers: {})  # both read before either has written
+    assert await use(shop, ADA, "o1") == 900
+    with pytest.raises(Problem) as caught:
+        await use(shop, BOB, "o2")
+    monkeypatch.undo()
+    assert caught.value.kind is Kind.price_changed
+    assert await uses(database) == (1, 100)
+
+
+async def test_what_an_order_used_comes_back_once(shop: Shop, offering: Offering, database: Database) -> None:
+    await publish(offering, rule(**ONCE))
+    await shop.add("demo", ADA, "CUP")
+    await shop.coupons("demo", ADA, ["ONCE"])
+    assert await use(shop, ADA, "o1", Shopper(customer="c1")) == 900
+    for _ in range(2):
+        await database.write_sync(lambda conn: store.give_back(conn, "o1"))
+    assert await uses(database) == (0, 0)
+    assert await use(shop, ADA, "o2") == 900
+
+
+async def test_so_often_for_each_customer(shop: Shop, offering: Offering) -> None:
+    await publish(offering, rule(**TENTH, coupon={"code": "MINE", "per_customer": 1}))
+    await shop.add("demo", ADA, "CUP")
+    cart = (await shop.coupons("demo", ADA, ["MINE"])).body["cart"]
+    assert cart["coupons"] == [{"code": "MINE", "why": "coupon_sign_in"}]
+    assert await use(shop, ADA, "o1", Shopper(customer="c1")) == 900
+    assert await use(shop, ADA, "o2", Shopper(customer="c1")) == 1000
+    assert await use(shop, ADA, "o3", Shopper(customer="c2")) == 900
+
+
+async def test_a_budget_gives_what_it_has_left(shop: Shop, offering: Offering, database: Database) -> None:
+    await publish(offering, rule(**TENTH, currency="EUR", budget_minor=150))
+    await shop.add("demo", ADA, "CUP")
+    totals: Sequence[int] = [await use(shop, ADA, f"o{number}") for number in range(3)]
+    assert (totals, await uses(database)) == ([900, 950, 1000], (2, 150))
+
+
+async def test_who_a_cart_belongs_to_is_remembered(shop: Shop, offering: Offering, database: Database) -> None:
+    await publish(offering, rule(id="club", lane="order", segments=["club"]))
+    await shop.add("demo", ADA, "CUP")
+    cart = cart_id("demo", "ada")
+    shoppers = {cart: Shopper(customer="c1", segments=("club",))}
+    await database.write_sync(lambda conn: store.save_customers(conn, shoppers, 1))
+    [seen] = (await shop.carts("demo", ["ada"])).values()
+    assert seen.total_minor == 900
+    await database.write_sync(lambda conn: store.save_coupons(conn, cart, ["A23"], 2))
+    found = await database.read_sync(lambda conn: store.shoppers(conn, [cart]))
+    assert found == {cart: Shopper("c1", ("club",), ("A23",))}

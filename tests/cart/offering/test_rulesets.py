@@ -1,0 +1,124 @@
+"""Rules are saved, published and taken back as a whole, and every screen hears what that does to its prices."""
+
+from cart.catalogue import VariantEntry
+from cart.offering.service import Offering
+from cart.pricing import store
+from cart.service import Shop
+from live import timeline
+from live.core.clock import ManualClock
+from live.core.codec import encode
+from live.core.database import Database
+from live.core.errors import Kind
+from live.service import Shows
+from live.shows import ShowState
+from tests.cart.conftest import ADA, Screens, product, refused, stock
+from tests.cart.offering.conftest import price, publish, rule
+
+
+async def test_published_rules_make_prices_at_once(
+    shop: Shop, shows: Shows, offering: Offering, screens: Screens
+) -> None:
+    before = await shows.snapshot("demo")
+    number = await publish(offering, rule())
+    told = screens.of("product.price")
+    assert {data["sku"]: data["price_minor"] for data in told} == {"CUP": 900, "MUG-BLUE": 1350, "MUG-RED": 1350}
+    for data in told:
+        before = timeline.apply(before, "product.price", data)
+    assert before == await shows.snapshot("demo")
+    assert await offering.rulesets.in_force() == number
+    [quote] = await shop.window.quotes({"CUP": 3}, show="demo")
+    assert (quote.unit_minor, quote.net_minor + quote.tax_minor, quote.lowest_30d_minor) == (900, 2700, 1000)
+    assert [one.rule for one in quote.applied] == ["sale"]
+    assert (await shop.add("demo", ADA, "CUP", quote=quote)).body["hold"]["price_minor"] == 900
+
+
+async def test_rules_are_taken_back_to_those_before(shows: Shows, offering: Offering, screens: Screens) -> None:
+    first = await publish(offering, rule())
+    second = await publish(offering, rule(version=2, then=[{"kind": "pct", "bp": 5000}]))
+    assert await price(shows) == 500
+    screens.clear()
+    body, _ = await offering.rulesets.roll_back("ada", None)
+    assert body["ruleset"] == first and await price(shows) == 900
+    assert len(screens.of("product.price")) == 3
+    body, _ = await offering.rulesets.roll_back("ada", None)
+    assert body["ruleset"] == second, "back is to what was in force before, whichever that was"
+    page = await offering.rulesets.page(None)
+    assert [one.number for one in page] == [second, first]
+    assert (page[0].created_by, page[0].published_by) == ("ops", "ada")
+    assert [change.changed_by for change in await offering.rulesets.changes()] == ["ada", "ada", "ops", "ops"]
+    assert [one.number for one in await offering.rulesets.page(second)] == [first]
+
+
+async def test_the_first_rules_are_taken_back_to_none(shows: Shows, offering: Offering) -> None:
+    await publish(offering, rule())
+    body, _ = await offering.rulesets.roll_back("ops", None)
+    assert body["ruleset"] == 0 and await price(shows) == 1000
+
+
+async def test_publishing_again_changes_nothing(offering: Offering, screens: Screens) -> None:
+    number = await publish(offering, rule())
+    screens.clear()
+    body, _ = await offering.rulesets.publish(number, "ops", None)
+    assert body["version"] == 1 and screens.events == []
+
+
+async def test_keys_do_things_once(offering: Offering) -> None:
+    first, replayed = await offering.rulesets.draft("a", [rule()], "ops", "k")
+    again, replayed_again = await offering.rulesets.draft("a", [rule()], "ops", "k")
+    assert (encode(first, "json"), replayed, replayed_again) == (encode(again, "json"), False, True)
+    assert (await refused(offering.rulesets.draft("b", [rule()], "ops", "k"))).kind is Kind.key_reused
+
+
+async def test_what_cannot_be_saved_or_published(offering: Offering) -> None:
+    problem = await refused(offering.rulesets.draft("", [rule(then=[])], "ops", None))
+    assert (problem.kind, problem.extra["flaws"][0]["field"]) == (Kind.invalid_rules, "then")
+    assert offering.rulesets.check([rule(id="live-mine")])[0].field == "id"
+    assert (await refused(offering.rulesets.publish(7, "ops", None))).kind is Kind.unknown_ruleset
+    assert (await refused(offering.rulesets.get(0))).kind is Kind.unknown_ruleset
+
+
+async def test_windows_open_and_close_by_themselves(
+    shows: Shows, offering: Offering, screens: Screens, clock: ManualClock
+) -> None:
+    now_ms = clock.now_ms()
+    window = {"from_ms": now_ms + 10_000, "to_ms": now_ms + 20_000}
+    await publish(offering, rule(window=window, standing=False))
+    for at_s, expected in ((10, [900, 1350, 1350]), (20, [1000, 1500, 1500])):
+        screens.clear()
+        clock.advance(10)
+        await offering.watch.look()
+        await offering.watch.look()
+        assert [data["price_minor"] for data in screens.of("product.price")] == expected, at_s
+    assert await price(shows) == 1000
+
+
+async def test_history_is_kept_of_what_was_asked_anywhere(
+    shop: Shop, shows: Shows, offering: Offering, database: Database, clock: ManualClock
+) -> None:
+    """The lowest price of thirty days stands beside a reduction, whoever made the prices of those days."""
+    await publish(offering, rule())
+    await offering.watch.look()  # writes down what the catalogue costs by them
+    clock.advance(24 * 3600)
+    await offering.rulesets.roll_back("ops", None)
+    await offering.watch.look()
+    clock.advance(24 * 3600)
+    await stock(shows, product("cup", VariantEntry(sku="CUP", price_minor=950, list_price_minor=1200)))
+    [variant] = (await shop.window.product("cup")).variants
+    assert (variant.list_price_minor, variant.lowest_30d_minor, variant.off_percent) == (1200, 900, None)
+    clock.advance(31 * 24 * 3600)
+    await stock(shows, product("cup", VariantEntry(sku="CUP", price_minor=760, list_price_minor=1200)))
+    [variant] = (await shop.window.product("cup")).variants
+    assert (variant.lowest_30d_minor, variant.off_percent) == (900, 15), "a price that falls in steps names the first"
+    kept = await database.read_sync(lambda conn: store.history(conn, ["CUP"]))
+    assert [point.price_minor for point in kept["CUP"]] == [1000, 900, 1000, 950, 760]
+    clock.advance(200 * 24 * 3600)
+    await offering.watch.look()
+    kept = await database.read_sync(lambda conn: store.history(conn, ["CUP"]))
+    assert [point.price_minor for point in kept["CUP"]] == [760]
+
+
+async def test_a_show_that_is_over_is_left_alone(shows: Shows, offering: Offering, screens: Screens) -> None:
+    await shows.transition("demo", ShowState.ended)
+    screens.clear()
+    await publish(offering, rule())
+    assert screens.events == []
