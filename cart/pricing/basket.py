@@ -104,6 +104,8 @@ def check_offer(offer: Offer) -> None:
     """Raises `Problem` invalid_field for figures out of bounds, because a wrong price must not be computed on."""
     if not 0 <= offer.list_minor <= PRICE_MINOR_MAX:
         raise _wrong("list_minor", f"A price is between 0 and {PRICE_MINOR_MAX} minor units.")
+    if not offer.currency:
+        raise _wrong("currency", "A price has a currency.")
     if not 0 <= offer.tax_bp <= TAX_BP_MAX:
         raise _wrong("tax_bp", f"A tax rate is between 0 and {TAX_BP_MAX} basis points.")
     if len(offer.categories) > CATEGORIES_MAX:

@@ -102,9 +102,12 @@ class Ready:
         return context.pinned is not None and context.pinned.product_id == offer.product_id
 
     def hindrance(self, currency: str, context: Context) -> Why | None:
-        """Why the circumstances keep the rule from applying, whatever is in the basket; None: they do not."""
+        """Why the circumstances keep the rule from applying, whatever is in the basket; None: they do not.
+
+        `currency` "": the basket is empty, and could still be of any.
+        """
         rule = self.rule
-        if rule.currency is not None and rule.currency != currency:
+        if rule.currency is not None and rule.currency != currency and currency:
             return Why.currency
         if self.anywhere:  # most rules of a sale: a third of what a unit price takes
             return None

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cart.pricing.basket import BasketLine, Context, Use, coupon_code
+from cart.pricing.basket import Basket, BasketLine, Context, Use, coupon_code
 from cart.pricing.evaluation import coupon_why, evaluate, unit_price
 from cart.pricing.priced import APPLIED, Why
 from cart.pricing.rules import Rule
@@ -116,6 +116,15 @@ def test_a_coupon_counts_for_all_and_for_each() -> None:
         assert coupon_why("NONE", priced, ruleset) is None
     easy = rules(rule("ten", "order", pct(1000), coupon={"code": "TEN"}))
     assert whys(evaluate(basket(line("CUP")), msgspec.structs.replace(given, customer=None), easy))["ten"] in APPLIED
+
+
+def test_an_empty_cart_may_have_a_coupon() -> None:
+    ruleset = rules(rule("ten", "order", pct(1000), coupon={"code": "TEN", "limit": 1}))
+    context = msgspec.structs.replace(SHOP, coupons=("TEN",))
+    empty = evaluate(Basket("", ()), context, ruleset)
+    assert (empty.total_minor, empty.lines, whys(empty)) == (0, [], {"ten": Why.no_target})
+    with pytest.raises(Problem, match="has a currency"):
+        evaluate(Basket("", (line("CUP", currency=""),)), context, ruleset)
 
 
 def test_a_code_is_read_as_people_write_it() -> None:
