@@ -127,7 +127,9 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         shows = Shows(database, outlet, clock, tokens=tokens)
         shows.transactions.also = put_news
         stack.push_async_callback(shows.close)
-        shop = Shop(database, shows, clock, hold_ttl_s=settings.hold_ttl_s, secret=settings.secret)
+        shop = Shop(
+            database, shows, clock, hold_ttl_s=settings.hold_ttl_s, secret=settings.secret, tax_bp=settings.tax_bp
+        )
         stack.push_async_callback(shop.close)
         shop.attach()
         webhooks = Webhooks.of(settings, database, clock)

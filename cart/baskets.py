@@ -7,7 +7,7 @@ import msgspec
 
 from cart.pricing.basket import BasketLine
 from cart.pricing.plain import undiscounted
-from cart.pricing.priced import Discount, Hint, Present, Priced, ShippingOff, Why
+from cart.pricing.priced import Discount, Hint, Present, Priced, ShippingOff
 from cart.pricing.taxes import Tax
 from cart.stock import LIVE, Hold
 from live.core.errors import Kind, Problem
@@ -132,17 +132,3 @@ def _line(hold: Hold) -> BasketLine:
         quantity=hold.quantity,
         fixed_unit_minor=hold.price_minor,
     )
-
-
-def coupon_states(codes: Sequence[str], rules: dict[str, str], priced: Priced) -> list[CouponState]:
-    """What became of the codes; `rules` says which code a rule asks for, by its id."""
-    found: dict[str, Why] = {}
-    for traced in priced.trace:
-        code = rules.get(traced.rule)
-        if code is not None and code in codes and (code not in found or traced.why in (Why.applied, Why.budget_cut)):
-            found[code] = traced.why
-    states = []
-    for code in codes:
-        why = found.get(code)
-        states.append(CouponState(code, "applied" if why is Why.budget_cut else None if why is None else why.value))
-    return states

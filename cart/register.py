@@ -10,13 +10,13 @@ import msgspec
 from sqlalchemy import Connection
 
 from cart import baskets
-from cart.baskets import Cart
+from cart.baskets import Cart, CouponState
 from cart.pricing import store
 from cart.pricing.basket import Basket, BasketLine, Context
-from cart.pricing.evaluation import evaluate
+from cart.pricing.evaluation import coupon_why, evaluate
 from cart.pricing.history import EVERYWHERE, reference
 from cart.pricing.plain import undiscounted
-from cart.pricing.priced import Priced, Unit
+from cart.pricing.priced import APPLIED, Priced, Unit
 from cart.pricing.quotes import Quote
 from cart.pricing.reductions import unit_price_of
 from cart.pricing.rules import Rule
@@ -104,12 +104,18 @@ class Register:
 
     def cart(self, cart: str, show: str, holds: Sequence[Hold]) -> Cart:
         """A cart as its viewer sees it; raises `Problem` mixed_currency, cart_full."""
-        priced = self.price(cart, show, holds)
-        shopper = self.shopper(cart)
-        codes = self.known.codes
-        return baskets.cart_of(holds, priced, baskets.coupon_states(shopper.coupons, codes, priced))
+        codes = self.shopper(cart).coupons
+        priced = self.price(cart, show, holds, hinted=True, traced=bool(codes))
+        whys = [coupon_why(code, priced, self.known.ruleset) for code in codes]
+        coupons = [
+            CouponState(code, None if why is None else "applied" if why in APPLIED else why.value)
+            for code, why in zip(codes, whys, strict=True)
+        ]
+        return baskets.cart_of(holds, priced, coupons)
 
-    def price(self, cart: str, show: str | None, holds: Sequence[Hold]) -> Priced:
+    def price(
+        self, cart: str, show: str | None, holds: Sequence[Hold], *, hinted: bool = False, traced: bool = False
+    ) -> Priced:
         """What the living holds of a cart come to; raises `Problem` mixed_currency, cart_full."""
         baskets.check(holds)
         known = self.known
@@ -122,7 +128,8 @@ class Register:
         if known.counted:
             uses = {rule: store.use_of(self._uses, rule, shopper.customer) for rule in known.counted}
             context = msgspec.structs.replace(context, uses=uses)
-        return evaluate(Basket(currency=currency, lines=lines), context, known.ruleset)
+        basket = Basket(currency=currency, lines=lines)
+        return evaluate(basket, context, known.ruleset, hinted=hinted, traced=traced)
 
     def quote(self, offer: Offer, context: Context) -> tuple[Unit, Quote, str]:
         """What one unit costs in these circumstances, with its quote, as such and as holds keep it."""

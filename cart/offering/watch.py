@@ -19,7 +19,7 @@ from cart.pricing import store
 from cart.pricing.service import Known
 from live.core.database import Database
 from live.core.errors import Problem
-from live.core.limits import PRICE_HISTORY_KEPT_S, PRICE_PRUNE_S, PRICE_WATCH_S, PRODUCTS_PAGE
+from live.core.limits import CART_SHOPPERS_KEPT_S, PRICE_HISTORY_KEPT_S, PRICE_PRUNE_S, PRICE_WATCH_S, PRODUCTS_PAGE
 from live.service import Batch, Shows
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class Watch:
             await self._write_down()
         if now_ms >= self._prune_at_ms:
             self._prune_at_ms = now_ms + PRICE_PRUNE_S * 1000
-            await self._change(lambda tx: store.prune_history(tx.conn, tx.now_ms - PRICE_HISTORY_KEPT_S * 1000))
+            await self._change(_prune)
         coming = next((edge for edge in known.edges_ms if edge > now_ms), None)
         return PRICE_WATCH_S if coming is None else min(PRICE_WATCH_S, (coming - now_ms) / 1000)
 
@@ -110,3 +110,8 @@ class Watch:
         result, told = await self._shows.batch(work)
         await told
         return result
+
+
+def _prune(tx: Batch) -> None:
+    store.prune_history(tx.conn, tx.now_ms - PRICE_HISTORY_KEPT_S * 1000)
+    store.prune_shoppers(tx.conn, tx.now_ms - CART_SHOPPERS_KEPT_S * 1000)

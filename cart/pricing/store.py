@@ -286,6 +286,11 @@ def prune_history(conn: Connection, before_ms: int) -> None:
     conn.execute(delete(price_history).where(price_history.c.at_ms < before_ms, later))
 
 
+def prune_shoppers(conn: Connection, before_ms: int) -> None:
+    """Forget whose carts were, that nobody touched since then."""
+    conn.execute(delete(cart_shopper).where(cart_shopper.c.changed_at_ms < before_ms))
+
+
 # --- shoppers and what they used ------------------------------------------------------------------------------
 
 

@@ -292,6 +292,7 @@ QUOTE_TTL_S = 900
 QUOTE_BYTES_MAX = 8 * 1024
 LOWEST_PRICE_DAYS = 30  # PAngV, section 11
 PRICE_HISTORY_KEPT_S = 120 * 24 * 3600  # of prices that are over; the last one of each SKU is kept for ever
+CART_SHOPPERS_KEPT_S = 30 * 24 * 3600  # whose cart it is and its coupons, after the last change
 PRICE_PRUNE_S = 6 * 3600  # between two rounds of forgetting
 PRICE_WATCH_S = 1.0  # between two looks whether a window opened or closed; sooner when one is known to come
 LIVE_PRICE_S_MAX = 24 * 3600

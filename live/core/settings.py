@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()  # foreign origins whose pages may connect
     picture_origins: tuple[str, ...] = ()  # where product pictures may come from besides this server
     hold_ttl_s: Annotated[int, Meta(ge=1, le=86400)] = 600
+    tax_bp: Annotated[int, Meta(ge=0, le=10_000)] = 1900  # in prices of goods that have no rate of their own: 19 %
     webhook_networks: tuple[str, ...] = ()  # where messages may go besides the public Internet; http on loopback
     webhook_kept_days: Annotated[int, Meta(ge=1, le=365)] = 14  # what was sent, and what is not sent by then
     tracing: bool = False  # traces by OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT asks for them too
