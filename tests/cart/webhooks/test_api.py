@@ -16,7 +16,7 @@ from live.core.auth import Principal, Role, Tokens
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.errors import Problem
-from live.core.limits import WEBHOOK_ENDPOINTS_MAX, WEBHOOK_PAGE
+from live.core.limits import WEBHOOK_ENDPOINTS_MAX
 from live.core.rest import on_problem, openapi, routes
 from tests.cart.webhooks.conftest import OPS, SECRET, asked, endpoint, happen, rounds, stored
 from tests.cart.webhooks.receiver import Answer, Receiver
@@ -94,15 +94,18 @@ async def test_an_endpoint_from_its_first_secret_to_its_end(
 
 
 async def test_deliveries_are_seen_page_by_page_with_what_was_answered(
-    call: Caller, receiver: Receiver, database: Database, clock: ManualClock, sender: Sender
-) -> None:
+    call: Caller, receiver: Receiver, database: Database, clock: ManualClock, sender: Sender,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for module in ("api", "service"):
+        monkeypatch.setattr(f"cart.webhooks.{module}.WEBHOOK_PAGE", 4)
     one = (await call("POST", "", {"url": receiver.url})).json()["endpoint"]["id"]
-    many = [("order.placed", {"id": f"{number:032d}"}) for number in range(WEBHOOK_PAGE + 2)]
+    many = [("order.placed", {"id": f"{number:032d}"}) for number in range(6)]
     receiver.answers = [Answer(400, body=b"what is this?")]
     await happen(database, clock, *many)
     await rounds(sender)
     first = (await call("GET", f"/{one}/deliveries")).json()
-    assert len(first["deliveries"]) == WEBHOOK_PAGE
+    assert len(first["deliveries"]) == 4
     second = (await call("GET", f"/{one}/deliveries?before={first['next']}")).json()
     assert (len(second["deliveries"]), second["next"]) == (2, None)
     (waiting,) = (await call("GET", f"/{one}/deliveries?state=pending")).json()["deliveries"]

@@ -7,16 +7,19 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from cart.catalogue import VariantEntry
+from cart.offering.live_prices import Start
+from cart.ordering.refunds import Units
 from cart.service import Shop
-from cart.webhooks import outbox
+from cart.webhooks import events, outbox
 from cart.webhooks.service import Webhooks
 from cart.webhooks.tables import webhook_event
+from live.core.auth import Principal
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.service import Shows
 from live.shows import ShowState
 from tests.cart.conftest import ADA, BOB, product, refused, stock
-from tests.cart.webhooks.conftest import endpoint
+from tests.cart.webhooks.conftest import OPS, endpoint
 
 _URL = "https://8.8.8.8/"
 
@@ -106,6 +109,48 @@ async def test_another_price_in_the_catalogue_is_told(
     assert (price["price_minor"], price["currency"]) == (900, "EUR")
     ((_, left),) = await _happened(database, "stock.changed")
     assert left["available"] == 12
+
+
+async def test_a_price_of_a_host_is_told_for_its_show(
+    shows: Shows, shop: Shop, database: Database, webhooks: Webhooks, clock: ManualClock
+) -> None:
+    shop.attach()
+    await _listen(webhooks, clock, "price.changed")
+    await shows.pin("demo", "cup")
+    offering = shop.offering
+    asked_for = Start(price_minor=800)
+    await offering.stockroom.change(lambda moves: offering.live_prices.start(moves, "demo", "host", asked_for))
+    ((_, price),) = await _happened(database)
+    assert (price["sku"], price["show"], price["price_minor"], price["list_price_minor"]) == ("CUP", "demo", 800, 1000)
+    await shows.unpin("demo")  # it waited, so there is one message of what it costs now
+    ((_, price),) = await _happened(database)
+    assert (price["price_minor"], price["list_price_minor"]) == (1000, None)
+
+
+async def test_an_order_is_told_step_by_step(
+    shop: Shop, database: Database, webhooks: Webhooks, clock: ManualClock
+) -> None:
+    await _listen(webhooks, clock, *(name for name in events.KINDS if name.startswith("order.")))
+
+    async def buy(who: Principal) -> str:
+        await shop.add("demo", who, "CUP", 2)
+        answer = await shop.checkout("demo", who, name="Ada", email="ada@example.com")
+        id_: str = answer.body["order"]["id"]
+        return id_
+
+    first, second = await buy(ADA), await buy(BOB)
+    await shop.orders.capture(first, OPS)
+    await shop.orders.ship(first, OPS)
+    await shop.orders.take_back(first, OPS, [Units("CUP", 1)], refund=True)
+    await shop.orders.cancel(second, OPS)
+    told = await _happened(database)
+    assert [type_ for type_, data in told if data["id"] == first] == [
+        "order.placed", "order.captured", "order.shipped", "order.returned", "order.refunded",
+    ]  # fmt: skip
+    assert [type_ for type_, data in told if data["id"] == second] == ["order.placed", "order.cancelled"]
+    placed, back = told[0][1], [data for _, data in told if data["id"] == first][-1]
+    assert (placed["state"], placed["total_minor"], placed["lines"][0]["quantity"]) == ("placed", 2000, 2)
+    assert (back["refunded_minor"], back["lines"][0]["returned"], back["state"]) == (1000, 1, "partly_refunded")
 
 
 async def test_clicks_pay_nothing_for_what_nobody_wants(
