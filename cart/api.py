@@ -220,7 +220,7 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
 
     return [
         *offering.operations(shop.window),
-        *staff.operations(shop.offering.stockroom, shop.offering.live_prices, shop.offering.rulesets),
+        *staff.operations(shop.offering),
         Operation(
             "POST", "/api/products/import", on.import_file, "Import products", result=ImportReport, role=Role.ops,
             tag="commerce", errors=(Kind.import_failed, Kind.unsupported_media_type, Kind.too_large),

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from cart.offering.live_prices import LivePrices
+from cart.offering.rehearsal import Rehearsal
 from cart.offering.rulesets import Rulesets
 from cart.offering.showing import Showing
 from cart.offering.watch import Watch
@@ -28,6 +29,7 @@ class Offering:
         self.showing = Showing(pricing)
         self.window = Window(database, shows, self.showing)
         self.live_prices = LivePrices(self.showing)
+        self.rehearsal = Rehearsal(database, pricing)
         self.watch = Watch(database, shows, self.showing)
         self.rulesets = Rulesets(database, shows, self.showing, self.watch.published)
 

@@ -9,12 +9,13 @@ from starlette.responses import Response
 
 from cart.answers import once
 from cart.moves import Moves
-from cart.offering.live_prices import LivePrices, Start
-from cart.offering.rulesets import Rulesets
+from cart.offering.live_prices import Start
+from cart.offering.rehearsal import Trial
+from cart.offering.service import Offering
 from cart.pricing.checks import Flaw
+from cart.pricing.priced import Priced
 from cart.pricing.rules import Rule
 from cart.pricing.store import LivePrice, PriceChange, StoredRuleset
-from cart.stockroom import Stockroom
 from live.core.auth import Principal, Role
 from live.core.codec import plain
 from live.core.errors import Kind, Problem
@@ -77,10 +78,11 @@ class PriceChanges(msgspec.Struct):
 
 
 class _Operations:
-    def __init__(self, stockroom: Stockroom, live_prices: LivePrices, rulesets: Rulesets) -> None:
-        self._stockroom = stockroom
-        self._live_prices = live_prices
-        self._rulesets = rulesets
+    def __init__(self, offering: Offering) -> None:
+        self._stockroom = offering.stockroom
+        self._live_prices = offering.live_prices
+        self._rulesets = offering.rulesets
+        self._rehearsal = offering.rehearsal
 
     async def start(self, request: Request, body: Start) -> Response:
         """What is pinned costs this from now on, on all screens of the show, until it is unpinned at the latest."""
@@ -121,6 +123,10 @@ class _Operations:
     async def check(self, _request: Request, body: Candidate) -> Flaws:
         return Flaws(self._rulesets.check(body.rules))
 
+    async def rehearse(self, _request: Request, body: Trial) -> Priced:
+        """Changes nothing. The trace says of each rule whether it applied, and why it did not."""
+        return await self._rehearsal.price(body)
+
     async def publish(self, request: Request) -> Response:
         """All prices are made by this ruleset at once, an earlier one too; the screens of open shows hear of it."""
         number = _number(request.path_params["number"], "number")
@@ -134,9 +140,9 @@ class _Operations:
         return PriceChanges(await self._rulesets.changes())
 
 
-def operations(stockroom: Stockroom, live_prices: LivePrices, rulesets: Rulesets) -> list[Operation]:
+def operations(offering: Offering) -> list[Operation]:
     """The HTTP operations of whoever makes prices."""
-    on = _Operations(stockroom, live_prices, rulesets)
+    on = _Operations(offering)
     live, sets = "/api/shows/{show}/live-price", "/api/rulesets"
     host: dict[str, Any] = {"role": Role.host, "tag": "prices", "keyed": True}
     ops: dict[str, Any] = {"role": Role.ops, "tag": "prices"}
@@ -150,6 +156,8 @@ def operations(stockroom: Stockroom, live_prices: LivePrices, rulesets: Rulesets
         Operation("POST", sets, on.draft, "Save a ruleset", body=Draft, result=RulesetView, status=201, keyed=True,
                   errors=(Kind.invalid_rules, Kind.key_reused), **ops),
         Operation("POST", f"{sets}/check", on.check, "Check rules", body=Candidate, result=Flaws, **ops),
+        Operation("POST", f"{sets}/rehearse", on.rehearse, "Try rules on a cart", body=Trial, result=Priced,
+                  errors=(Kind.unknown_sku, Kind.invalid_rules, Kind.invalid_quantity, Kind.mixed_currency), **ops),
         Operation("POST", f"{sets}/rollback", on.roll_back, "Publish the ruleset before again", result=Published,
                   keyed=True, errors=(Kind.key_reused,), **ops),
         Operation("GET", f"{sets}/{{number}}", on.ruleset, "Read a ruleset", result=RulesetView,
