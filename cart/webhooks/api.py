@@ -114,10 +114,10 @@ class DeliveryId(msgspec.Struct):
 
 
 class Replayed(msgspec.Struct):
-    """How many messages are sent again. `more`: there are more than one request takes."""
+    """How many messages are sent again. `next_since_ms` None: all; else ask for the rest from then on."""
 
     replayed: int
-    more: bool
+    next_since_ms: int | None
 
 
 class TypeView(msgspec.Struct):

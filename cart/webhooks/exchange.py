@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import httpx
@@ -20,7 +21,12 @@ from cart.webhooks.schedule import Try, retry_after_ms
 from cart.webhooks.targets import Address, Network, Target, choose, forbidden, parse
 from live.core.clock import Clock
 from live.core.errors import Problem
-from live.core.limits import WEBHOOK_PARALLEL, WEBHOOK_RESPONSE_BYTES_KEPT, WEBHOOK_TIMEOUT_S
+from live.core.limits import (
+    WEBHOOK_ENDPOINTS_MAX,
+    WEBHOOK_PARALLEL,
+    WEBHOOK_RESPONSE_BYTES_KEPT,
+    WEBHOOK_TIMEOUT_S,
+)
 
 _PROBLEM_CHARS_MAX = 200
 _BODY_S = 2.0  # to read what an answer begins with
@@ -36,10 +42,18 @@ class Exchange:
         self._timeout_s = timeout_s
         self._tls: ssl.SSLContext | None = None
         self._clients: dict[str, tuple[str, httpx.AsyncClient]] = {}  # by endpoint, with whom it calls
+        # Each name is asked for by one thread at a time: a name server that hangs holds up its own names only.
+        self._threads = ThreadPoolExecutor(WEBHOOK_ENDPOINTS_MAX, "webhook names")
+        self._asked: dict[tuple[str, int], asyncio.Future[list[Address]]] = {}
 
     async def check(self, url: str) -> None:
         """Raises `Problem` invalid_field, webhook_target_forbidden for what nothing is sent to, as things are now."""
-        await self._address(parse(url))
+        target = parse(url)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._address(target)
+        except TimeoutError:
+            raise forbidden("The name cannot be resolved.") from None
 
     async def send(self, endpoint_id: str, url: str, headers: Mapping[str, str], body: bytes) -> Try:
         """POST `body`; never raises but when cancelled."""
@@ -64,6 +78,7 @@ class Exchange:
     async def close(self) -> None:
         """Close every connection."""
         await self.keep(())
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _send(self, endpoint_id: str, target: Target, headers: Mapping[str, str], body: bytes) -> Try:
         address = await self._address(target)
@@ -85,7 +100,21 @@ class Exchange:
 
     async def _address(self, target: Target) -> Address:
         """What to connect to; raises `Problem` webhook_target_forbidden."""
-        return choose(target, await _resolve(target), self._allowed)
+        return choose(target, await self._resolve(target), self._allowed)
+
+    async def _resolve(self, target: Target) -> list[Address]:
+        """Every address that the target's name has; raises `Problem` webhook_target_forbidden when it has none."""
+        with contextlib.suppress(ValueError):
+            return [ipaddress.ip_address(target.host)]
+        name = target.host, target.port
+        if name not in self._asked:
+            asked = asyncio.get_running_loop().run_in_executor(self._threads, _look_up, *name)
+            self._asked[name] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(name))
+        try:
+            return await asyncio.shield(self._asked[name])
+        except (OSError, UnicodeError):
+            raise forbidden("The name cannot be resolved.") from None
 
     async def _client(self, endpoint_id: str, authority: str) -> httpx.AsyncClient:
         if self._tls is None:
@@ -118,15 +147,8 @@ async def _beginning(response: httpx.Response) -> str:
     return _printable(kept[:WEBHOOK_RESPONSE_BYTES_KEPT].decode(errors="replace"))
 
 
-async def _resolve(target: Target) -> list[Address]:
-    """Every address that the target's name has; raises `Problem` webhook_target_forbidden when it has none."""
-    with contextlib.suppress(ValueError):
-        return [ipaddress.ip_address(target.host)]
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise forbidden("The name cannot be resolved.") from None
+def _look_up(host: str, port: int) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     # A zone is of no use: addresses of a link are refused.
     return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
 

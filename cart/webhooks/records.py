@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
+from cart.webhooks.events import TEST
 from cart.webhooks.store import Endpoint, as_endpoint
 from cart.webhooks.tables import webhook_attempt, webhook_delivery, webhook_endpoint, webhook_event
 
 DeliveryState = Literal["pending", "delivered", "dead", "superseded"]
+Event = Row[Any]  # of webhook_event
 _endpoint, _event, _delivery = webhook_endpoint.c, webhook_event.c, webhook_delivery.c
 
 
@@ -155,11 +157,11 @@ def position_of(conn: Connection, endpoint_id: str, event_id: str) -> int | None
     return conn.scalar(select(_delivery.position).where(*where))
 
 
-def dead_since(conn: Connection, endpoint_id: str, since_ms: int, until_ms: int, most: int) -> list[int]:
-    """The positions of up to `most` dead deliveries of what happened from `since_ms` to before `until_ms`."""
+def dead_since(conn: Connection, endpoint_id: str, since_ms: int, until_ms: int, most: int) -> list[Event]:
+    """Up to `most` events from `since_ms` to before `until_ms` whose deliveries to an endpoint are dead."""
     statement = (
-        select(_delivery.position)
-        .join(webhook_event, _event.position == _delivery.position)
+        select(webhook_event)
+        .join(webhook_delivery, _event.position == _delivery.position)
         .where(
             _delivery.endpoint_id == endpoint_id,
             _delivery.state == "dead",
@@ -167,11 +169,11 @@ def dead_since(conn: Connection, endpoint_id: str, since_ms: int, until_ms: int,
             _event.at_ms < until_ms,
         )
     )
-    return list(conn.scalars(statement.order_by(_delivery.position).limit(most)))
+    return list(conn.execute(statement.order_by(_event.at_ms, _event.position).limit(most)))
 
 
-def happened_since(conn: Connection, endpoint: Endpoint, since_ms: int, until_ms: int, most: int) -> list[int]:
-    """The positions of up to `most` events of that time that the endpoint wants, and has or has not been told of.
+def happened_since(conn: Connection, endpoint: Endpoint, since_ms: int, until_ms: int, most: int) -> list[Event]:
+    """Up to `most` events of that time that the endpoint wants, and has or has not been told of.
 
     What it has no delivery of gets one. Events that nobody wanted when they happened were never written down.
     """
@@ -180,13 +182,12 @@ def happened_since(conn: Connection, endpoint: Endpoint, since_ms: int, until_ms
         _event.at_ms >= since_ms,
         _event.at_ms < until_ms,
         _event.spread.is_(True),
-        (_event.type != "webhook.test") | _event.position.in_(told),
+        (_event.type != TEST) | _event.position.in_(told),
     )
     if endpoint.types:
         statement = statement.where(_event.type.in_(endpoint.types))
-    events = list(conn.execute(statement.order_by(_event.position).limit(most)))
-    positions = [event.position for event in events]
-    known = set(conn.scalars(told.where(_delivery.position.in_(positions))))
+    events = list(conn.execute(statement.order_by(_event.at_ms, _event.position).limit(most)))
+    known = set(conn.scalars(told.where(_delivery.position.in_([event.position for event in events]))))
     fresh = [
         {
             "endpoint_id": endpoint.id,
@@ -204,7 +205,7 @@ def happened_since(conn: Connection, endpoint: Endpoint, since_ms: int, until_ms
     ]
     if fresh:
         conn.execute(insert(webhook_delivery), fresh)
-    return positions
+    return events
 
 
 def count_endpoints(conn: Connection) -> int:

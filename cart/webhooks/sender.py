@@ -176,7 +176,7 @@ class Sender:
             until_ms = now_ms + self._lease_ms
             claims: list[Claim] = []
             for endpoint_id, most in sorted(free):
-                if _stopped(conn, endpoints[endpoint_id], now_ms):
+                if self._stopped(conn, endpoints[endpoint_id], now_ms):
                     continue
                 claims += store.claim(conn, endpoint_id, now_ms, until_ms, most)
             return settled, claims
@@ -201,6 +201,15 @@ class Sender:
         store.mark_health(conn, working, {each.claim.endpoint_id for each in settled} - working, now_ms)
         for endpoint_id in sorted({each.claim.endpoint_id for each in settled if each.result.gone}):
             self.figures.disabled += store.disable(conn, endpoint_id, "It answered 410: it wants nothing any more.")
+
+    def _stopped(self, conn: Connection, endpoint: Endpoint, now_ms: int) -> bool:
+        """Whether an endpoint has failed for too long, and is disabled now."""
+        since_ms = endpoint.failing_since_ms
+        if since_ms is None or now_ms - since_ms < WEBHOOK_FAILING_S * 1000:
+            return False
+        reason = f"Nothing has arrived for {WEBHOOK_FAILING_S // 86400} days."
+        self.figures.disabled += store.disable(conn, endpoint.id, reason)
+        return True
 
     async def _deliver(self, endpoint: Endpoint, claim: Claim) -> None:
         body = events.body(claim.type, claim.at_ms, claim.show, claim.data)
@@ -265,12 +274,3 @@ class Sender:
         if await self._database.write_sync(lambda conn: store.disable(conn, endpoint_id, reason)):
             self.figures.disabled += 1
             _log.warning("webhook_endpoint_disabled", endpoint=endpoint_id, reason=reason)
-
-
-def _stopped(conn: Connection, endpoint: Endpoint, now_ms: int) -> bool:
-    """Whether an endpoint has failed for too long, and is disabled now."""
-    since_ms = endpoint.failing_since_ms
-    if since_ms is None or now_ms - since_ms < WEBHOOK_FAILING_S * 1000:
-        return False
-    store.disable(conn, endpoint.id, f"Nothing has arrived for {WEBHOOK_FAILING_S // 86400} days.")
-    return True

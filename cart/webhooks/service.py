@@ -242,7 +242,7 @@ class Webhooks:
         self, asked: Asked, endpoint_id: str, since_ms: int, until_ms: int, *, everything: bool
     ) -> Done:
         """Send again what is dead, or `everything`, of what happened from `since_ms` to before `until_ms`:
-        {replayed, more}. `more`: there is more than one request takes; ask again, for what comes later.
+        {replayed, next_since_ms}. `next_since_ms` None: that was all; else there is more, from then on.
 
         Raises `Problem` invalid_field, unknown_endpoint, endpoint_disabled.
         """
@@ -255,11 +255,14 @@ class Webhooks:
         def effect(conn: Connection, now_ms: int) -> dict[str, Any]:
             found = _able(conn, endpoint_id)
             if everything:
-                positions = records.happened_since(conn, found, since_ms, until_ms, WEBHOOK_REPLAY_MAX)
+                found_events = records.happened_since(conn, found, since_ms, until_ms, WEBHOOK_REPLAY_MAX)
             else:
-                positions = records.dead_since(conn, found.id, since_ms, until_ms, WEBHOOK_REPLAY_MAX)
-            records.ask_again(conn, found.id, positions, now_ms)
-            return {"replayed": len(positions), "more": len(positions) == WEBHOOK_REPLAY_MAX}
+                found_events = records.dead_since(conn, found.id, since_ms, until_ms, WEBHOOK_REPLAY_MAX)
+            records.ask_again(conn, found.id, [event.position for event in found_events], now_ms)
+            more = len(found_events) == WEBHOOK_REPLAY_MAX
+            # What happened at the last one's very time may be sent once more; a step forward there must be.
+            next_ms = max(found_events[-1].at_ms, since_ms + 1) if more else None
+            return {"replayed": len(found_events), "next_since_ms": next_ms}
 
         return await self._once(asked, ("replay", endpoint_id, since_ms, until_ms, everything), effect)
 

@@ -167,9 +167,7 @@ class Look(msgspec.Struct, frozen=True):
 def look(conn: Connection, now_ms: int) -> Look:
     """Who listens, and whether there is anything to do for them."""
     endpoints = [as_endpoint(row) for row in conn.execute(_ENDPOINTS)]
-    if not endpoints:
-        return Look([], False, [])
-    ready = list(conn.scalars(_WITH_READY, {"now_ms": now_ms}))
+    ready = list(conn.scalars(_WITH_READY, {"now_ms": now_ms})) if endpoints else []
     return Look(endpoints, bool(conn.scalar(_WAITING)), ready)
 
 

@@ -132,7 +132,7 @@ async def test_what_is_over_is_sent_again_one_by_one_or_by_its_time(
     assert receiver.messages[-1].id == dead[0]["id"]
     late_ms = clock.now_ms() + 1
     span: dict[str, Any] = {"since_ms": began_ms, "until_ms": late_ms}
-    assert (await call("POST", f"/{one}/replay", span)).json() == {"replayed": 1, "more": False}
+    assert (await call("POST", f"/{one}/replay", span)).json() == {"replayed": 1, "next_since_ms": None}
     await rounds(sender)
     assert receiver.messages[-1].id == dead[1]["id"]
     assert (await call("POST", f"/{one}/replay", span)).json()["replayed"] == 0
@@ -141,6 +141,9 @@ async def test_what_is_over_is_sent_again_one_by_one_or_by_its_time(
     assert (await call("POST", f"/{one}/replay", span | {"of": "all"}, key="a")).json()["replayed"] == 3
     await rounds(sender)
     assert len(receiver.messages) == 3 + 1 + 1 + 3, "the same key asks once"
+    monkeypatch.setattr("cart.webhooks.service.WEBHOOK_REPLAY_MAX", 2)
+    part = (await call("POST", f"/{one}/replay", span | {"of": "all"})).json()
+    assert (part["replayed"], part["next_since_ms"] > began_ms) == (2, True)
     # An endpoint that did not exist yet gets what it would have wanted, but nobody else's tests.
     await call("POST", f"/{one}/test")
     late = (await call("POST", "", {"url": receiver.url, "types": ["hold.created"]})).json()["endpoint"]["id"]

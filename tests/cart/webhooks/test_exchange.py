@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from cart.webhooks import exchange as exchanges
 from cart.webhooks.exchange import Exchange
-from cart.webhooks.targets import Address, Target
+from cart.webhooks.targets import Address
 from live.core.clock import ManualClock
 from live.core.limits import WEBHOOK_RESPONSE_BYTES_KEPT
 from tests.cart.webhooks.conftest import LOOPBACK
@@ -65,9 +66,6 @@ async def _https(certificate: Path) -> AsyncIterator[tuple[int, list[str]]]:
         yield server.sockets[0].getsockname()[1], names
 
 
-Resolve = Callable[[Target], list[Address]]
-
-
 @pytest.fixture
 def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Say which addresses names have, one list for each time that one is asked for."""
@@ -75,10 +73,10 @@ def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def say(*answers: list[str]) -> None:
         left = list(answers)
 
-        async def resolve(_target: Target) -> list[Address]:
+        def look_up(_host: str, _port: int) -> list[Address]:
             return [ipaddress.ip_address(each) for each in left.pop(0)]
 
-        monkeypatch.setattr(exchanges, "_resolve", resolve)
+        monkeypatch.setattr(exchanges, "_look_up", look_up)
 
     return say
 
@@ -102,9 +100,10 @@ async def test_a_name_that_means_another_address_by_now_gets_nothing(
 ) -> None:
     careful = Exchange(clock)
     resolves(["8.8.8.8"], ["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], [])
+    url = receiver.url.replace("http://127.0.0.1", "https://shop.example")
     await careful.check("https://shop.example/")
     for why in ("of this machine", "of this machine", "no address"):
-        sent = await careful.send("e", receiver.url.replace("http:", "https:"), {}, b"{}")
+        sent = await careful.send("e", url, {}, b"{}")
         assert (sent.status, why in sent.problem) == (None, True), sent
     assert receiver.messages == []
     await careful.close()
@@ -124,6 +123,29 @@ async def test_silence_and_refused_connections_are_problems_that_are_named(
     assert (refused.status, refused.problem.partition(":")[0]) == (None, "ConnectError")
     gone = await exchange.send("e", "https://name.invalid/", {}, b"{}")
     assert gone.problem == "The name cannot be resolved."
+
+
+async def test_a_name_server_that_hangs_holds_up_its_own_names_only(
+    clock: ManualClock, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung, asked = threading.Event(), []
+
+    def look_up(host: str, _port: int) -> list[Address]:
+        asked.append(host)
+        if host == "hung.example":
+            hung.wait(20)
+        return [ipaddress.ip_address("127.0.0.1")]
+
+    monkeypatch.setattr(exchanges, "_look_up", look_up)
+    hasty = Exchange(clock, LOOPBACK, timeout_s=0.2)
+    url = receiver.url.replace("127.0.0.1", "hung.example")
+    sent = await asyncio.gather(*(hasty.send("e", url, {}, b"{}") for _ in range(20)))
+    assert {each.problem for each in sent} == {"No answer within 0.2 s."}
+    assert asked == ["hung.example"], "one thread asks"
+    good = await hasty.send("g", receiver.url.replace("127.0.0.1", "good.example"), {}, b"{}")
+    hung.set()
+    await hasty.close()
+    assert good.status == 200
 
 
 async def test_no_more_than_the_beginning_of_an_answer_is_kept(exchange: Exchange, receiver: Receiver) -> None:

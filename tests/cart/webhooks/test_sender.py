@@ -282,6 +282,18 @@ async def test_messages_wait_for_a_paused_endpoint_and_are_forgotten_in_time(
     assert (await stored(database, id_)).state == "disabled"
 
 
+async def test_nobody_gets_what_waited_for_one_who_is_gone(
+    database: Database, clock: ManualClock, webhooks: Webhooks, sender: Sender, receiver: Receiver
+) -> None:
+    first = await endpoint(webhooks, receiver.url)
+    await happen(database, clock, "order.placed")
+    await webhooks.delete(asked(), first)
+    await rounds(sender)
+    second = await endpoint(webhooks, receiver.url)
+    await rounds(sender)
+    assert (receiver.messages, await states(webhooks, second)) == ([], [])
+
+
 async def test_an_endpoint_whose_secret_cannot_be_read_is_sent_nothing(
     database: Database, clock: ManualClock, webhooks: Webhooks, sender: Sender, receiver: Receiver
 ) -> None:
