@@ -93,6 +93,8 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         ({"SHOWCART_DATA_DIR": "/dev/null/x"}, "SHOWCART_DATA_DIR"),
         ({"SHOWCART_LOG_LEVEL": "loud"}, "SHOWCART_LOG_LEVEL"),
         ({"SHOWCART_HOLD_TTL_S": "0"}, "SHOWCART_HOLD_TTL_S"),
+        ({"SHOWCART_WEBHOOK_NETWORKS": "10.0.0.0/8,erp"}, "SHOWCART_WEBHOOK_NETWORKS"),
+        ({"SHOWCART_WEBHOOK_KEPT_DAYS": "0"}, "SHOWCART_WEBHOOK_KEPT_DAYS"),
         ({"SHOWCART_DSCP": "64"}, "SHOWCART_DSCP"),
         ({"SHOWCART_TURN_URLS": "turn:t.example"}, "SHOWCART_TURN_SECRET"),
         ({"SHOWCART_TURN_URLS": "stun:s.example", "SHOWCART_TURN_SECRET": "x"}, "SHOWCART_TURN_URLS"),
