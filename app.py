@@ -213,7 +213,9 @@ def _connections(
         # Most who come back have written nothing: two queries for hundreds of them, instead of six for each.
         cart, known = await returning.ask((show, viewer.subject))
         quiet = not known and viewer.role is Role.viewer
-        return {"cart": cart, "chat": NOT_MUTED if quiet else await chat_room.personal(show, viewer)}
+        prices = await store.shop.offering.personal(show, viewer)
+        found = {"cart": cart, "chat": NOT_MUTED if quiet else await chat_room.personal(show, viewer)}
+        return found | {"prices": prices} if prices else found
 
     newcomer = {"cart": plain(cart_of(())), "chat": NOT_MUTED}
     registry = Commands()

@@ -81,10 +81,11 @@ def check(holds: Sequence[Hold]) -> None:
 def cart_of(holds: Sequence[Hold], priced: Priced | None = None, coupons: Sequence[CouponState] = ()) -> Cart:
     """The cart that these living holds make at these prices, whose keys are the holds' ids.
 
-    `priced` None: at the prices that they kept, of which no tax is known. Raises `Problem` as `check`.
+    `priced` None: at the prices that they kept, of which no tax is known; raises `Problem` as `check` then, which
+    whoever prices holds has asked before.
     """
-    check(holds)
     if priced is None:
+        check(holds)
         priced = undiscounted(0, holds[0].currency if holds else "", [_line(hold) for hold in holds])
     prices = {line.key: line for line in priced.lines}
     lines = []

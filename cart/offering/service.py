@@ -11,12 +11,14 @@ from cart.offering.rulesets import Rulesets
 from cart.offering.showing import Showing
 from cart.offering.watch import Watch
 from cart.offering.window import Window
-from cart.pricing.service import Pricing
+from cart.pricing.service import Pricing, shopper_of
 from cart.stockroom import Stockroom
+from live import store as shows_store
+from live.core.auth import Principal
 from live.core.codec import plain
 from live.core.database import Database
 from live.service import Shows
-from live.timeline import Pin
+from live.timeline import Pin, selling
 
 
 class Offering:
@@ -39,6 +41,23 @@ class Offering:
         pinning.products = self.shown
         pinning.turned = self.live_prices.turned
         pinning.changed = self.showing.changed
+
+    async def personal(self, show: str, principal: Principal) -> list[dict[str, Any]]:
+        """What a show's products cost a customer whom rules treat in their own way, where it is another price than
+        the screens say: data of `product.price`. Raises `Problem` unknown_show."""
+        shopper = shopper_of(principal)
+        if not shopper.segments:
+            return []
+
+        def read(conn: Connection) -> list[dict[str, Any]]:
+            of, pin = self._shows.on_screen(conn, show)
+            now_ms, pinned = self._database.now_ms_sync(conn), selling(of, pin)
+            guests = self.showing.view(conn, show, pinned, now_ms)
+            theirs = self.showing.view(conn, show, pinned, now_ms, shopper)
+            lineup = shows_store.lineup(conn, show)
+            return self.showing.differences(conn, lineup, guests, theirs)
+
+        return await self._database.read_sync(read)
 
     def shown(self, conn: Connection, ids: Sequence[str], show: str, pin: Pin | None) -> list[dict[str, Any]]:
         """Products as the screens of a show see them while `pin` is on them."""

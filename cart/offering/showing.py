@@ -86,6 +86,17 @@ class Showing:
         store.record(conn, show, recorded, after.context.now_ms)
         outbox.put_all(conn, tx.now_ms, "price.changed", others)
 
+    def differences(self, conn: Connection, product_ids: Sequence[str], one: View, other: View) -> list[dict[str, Any]]:
+        """What `other` pays for these products where it is not what `one` pays: data of `product.price`."""
+        items = shelf.items(conn, product_ids)
+        pairs = zip(self._priced(conn, items, one), self._priced(conn, items, other), strict=True)
+        return [
+            {"product_id": theirs.id, "sku": to.sku} | _price(to)
+            for ours, theirs in pairs
+            for was, to in zip(ours.variants, theirs.variants, strict=True)
+            if _price(was) != _price(to)
+        ]
+
     def tell_shows(
         self, tx: Announcements, conn: Connection, shows: Iterable[str], before: Known, since_ms: int
     ) -> None:

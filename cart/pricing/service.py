@@ -111,6 +111,8 @@ def screen(
     )
 
 
-def shopper_of(_principal: Principal | None) -> Shopper:
+def shopper_of(principal: Principal | None) -> Shopper:
     """Whom rules may treat in their own way; a guest is like any other."""
-    return GUEST
+    if principal is None or (principal.customer is None and not principal.segments):
+        return GUEST
+    return Shopper(customer=principal.customer, segments=principal.segments)

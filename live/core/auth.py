@@ -52,12 +52,18 @@ class Rank(Enum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The bearer of a valid token. `show` is a show's id or "*"."""
+    """The bearer of a valid token. `show` is a show's id or "*".
+
+    `customer` is who that is in the shop that signed them in (None: a guest), `segments` what that shop knows of them
+    that prices may depend on.
+    """
 
     subject: str
     role: Role
     show: str
     name: str
+    customer: str | None = None
+    segments: tuple[str, ...] = ()
 
     def may(self, role: Role, show: str) -> bool:
         """Whether the bearer has at least `role` in `show`."""

@@ -9,10 +9,11 @@ from sqlalchemy import Connection
 from cart.baskets import cart_id
 from cart.offering.service import Offering
 from cart.pricing import store
+from cart.pricing.service import shopper_of
 from cart.pricing.store import Shopper
 from cart.register import Register
 from cart.service import Shop
-from live.core.auth import Principal
+from live.core.auth import Principal, Role
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.service import Shows
@@ -150,3 +151,26 @@ async def test_who_a_cart_belongs_to_is_remembered(shop: Shop, offering: Offerin
     await database.write_sync(lambda conn: store.save_coupons(conn, cart, ["A23"], 2))
     found = await database.read_sync(lambda conn: store.shoppers(conn, [cart]))
     assert found == {cart: Shopper("c1", ("club",), ("A23",))}
+
+
+async def test_members_of_a_segment_have_their_price_everywhere(
+    shop: Shop, shows: Shows, offering: Offering, screens: Screens
+) -> None:
+    club = Principal(subject="cleo", role=Role.viewer, show="*", name="Cleo", customer="c7", segments=("club",))
+    await publish(offering, rule(id="club", segments=["club"]), rule(id="vip", lane="order", segments=["club"]))
+    screens.clear()
+    [cup, *mugs] = await offering.personal("demo", club)
+    assert (cup["sku"], cup["price_minor"], cup["deal"]["label"], len(mugs)) == ("CUP", 900, "Sale", 2)
+    assert await offering.personal("demo", ADA) == []
+    shopper = shopper_of(club)
+    [quote] = await shop.window.quotes({"CUP": 1}, shopper, show="demo")
+    assert (quote.unit_minor, quote.customer) == (900, "c7")
+    assert (await shop.window.product("cup", shopper)).variants[0].price_minor == 900
+    assert (await refused(shop.add("demo", ADA, "CUP", quote=quote))).kind is Kind.price_changed
+    cart = (await shop.add("demo", club, "CUP", quote=quote)).body["cart"]
+    assert (cart["lines"][0]["price_minor"], cart["total_minor"]) == (900, 810)
+    assert (await shop.change("demo", club, "CUP", 2)).body["cart"]["total_minor"] == 1620
+    assert (await shop.carts("demo", ["cleo"]))["cleo"].total_minor == 1620, "without them being there"
+    assert (await shop.cart("demo", club)).total_minor == 1620
+    order = await shop.checkout("demo", club, name="Cleo", email="cleo@example.com", total_minor=1620)
+    assert order.body["order"]["total_minor"] == 1620
