@@ -28,6 +28,7 @@ from live.core.errors import Problem
 from live.core.limits import (
     WEBHOOK_BACKLOG_MAX,
     WEBHOOK_COUNT_S,
+    WEBHOOK_END_S,
     WEBHOOK_FAILING_S,
     WEBHOOK_GATHER_S,
     WEBHOOK_LEASE_S,
@@ -86,7 +87,7 @@ class Sender:
         self._kept_ms = kept_days * _DAY_MS
         self._lease_ms = round(lease_s * 1000)
         self._chance = chance or random.Random()
-        self._sending: dict[asyncio.Task[None], str] = {}  # with the endpoint
+        self._sending: dict[asyncio.Task[None], Claim] = {}
         self._results: list[tuple[Claim, Try]] = []
         self._wake = asyncio.Event()
         self._count_s = self._prune_s = clock.monotonic()
@@ -110,11 +111,16 @@ class Sender:
             await self.close()
 
     async def close(self) -> None:
-        """Give up what is under way, after writing down what has an answer; the rest is sent again by others."""
+        """Wait a moment for answers, and write down what came; what has none is others' to send again, at once."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=WEBHOOK_END_S)
+        given_up = list(self._sending.values())
         await end(*self._sending)
-        if self._results:
-            with contextlib.suppress(Problem):
+        with contextlib.suppress(Problem):
+            if self._results:
                 await self._settle_and_claim([], {})
+            if given_up:
+                await self._database.write_sync(lambda conn: store.release(conn, given_up))
 
     async def turn(self) -> int:
         """Spread, settle and claim once, and begin to send; how many messages were begun."""
@@ -134,7 +140,7 @@ class Sender:
         claims = await self._settle_and_claim(list(free.items()), endpoints)
         for claim in claims:
             task = asyncio.create_task(self._deliver(endpoints[claim.endpoint_id], claim), name="webhook")
-            self._sending[task] = claim.endpoint_id
+            self._sending[task] = claim
             task.add_done_callback(self._sent)
         self.figures.sending = len(self._sending)
         return len(claims)
@@ -153,7 +159,7 @@ class Sender:
 
     def _free(self, endpoint_ids: list[str]) -> dict[str, int]:
         """For each endpoint how many messages this worker takes, with turns between them when places are few."""
-        busy = list(self._sending.values())
+        busy = [claim.endpoint_id for claim in self._sending.values()]
         spare = WEBHOOK_SENDING_MAX - len(busy)
         self._chance.shuffle(endpoint_ids)
         free: dict[str, int] = {}

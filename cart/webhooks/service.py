@@ -96,7 +96,7 @@ class Webhooks:
 
         `state` None: all; `before`: the id of the last one of the page before.
         """
-        if before is not None and not before.isalnum():
+        if before is not None and not (before.isascii() and before.isalnum()):
             raise Problem(Kind.unknown_delivery, field="before")
 
         def read(conn: Connection) -> list[Delivery]:

@@ -231,6 +231,20 @@ def settle(conn: Connection, settled: Sequence[Settled], now_ms: int) -> None:
     conn.execute(insert(webhook_attempt), [_attempt(each, now_ms) for each in ordered])
 
 
+def release(conn: Connection, claims: Sequence[Claim]) -> None:
+    """Let others send what this worker began, and does not know what became of."""
+    for each in sorted(claims, key=lambda claim: (claim.endpoint_id, claim.position)):
+        conn.execute(
+            update(webhook_delivery)
+            .where(
+                _delivery.endpoint_id == each.endpoint_id,
+                _delivery.position == each.position,
+                _delivery.lease_until_ms == each.lease_until_ms,
+            )
+            .values(lease_until_ms=None)
+        )
+
+
 def mark_health(conn: Connection, working: Iterable[str], failing: Iterable[str], now_ms: int) -> None:
     """Note which endpoints have taken a message, and since when others have not."""
     working = sorted(working)

@@ -313,6 +313,7 @@ WEBHOOK_DELAYS_S = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_
 WEBHOOK_JITTER = 0.2  # of a delay, on top
 WEBHOOK_TIMEOUT_S = 15.0  # for a whole exchange
 WEBHOOK_LEASE_S = 60.0  # a worker that has not said by then what became of a message is taken to be dead
+WEBHOOK_END_S = 2.0  # for answers to what is under way, when a worker ends
 WEBHOOK_PARALLEL = 8  # messages of one endpoint that one worker sends at a time
 WEBHOOK_SENDING_MAX = 64  # messages that one worker sends at a time
 WEBHOOK_RESPONSE_BYTES_KEPT = 1024

@@ -237,6 +237,28 @@ async def test_what_a_dead_worker_had_begun_is_sent_again_under_the_same_id(
     assert await states(webhooks, id_) == [("order.placed", "delivered", 2)]
 
 
+async def test_a_worker_that_ends_leaves_to_others_what_has_no_answer(
+    database: Database, clock: ManualClock, webhooks: Webhooks, make_sender: MakeSender, receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("cart.webhooks.sender.WEBHOOK_END_S", 0.1)
+    id_ = await endpoint(webhooks, receiver.url)
+    late = asyncio.Event()
+    receiver.answers = [Answer(), Answer(after=late)]
+    ends, stays = make_sender(), make_sender()
+    await happen(database, clock, _order(1), _order(2))
+    await ends.turn()
+    await receiver.has(2)
+    await ends.close()
+    assert sorted(state for _, state, _ in await states(webhooks, id_)) == ["delivered", "pending"]
+    await rounds(stays)
+    late.set()
+    assert sorted(await states(webhooks, id_), key=lambda each: each[2]) == [
+        ("order.placed", "delivered", 1), ("order.placed", "delivered", 2),
+    ]  # fmt: skip
+    assert len({message.id for message in receiver.messages}) == 2 and len(receiver.messages) == 3
+
+
 async def test_an_endpoint_that_takes_nothing_for_days_is_disabled(
     database: Database, clock: ManualClock, webhooks: Webhooks, sender: Sender, receiver: Receiver
 ) -> None:
