@@ -34,6 +34,7 @@ from cart import demo
 from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
 from cart.importer import import_watched
+from cart.ordering.office import trade
 from cart.service import Shop
 from cart.webhooks.outbox import put_news
 from cart.webhooks.service import Webhooks
@@ -127,9 +128,11 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         shows = Shows(database, outlet, clock, tokens=tokens)
         shows.transactions.also = put_news
         stack.push_async_callback(shows.close)
+        selling = trade(settings.payment, settings.capture, settings.mail_url, settings.mail_from, settings.data_dir)
         shop = Shop(
-            database, shows, clock, hold_ttl_s=settings.hold_ttl_s, secret=settings.secret, tax_bp=settings.tax_bp
-        )
+            database, shows, clock,
+            hold_ttl_s=settings.hold_ttl_s, secret=settings.secret, trade=selling, tax_bp=settings.tax_bp,
+        )  # fmt: skip
         stack.push_async_callback(shop.close)
         shop.attach()
         webhooks = Webhooks.of(settings, database, clock)
@@ -159,6 +162,7 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         departure = await stack.enter_async_context(Departure.open(store.bus))
         media.admit = departure.refuse
         await stack.enter_async_context(running(store.shop.keeper.run()))
+        await stack.enter_async_context(store.shop.office.open())
         await stack.enter_async_context(running(store.shop.offering.watch.run()))
         await stack.enter_async_context(running(store.webhooks.run()))
         kernel = KernelCollector(departure, store.bus, store.database, cart=store.shop.adds, chat=chat_room.posting)
@@ -239,7 +243,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),
         *cart.webhooks.api.operations(parts.store.webhooks),
-        *cart.ordering.api.operations(parts.store.shop.orders),
+        *cart.ordering.api.operations(parts.store.shop.office, parts.store.shop.cart, parts.store.bus.take),
         *stream.api.operations(parts.media),
         *fallback.operations,
     ]

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, Column, Connection, Index, String, Tabl
 
 from live.core.auth import Principal
 from live.core.database import metadata
-from live.core.ids import uuid7
+from live.core.ids import serial7
 from live.core.limits import AUDIT_LISTED_MAX, AUDIT_SUBJECT_CHARS_MAX, SHOW_ID_CHARS_MAX, VIEWER_ID_CHARS_MAX
 
 audit = Table(
@@ -79,7 +79,7 @@ def write(conn: Connection, now_ms: int, who: Actor, *changes: Change) -> None:
         before, after = _differing(change.before, change.after)
         rows.append(
             {
-                "id": uuid7(now_ms),
+                "id": serial7(now_ms),
                 "at_ms": now_ms,
                 "actor": who.subject,
                 "role": who.role,

@@ -17,12 +17,10 @@ from cart.keeper import Keeper
 from cart.moves import Moves
 from cart.offering.service import Offering
 from cart.ordering.addresses import AddressEntry, address
-from cart.ordering.checkout import Checkout, Form
+from cart.ordering.checkout import Form
+from cart.ordering.office import Office, Trade
 from cart.ordering.orders import Order, buyer
-from cart.ordering.payments import Payment, PayOnPickup
-from cart.ordering.service import Orders
 from cart.ordering.shipping import Choice
-from cart.ordering.till import Till
 from cart.pricing import store as price_store
 from cart.pricing.basket import coupon_code
 from cart.pricing.priced import Priced
@@ -51,8 +49,8 @@ __all__ = ["Answer", "Shop"]
 class Shop:
     """Carts, stock and orders of this installation.
 
-    `hold_ttl_s`: how long a cart keeps its units; `payment` takes the money (None: on pick-up), when an order is
-    shipped or, with `capture_at_once`, when it is placed.
+    `hold_ttl_s`: how long a cart keeps its units; `trade`: how money is taken and letters are sent (None: paid
+    on pick-up); somebody must open the `office` that sees to it.
     `stock_interval_s`: screens hear no more often what is left of a SKU. `pace_s`: see `Lane`, of the adds. `keeper`
     ends the holds: somebody must run it. `secret` signs the quotes of all workers ("": of this one alone), `tax_bp`
     is the tax, in basis points, of what has none of its own.
@@ -65,8 +63,7 @@ class Shop:
         clock: Clock,
         *,
         hold_ttl_s: int = HOLD_TTL_S,
-        payment: Payment | None = None,
-        capture_at_once: bool = False,
+        trade: Trade | None = None,
         stock_interval_s: float = STATE_INTERVAL_S,
         pace_s: float = LANE_PACE_S,
         secret: str = "",
@@ -86,23 +83,24 @@ class Shop:
         )
         self.offering = Offering(database, shows, self._stockroom, self._pricing)
         self.window = self.offering.window
-        till = Till(self._stockroom, payment or PayOnPickup())
-        self._checkout = Checkout(
+        self.office = Office(
+            database,
             self._stockroom,
-            till,
-            at_once=capture_at_once,
+            clock,
+            trade or Trade(),
+            secret=secret,
             price=self._price,
             consume=self._consume,
             release=price_store.give_back,
         )
-        self.orders = Orders(database, self._stockroom, till, self._checkout, at_once=capture_at_once)
+        self._checkout = self.office.checkout
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
         self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout)
 
     async def close(self) -> None:
         """Take no more adds; wait until those that were taken are committed and the screens know what is left."""
         await self.adds.close()
-        await self.orders.till.close()
+        await self.office.till.close()
         await self._stockroom.close()
 
     def attach(self) -> None:

@@ -9,6 +9,9 @@ from starlette.responses import Response
 
 from cart.answers import Answer
 from cart.audit import Entry
+from cart.ordering import facts_api
+from cart.ordering.facts_api import Carts, Take
+from cart.ordering.office import Office
 from cart.ordering.orders import Order
 from cart.ordering.refunds import Units
 from cart.ordering.service import Orders
@@ -155,9 +158,9 @@ class _Operations:
         return _respond(answer)
 
 
-def operations(orders: Orders) -> list[Operation]:
-    """The HTTP operations of orders."""
-    on = _Operations(orders)
+def operations(office: Office, cart: Carts, take: Take) -> list[Operation]:
+    """The HTTP operations of orders. `cart` reads a viewer's cart, `take` counts rates over all workers."""
+    on = _Operations(office.orders)
     order = "/api/orders/{order}"
     page = {"before": "the `next` of the page before"}
     step = (Kind.unknown_order, Kind.illegal_order_step, Kind.key_reused)
@@ -170,6 +173,7 @@ def operations(orders: Orders) -> list[Operation]:
                       errors=(*step, *errors))  # fmt: skip
 
     return [
+        *facts_api.operations(office.facts, office.withdrawals, cart, take),
         viewer("GET", "/api/orders", on.mine, "List one's orders", result=OrderPage, query=page,
                errors=(Kind.invalid_field,)),
         viewer("GET", order, on.get, "Read an order", result=OrderView, errors=(Kind.unknown_order,)),

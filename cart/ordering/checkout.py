@@ -34,7 +34,7 @@ from cart.webhooks import outbox
 from live.core.codec import plain
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
-from live.core.limits import CLAIM_TTL_S, PAYMENT_DELAYS_S, PAYMENT_LATE_S, SWEEP_BATCH
+from live.core.limits import CLAIM_TTL_S, PAYMENT_DELAYS_S, PAYMENT_LATE_S
 
 _log = structlog.get_logger(__name__)
 
@@ -136,7 +136,7 @@ class Checkout:
             return stored
 
         settled = await self._stockroom.change(settle)
-        self._till.soon(settled)
+        self._till.soon(settled.id)
         if settled.state in orders.SOLD:
             return settled
         if settled.state is OrderState.refused:
@@ -154,7 +154,7 @@ class Checkout:
             return self._hear(moves, locked(moves, order), receipt)
 
         order, verdict = await self._stockroom.change(hear)
-        self._till.soon(order)
+        self._till.soon(order.id)
         return verdict
 
     # --- what happens by itself -------------------------------------------------------------------------------
@@ -164,8 +164,7 @@ class Checkout:
 
         False: it was answered meanwhile.
         """
-        order = await self._stockroom.change(lambda moves: store.find_order(moves.tx.conn, order_id))
-        assert order is not None, "a claim names its order"
+        order = await self._till.order(order_id)
         receipt = None
         if order.total_minor > 0:
             try:
@@ -188,21 +187,13 @@ class Checkout:
             _log.warning("payment_lapsed", order=order_id)
         return ended
 
-    async def sweep(self, limit: int = SWEEP_BATCH) -> int:
-        """Do the steps of payments whose time has come; how many there were."""
-
-        def find(moves: Moves) -> list[Step]:
-            return store.due_steps(moves.tx.conn, moves.tx.now_ms, limit)
-
-        steps = await self._stockroom.change(find)
-        for step in steps:
-            await (self._give_up(step) if step.kind is StepKind.authorise else self._till.ask(step))
-        return len(steps)
+    async def due(self, step: Step) -> None:
+        """Do a step of a payment whose time has come."""
+        await (self._give_up(step) if step.kind is StepKind.authorise else self._till.ask(step))
 
     async def _give_up(self, step: Step) -> None:
         """Look a last time what came of an authorisation that was never heard of; nothing: it is voided."""
-        order = await self._stockroom.change(lambda moves: store.find_order(moves.tx.conn, step.order_id))
-        assert order is not None, "orders are never deleted"
+        order = await self._till.order(step.order_id)
         receipt: Receipt | None = None
         failure: Exception | None = None
         try:
@@ -213,23 +204,23 @@ class Checkout:
             await self.heard(order.id, receipt)
             return
 
-        def end(moves: Moves) -> Order:
+        def end(moves: Moves) -> None:
             tx = moves.tx
             stored = locked(moves, order)
             found = next(one for one in store.steps(tx.conn, order.id) if one.id == step.id)
             if found.state is not StepState.wanted:
-                return stored
+                return
             due_at_ms = payments.retry_at_ms(tx.now_ms, found.attempts + 1, PAYMENT_DELAYS_S)
             if failure is not None and due_at_ms is not None:
                 why = payments.reason(failure)
                 later = replace(found, attempts=found.attempts + 1, reason=why, due_at_ms=due_at_ms)
                 store.save_step(tx.conn, later)
-                return stored
+                return
             self._close(moves, found, "never answered")
             void(moves, stored, "")
-            return stored
 
-        self._till.soon(await self._stockroom.change(end))
+        await self._stockroom.change(end)
+        self._till.soon(order.id)
 
     # --- within a transaction ---------------------------------------------------------------------------------
 

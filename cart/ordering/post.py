@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from cart.ordering.orders import Order
 from cart.ordering.tables import letter
-from live.core.ids import uuid7
+from live.core.ids import serial7
 
 
 class LetterKind(Enum):
@@ -48,17 +48,26 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def put(
-    conn: Connection, now_ms: int, kind: LetterKind, order: Order, facts: dict[str, Any], recipient: str = ""
+    conn: Connection,
+    now_ms: int,
+    kind: LetterKind,
+    order: Order,
+    facts: dict[str, Any],
+    recipient: str = "",
+    language: str = "",
 ) -> str:
-    """Write to an order's buyer (`recipient`: to another address) once this transaction is committed; its id."""
-    id_ = uuid7(now_ms)
+    """Write to an order's buyer once this transaction is committed; the letter's id.
+
+    `recipient`, `language`: another than the order's.
+    """
+    id_ = serial7(now_ms)
     conn.execute(
         insert(letter).values(
             id=id_,
             kind=kind.value,
             order_id=order.id,
             recipient=recipient or order.email,
-            language=order.language,
+            language=language or order.language,
             facts=facts,
             state=LetterState.wanted.value,
             attempts=0,
@@ -71,7 +80,9 @@ def put(
 
 def due(conn: Connection, now_ms: int, limit: int) -> list[Letter]:
     """Letters whose time has come, the oldest first."""
-    statement = select(letter).where(letter.c.due_at_ms <= now_ms).order_by(letter.c.due_at_ms).limit(limit)
+    statement = (
+        select(letter).where(letter.c.due_at_ms <= now_ms).order_by(letter.c.due_at_ms, letter.c.id).limit(limit)
+    )
     return [_letter(row) for row in conn.execute(statement)]
 
 

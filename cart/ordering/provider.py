@@ -52,6 +52,7 @@ class Rehearsal:
         self.accounts: dict[str, Account] = {}  # by reference
         self.asked: list[tuple[StepKind, str]] = []
         self.notices: list[tuple[str, Receipt]] = []  # what it would tell by itself
+        self.blind = False
         self.meanwhile: Callable[[Charge], Awaitable[None]] | None = None
         self._answers: dict[str, Receipt] = {}  # by key
         self._refused: set[str] = set()
@@ -83,7 +84,9 @@ class Rehearsal:
         return receipt
 
     async def look(self, charge: Charge) -> Receipt | None:
-        """What came of an authorisation."""
+        """What came of an authorisation; raises `TimeoutError` while it is `blind`."""
+        if self.blind:
+            raise TimeoutError
         return self._answers.get(charge.authorisation)
 
     async def capture(self, charge: Charge) -> Receipt:

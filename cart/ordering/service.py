@@ -38,14 +38,11 @@ _RETURNABLE = _SHIPPABLE | {OrderState.withdrawn, OrderState.returned}
 
 
 class Orders:
-    """See the module. `at_once`: money is taken when an order is placed, and not when it is shipped."""
+    """See the module."""
 
-    def __init__(
-        self, database: Database, stockroom: Stockroom, till: Till, checkout: Checkout, *, at_once: bool = False
-    ) -> None:
+    def __init__(self, database: Database, stockroom: Stockroom, till: Till, checkout: Checkout) -> None:
         self._database = database
         self._stockroom = stockroom
-        self._at_once = at_once
         self.till = till
         self.checkout = checkout
 
@@ -148,6 +145,7 @@ class Orders:
                 raise Problem(Kind.illegal_order_step, "It has left; take it back instead.", field="order")
             cancelled = self.end(moves, order, OrderState.cancelled)
             book(moves, who, "order.cancelled", order, cancelled)
+            outbox.put(moves.tx.conn, moves.tx.now_ms, "order.cancelled", plain(cancelled), cancelled.show)
             post.put(moves.tx.conn, moves.tx.now_ms, LetterKind.cancelled, cancelled, {"reason": why})
             return cancelled
 
@@ -227,7 +225,6 @@ class Orders:
         units = {line.sku: line.quantity - line.cancelled for line in order.lines}
         after = _cancel_units(moves, after, {sku: count for sku, count in units.items() if count}).to(to)
         self.checkout.release(moves.tx.conn, order.id)
-        outbox.put(moves.tx.conn, moves.tx.now_ms, "order.cancelled", plain(after), after.show)
         return after
 
     def _give(self, moves: Moves, order: Order, what: refunds.Refund) -> None:

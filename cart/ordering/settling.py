@@ -23,7 +23,7 @@ def nothing(order: Order) -> Receipt:
 
 def asked(steps: Sequence[Step]) -> Step:
     """What was asked at check-out."""
-    return next(step for step in steps if step.kind is StepKind.authorise)
+    return next(step for step in steps if step.key == payments.authorise_key(step.order_id))
 
 
 def write_down(moves: Moves, order: Order, asked: Step, receipt: Receipt) -> None:

@@ -23,7 +23,8 @@ from cart.stockroom import Stockroom
 from cart.webhooks import outbox
 from live.core import tasks
 from live.core.codec import plain
-from live.core.ids import uuid7
+from live.core.database import Database
+from live.core.ids import serial7
 from live.core.limits import PAYMENT_DELAYS_S, PAYMENT_STEP_TIMEOUT_S, PAYMENT_TIMEOUT_S, TILL_TASKS_MAX
 
 _log = structlog.get_logger(__name__)
@@ -32,16 +33,17 @@ _log = structlog.get_logger(__name__)
 class Till:
     """See the module. `payment` is the provider."""
 
-    def __init__(self, stockroom: Stockroom, payment: Payment) -> None:
+    def __init__(self, database: Database, stockroom: Stockroom, payment: Payment) -> None:
+        self._database = database
         self._stockroom = stockroom
         self.payment = payment
         self._asking: set[asyncio.Task[Any]] = set()
 
-    def soon(self, order: Order) -> None:
+    def soon(self, order_id: str) -> None:
         """Ask for what an order's transaction wants, without waiting; when too much is under way, the sweep does it."""
         if len(self._asking) >= TILL_TASKS_MAX:
             return
-        task = asyncio.create_task(self.work(order.id), name="till")
+        task = asyncio.create_task(self.work(order_id), name="till")
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
@@ -62,7 +64,13 @@ class Till:
 
     async def steps(self, order_id: str) -> list[Step]:
         """The steps of an order."""
-        return await self._stockroom.change(lambda moves: store.steps(moves.tx.conn, order_id))
+        return await self._database.read_sync(lambda conn: store.steps(conn, order_id))
+
+    async def order(self, order_id: str) -> Order:
+        """An order that exists."""
+        order = await self._database.read_sync(lambda conn: store.find_order(conn, order_id))
+        assert order is not None, "orders are never deleted"
+        return order
 
     async def authorise(self, order: Order) -> Receipt:
         """Set an order's money aside; raises `PaymentRefused`, `TimeoutError` and whatever the provider raises."""
@@ -77,8 +85,7 @@ class Till:
 
     async def ask(self, step: Step) -> None:
         """Ask the provider for one step, and write down what it said."""
-        order = await self._stockroom.change(lambda moves: store.find_order(moves.tx.conn, step.order_id))
-        assert order is not None, "orders are never deleted"
+        order = await self.order(step.order_id)
         receipt: Receipt | None = None
         failure: Exception | None = None
         try:
@@ -111,7 +118,7 @@ def new_step(
 ) -> Step:
     """A step that is wanted; `due_at_ms` None: at once."""
     return Step(
-        id=uuid7(now_ms),
+        id=serial7(now_ms),
         order_id=order.id,
         kind=kind,
         key=key,

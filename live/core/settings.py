@@ -26,6 +26,8 @@ _Port = Annotated[int, Meta(ge=0, le=_PORT_MAX)]
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
 _LISTS = {"public_ips", "trusted_proxies", "origins", "picture_origins", "turn_urls", "webhook_networks"}
 _HOST = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+_MAIL = re.compile(r"smtps?://([^\s@/]+@)?([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?(\?starttls=no)?", re.IGNORECASE)
+_MAIL_FROM = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9.-]{1,253}", re.IGNORECASE)
 _ICE_SERVER = re.compile(rf"stuns?:{_HOST}|turns?:{_HOST}(\?transport=(udp|tcp))?", re.IGNORECASE)
 
 
@@ -57,6 +59,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tax_bp: Annotated[int, Meta(ge=0, le=10_000)] = 1900  # in prices of goods that have no rate of their own: 19 %
     webhook_networks: tuple[str, ...] = ()  # where messages may go besides the public Internet; http on loopback
     webhook_kept_days: Annotated[int, Meta(ge=1, le=365)] = 14  # what was sent, and what is not sent by then
+    payment: Literal["on_pickup", "rehearsal"] = "on_pickup"  # who takes the money; a rehearsal takes none
+    capture: Literal["on_shipping", "at_once"] = "on_shipping"  # when what was set aside is taken
+    mail_url: str = ""  # smtps://user:password@host; "": the folder `mail` in the data folder
+    mail_from: str = "shop@localhost"  # the address that letters to buyers come from
     tracing: bool = False  # traces by OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT asks for them too
     demo: bool = False
     log_format: Literal["auto", "json", "console"] = "auto"
@@ -149,6 +155,7 @@ def _checked(settings: Settings) -> Settings:
     if scheme and scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
         raise SettingsError("SHOWCART_DATABASE_URL: only sqlite:///… and postgresql://… are supported")
     _check_redis_url(settings.redis_url)
+    _check_mail(settings)
     if settings.demo and not settings.loopback:
         raise SettingsError("SHOWCART_HOST: the demo has a well-known token and runs on loopback only")
     if not settings.secret:
@@ -201,6 +208,15 @@ def _check_redis_url(url: str) -> None:
         check_url(url)
     except ValueError as error:
         raise SettingsError(f"SHOWCART_REDIS_URL: {error}") from None
+
+
+def _check_mail(settings: Settings) -> None:
+    if settings.mail_url and not _MAIL.fullmatch(settings.mail_url):
+        raise SettingsError("SHOWCART_MAIL_URL: must be such as smtps://user:password@mail.example:465")
+    if not _MAIL_FROM.fullmatch(settings.mail_from):
+        raise SettingsError(f"SHOWCART_MAIL_FROM: {settings.mail_from!r} is no e-mail address")
+    if settings.payment == "rehearsal" and not settings.loopback:
+        raise SettingsError("SHOWCART_PAYMENT: a rehearsal takes no money, and is for loopback only")
 
 
 def _check_ice_servers(settings: Settings) -> None:

@@ -29,9 +29,13 @@ def tokens(clock: ManualClock) -> Tokens:
     return Tokens("a secret of the tests", clock)
 
 
+async def _take(_key: str, _per_s: float, _burst: int) -> float:
+    return 0.0
+
+
 @pytest.fixture
 async def client(shop: Shop, shows: Shows, tokens: Tokens) -> AsyncIterator[httpx.AsyncClient]:
-    operations = [*api.operations(shop, shows), *ordering_api.operations(shop.orders)]
+    operations = [*api.operations(shop, shows), *ordering_api.operations(shop.office, shop.cart, _take)]
     app = Starlette(routes=routes(operations, tokens), exception_handlers={Problem: on_problem})
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 from cart import tables
 from cart.catalogue import VariantEntry
 from cart.ordering import tables as order_tables
+from cart.ordering.office import Trade
 from cart.ordering.payments import Charge, PaymentRefused, PayOnPickup, Receipt
 from cart.service import Shop
 from cart.stock import EFFECTS, Movement
@@ -56,7 +57,7 @@ class Stampede(RuleBasedStateMachine):
         self.shows = shows
         self.clock = clock
         self.till = Counter(clock)
-        self.shop = Shop(database, shows, clock, payment=self.till, pace_s=0)
+        self.shop = Shop(database, shows, clock, trade=Trade(payment=self.till), pace_s=0)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)

@@ -49,9 +49,9 @@ async def test_an_order_is_for_its_buyer_and_the_hosts_of_its_show(shop: Shop) -
     order = (await shop.checkout("demo", ADA, name="Ada", email="ada@example.com")).body["order"]
     host = Principal(subject="h", role=Role.host, show="demo", name="Host")
     for who in (ADA, host):
-        assert (await shop.orders.get(order["id"], who)).number == order["number"]
+        assert (await shop.office.orders.get(order["id"], who)).number == order["number"]
     stranger = Principal(subject="x", role=Role.host, show="other", name="Host")
     for who in (BOB, stranger):
-        assert (await refused(shop.orders.get(order["id"], who))).kind is Kind.unknown_order
+        assert (await refused(shop.office.orders.get(order["id"], who))).kind is Kind.unknown_order
     for id_ in ("0" * 32, "\x00"):
-        assert (await refused(shop.orders.get(id_, ADA))).kind is Kind.unknown_order
+        assert (await refused(shop.office.orders.get(id_, ADA))).kind is Kind.unknown_order

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from cart.ordering.office import Trade
 from cart.ordering.orders import OrderState
 from cart.ordering.payments import Charge, PaymentRefused, StepKind
 from cart.ordering.provider import Rehearsal
@@ -24,7 +25,7 @@ def payment() -> Rehearsal:
 
 @pytest.fixture
 def shop(database: Database, shows: Shows, clock: ManualClock, payment: Rehearsal) -> Shop:
-    return Shop(database, shows, clock, payment=payment, pace_s=0)
+    return Shop(database, shows, clock, trade=Trade(payment=payment), pace_s=0)
 
 
 async def buy(shop: Shop, who: str = "ada", key: str | None = None, total_minor: int | None = None) -> Answer:
@@ -164,7 +165,7 @@ async def test_a_payment_that_answers_too_late_is_given_back(
     await shop.add("demo", ADA, "MUG-RED")
     payment.meanwhile = dawdle
     assert (await refused(buy(shop, key="k1"))).kind is Kind.hold_expired
-    await shop.orders.till.idle()
+    await shop.office.till.idle()
     [account] = payment.accounts.values()
     assert (account.authorised, account.voided) == (1500, 1500), "somebody else has it by now"
     assert await level(database, "MUG-RED") == (1, 0, 1)
@@ -197,7 +198,7 @@ async def test_a_payment_that_never_answers_is_refused(
     await shop.add("demo", ADA, "CUP")
     payment.meanwhile = hang
     assert (await refused(buy(shop))).kind is Kind.payment_refused
-    await shop.orders.till.idle()
+    await shop.office.till.idle()
     assert [kind for kind, _ in payment.asked] == [StepKind.authorise, StepKind.void]
     assert len((await shop.cart("demo", ADA)).lines) == 1
 
@@ -221,7 +222,7 @@ async def test_a_check_out_whose_worker_died_gives_the_cart_back(
         assert await shop.keeper.sweep() == 1
         assert await shop.keeper.sweep() == 0
     assert [entry["event"] for entry in logs] == ["payment_lapsed"]
-    assert (await shop.orders.get(charges[0].order_id, ADA)).state is OrderState.lapsed
+    assert (await shop.office.orders.get(charges[0].order_id, ADA)).state is OrderState.lapsed
     payment.meanwhile = None
     answer = await buy(shop, key="k1")
     assert answer.body["order"]["id"] != charges[0].order_id
