@@ -1,6 +1,7 @@
 """Sending: signed, in order, again until it has arrived, and nobody waits for a slow one."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -10,6 +11,7 @@ from cart.webhooks.sender import Sender
 from cart.webhooks.service import Webhooks
 from live.core.clock import ManualClock
 from live.core.database import Database
+from live.core.errors import Kind, Problem
 from live.core.limits import (
     WEBHOOK_DELAYS_S,
     WEBHOOK_FAILING_S,
@@ -18,6 +20,7 @@ from live.core.limits import (
     WEBHOOK_OVERLAP_S,
     WEBHOOK_PARALLEL,
 )
+from live.core.tasks import running
 from tests.cart.webhooks.conftest import SECRET, MakeSender, asked, endpoint, happen, rounds, states, stored
 from tests.cart.webhooks.receiver import Answer, Message, Receiver
 
@@ -302,6 +305,28 @@ async def test_messages_wait_for_a_paused_endpoint_and_are_forgotten_in_time(
     monkeypatch.setattr("cart.webhooks.sender.WEBHOOK_BACKLOG_MAX", 0)
     await sender.count()
     assert (await stored(database, id_)).state == "disabled"
+
+
+async def test_it_runs_by_itself_and_a_store_that_is_away_costs_time_only(
+    database: Database, clock: ManualClock, webhooks: Webhooks, sender: Sender, receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    id_ = await endpoint(webhooks, receiver.url)
+    await happen(database, clock, _order(1), _order(1, "order.cancelled"))
+    write, refused = database.write_sync, asyncio.Event()
+
+    async def away(*arguments: Any, **named: Any) -> Any:
+        if receiver.messages and not refused.is_set():  # what became of the first cannot be written down
+            refused.set()
+            raise Problem(Kind.unavailable)
+        return await write(*arguments, **named)
+
+    monkeypatch.setattr(database, "write_sync", away)
+    async with running(sender.run()):
+        await receiver.has(2)
+    assert refused.is_set()
+    assert [message.json["type"] for message in receiver.messages] == ["order.placed", "order.cancelled"]
+    assert {state for _, state, _ in await states(webhooks, id_)} == {"delivered"}
 
 
 async def test_nobody_gets_what_waited_for_one_who_is_gone(
