@@ -139,10 +139,10 @@ async def test_an_order_is_told_step_by_step(
         return id_
 
     first, second = await buy(ADA), await buy(BOB)
-    await shop.orders.capture(first, OPS)
-    await shop.orders.ship(first, OPS)
-    await shop.orders.take_back(first, OPS, [Units("CUP", 1)], refund=True)
-    await shop.orders.cancel(second, OPS)
+    await shop.office.orders.capture(first, OPS)
+    await shop.office.orders.ship(first, OPS)
+    await shop.office.orders.take_back(first, OPS, [Units("CUP", 1)], refund=True)
+    await shop.office.orders.cancel(second, OPS)
     told = await _happened(database)
     assert [type_ for type_, data in told if data["id"] == first] == [
         "order.placed", "order.captured", "order.shipped", "order.returned", "order.refunded",
