@@ -6,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cart import prices
-from cart.baskets import cart_id, cart_of
+from cart.baskets import CouponState, cart_id, cart_of
 from cart.catalogue import Invalid, ProductEntry, VariantEntry, check, is_id
+from cart.pricing.basket import Basket, BasketLine
+from cart.pricing.plain import undiscounted
+from cart.pricing.taxes import Tax
 from cart.stock import EFFECTS, LIVE, TRANSITIONS, Hold, HoldState, Level, Movement, check_quantity, sold_out
 from live.core.codec import Malformed, convert
 from live.core.errors import Kind, Problem
@@ -153,6 +156,20 @@ def test_a_cart_is_its_living_holds() -> None:
     assert (cart.total_minor, cart.currency, [line.line_minor for line in cart.lines]) == (2500, "EUR", [2000, 500])
     assert cart_of([]).currency == ""
     assert cart_id("demo", "ada") == "demo:ada"
+
+
+def test_a_cart_says_what_it_comes_to() -> None:
+    basket = Basket(
+        "EUR",
+        (BasketLine(key="h1", sku="CUP", product_id="cup", currency="EUR", list_minor=1200, quantity=2, tax_bp=1900,
+                    fixed_unit_minor=1000),),
+    )  # fmt: skip
+    priced = undiscounted(7, "EUR", basket.lines)
+    cart = cart_of([HOLD], priced, [CouponState("ABC", "condition")])
+    [line] = cart.lines
+    assert (line.list_price_minor, line.price_minor, line.line_minor, line.tax_minor) == (1200, 1000, 2000, 319)
+    assert (cart.subtotal_minor, cart.total_minor, cart.coupons[0].code) == (2000, 2000, "ABC")
+    assert cart.taxes == [Tax(1900, 1681, 319)]
 
 
 def test_a_cart_refuses_what_it_cannot_hold() -> None:

@@ -100,6 +100,23 @@ def test_stock_changes_wherever_the_sku_stands(snapshot: timeline.Snapshot) -> N
     assert available(after) == {"a-s": 2, "a-m": 5, "b-s": 5, "b-m": 4}
 
 
+def test_a_price_changes_wherever_the_sku_stands(snapshot: timeline.Snapshot) -> None:
+    price = {"price_minor": 800, "deal": None}
+    after = timeline.apply(snapshot, "product.price", {"product_id": "a", "sku": "a-s"} | price)
+    changed = {"sku": "a-s", "available": 5} | price
+    assert after["pin"]["product"]["variants"][0] == after["lineup"][0]["variants"][0] == changed
+    assert after["lineup"][1] == snapshot["lineup"][1]
+    assert timeline.apply(after, "product.price", {"product_id": "z", "sku": "z-s"} | price) == after
+
+
+def test_nothing_is_pinned_in_a_show_that_is_over() -> None:
+    pin = Pin(id="p1", product_id="a", pinned_at_ms=5)
+    for state, sold in ((ShowState.lobby, pin), (ShowState.paused, pin), (ShowState.ended, None)):
+        show = Show(id="demo", title="Demo", state=state, created_at_ms=1)
+        assert timeline.selling(show, pin) == sold
+        assert timeline.selling(show, None) is None
+
+
 def test_the_viewers_are_counted(snapshot: timeline.Snapshot) -> None:
     assert timeline.apply_state(snapshot, "viewers", {"count": 8})["viewers"] == 8
     assert timeline.apply_state(snapshot, "reactions", {"heart": 2})["reactions"] == {"heart": 2}

@@ -1,5 +1,8 @@
 """Rules are saved, published and taken back as a whole, and every screen hears what that does to its prices."""
 
+import pytest
+from sqlalchemy import Connection
+
 from cart.catalogue import VariantEntry
 from cart.offering.service import Offering
 from cart.pricing import store
@@ -115,6 +118,40 @@ async def test_history_is_kept_of_what_was_asked_anywhere(
     await offering.watch.look()
     kept = await database.read_sync(lambda conn: store.history(conn, ["CUP"]))
     assert [point.price_minor for point in kept["CUP"]] == [760]
+
+
+async def test_another_worker_goes_by_the_new_rules_at_once(
+    offering: Offering, database_url: str, clock: ManualClock
+) -> None:
+    other_database = await Database.open(database_url, clock)
+    other = Shop(other_database, Shows(other_database, Screens(), clock), clock, pace_s=0)
+    assert [one.unit_minor for one in await other.window.quotes({"CUP": 1}, show="demo")] == [1000]
+    await publish(offering, rule())
+    [quote] = await other.window.quotes({"CUP": 1}, show="demo")
+    assert quote.unit_minor == 900
+    problem = await refused(other.add("demo", ADA, "CUP", price_minor=1000))
+    assert (problem.kind, problem.extra["price_minor"]) == (Kind.price_changed, 900)
+    assert (await other.add("demo", ADA, "CUP", price_minor=900)).body["cart"]["total_minor"] == 900
+    await other.close()
+    await other_database.close()
+
+
+async def test_rules_that_were_rolled_back_by_the_store_are_never_paid_by(
+    shop: Shop, offering: Offering, database: Database
+) -> None:
+    """A transaction prices by its own rules; when it fails, nobody else may."""
+
+    def fail(conn: Connection) -> None:
+        draft = store.add_ruleset(conn, "", [rule()], "ops", 1)
+        store.advance(conn, 1, "published", "ops", ruleset=draft.number)
+        assert shop._pricing.rules(conn).rules
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await database.write_sync(fail)
+    other = rule(then=[{"kind": "pct", "bp": 5000}])
+    await publish(offering, other)
+    assert [one.unit_minor for one in await shop.window.quotes({"CUP": 1})] == [500]
 
 
 async def test_a_show_that_is_over_is_left_alone(shows: Shows, offering: Offering, screens: Screens) -> None:
