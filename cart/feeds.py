@@ -15,10 +15,14 @@ row is one variant. Columns, in any order:
     variant                 "Size M"; blank for a product with a single one
     description             may be blank like title
     picture                 /static/… or https://…; may be blank like title
+    categories              "shoes|shoes/running", those above included; may be blank like title
+    tax                     percent in the price: 19 or 5.5; blank: the installation's own
+    content                 how much a pack holds: 750 ml, 1 kg; blank: it is not sold by weight, volume, length or area
 
 **JSON**: an array of products, or one product a line (JSON Lines). A product is `catalogue.ProductEntry`: id, title,
-currency, variants [{sku, price_minor, title?, list_price_minor?, stock?}], description?, picture?. An array whose
-brackets do not match is read up to that place; in JSON Lines only the broken line is lost.
+currency, variants [{sku, price_minor, title?, list_price_minor?, stock?, tax_bp?, content? {amount, unit}}],
+description?, picture?, categories?, tax_bp?. An array whose brackets do not match is read up to that place; in JSON
+Lines only the broken line is lost.
 """
 
 import csv
@@ -36,8 +40,12 @@ from live.core.limits import IMPORT_LINE_BYTES_MAX, IMPORT_RECORD_LINES_MAX, IMP
 
 Format = Literal["csv", "json"]
 REQUIRED = ("product_id", "title", "sku", "price", "currency")
-COLUMNS = (*REQUIRED, "list_price", "stock", "variant", "description", "picture")
-_INHERITED = ("title", "currency", "description", "picture")
+COLUMNS = (
+    *REQUIRED, "list_price", "stock", "variant", "description", "picture", "categories", "tax", "content",
+)  # fmt: skip
+_INHERITED = ("title", "currency", "description", "picture", "categories")
+_PERCENT = re.compile(r"([0-9]{1,3})(?:[.,]([0-9]{1,2}))?\s*%?", re.ASCII)
+_CONTENT = re.compile(r"([0-9]{1,9})\s*([a-z]{1,2}[23]?)", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,10}", re.ASCII)
 _MARK = re.compile(rb'[{}\[\]"\\\n]')
 _BOM = b"\xef\xbb\xbf"
@@ -219,16 +227,33 @@ def _plain(cells: dict[str, str]) -> dict[str, Any]:
         if _COUNT.fullmatch(stock) is None:
             raise Invalid("stock", f"{stock[:40]!r} is not a whole number of units")
         variant["stock"] = int(stock)
-    product = {name: cells.get(name, "") for name in ("title", "description", "picture")}
+    if tax := cells.get("tax"):
+        variant["tax_bp"] = _basis_points(tax)
+    if content := cells.get("content"):
+        if (match := _CONTENT.fullmatch(content)) is None:
+            raise Invalid("content", f"{content[:40]!r} is not a content such as 750 ml (whole numbers only)")
+        variant["content"] = {"amount": int(match[1]), "unit": match[2]}
+    product: dict[str, Any] = {name: cells.get(name, "") for name in ("title", "description", "picture")}
+    product["categories"] = [name.strip() for name in cells.get("categories", "").split("|") if name.strip()]
     return product | {"id": cells["product_id"], "currency": currency, "variants": [variant]}
+
+
+def _basis_points(percent: str) -> int:
+    """Hundredths of a percent; raises `Invalid`."""
+    match = _PERCENT.fullmatch(percent)
+    if match is None:
+        raise Invalid("tax", f"{percent[:40]!r} is not a percentage such as 19 or 5.5")
+    return int(match[1] + (match[2] or "").ljust(2, "0"))
 
 
 def _column(path: str) -> str:
     """The CSV column of a member's path."""
-    name = path.rpartition(".")[2]
+    if ".content" in path:
+        return "content"
+    name = path.rpartition(".")[2].partition("[")[0]
     if path.startswith("variants[") and name == "title":
         return "variant"
-    return {"id": "product_id"}.get(name, name.removesuffix("_minor"))
+    return {"id": "product_id", "tax_bp": "tax"}.get(name, name.removesuffix("_minor"))
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------

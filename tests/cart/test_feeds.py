@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cart.feeds import COLUMNS, Entry, Format, LineError, read
+from cart.pricing.reductions import Content, Measure
 from live.core.limits import IMPORT_LINE_BYTES_MAX, IMPORT_RECORD_LINES_MAX
 
 HEAD = "product_id,title,sku,price,currency,list_price,stock,variant,description,picture\n"
@@ -35,6 +36,32 @@ def test_a_row_is_a_variant() -> None:
     product, [variant] = entry.product, entry.product.variants
     assert (entry.line, product.id, product.title, product.description) == (2, "cup", "Cup", "Nice")
     assert (variant.sku, variant.price_minor, variant.list_price_minor, variant.stock) == ("CUP", 4990, 5990, 12)
+
+
+MORE = "product_id,title,sku,price,currency,categories,tax,content\n"
+
+
+def test_what_prices_depend_on_comes_with_the_goods() -> None:
+    entries, errors = run(
+        MORE + 'oil,Oil,OIL,9,EUR,food| food/oil |,7,750 ml\noil,,CAN,20,,,"5,5 %",\nb,B,B,1,EUR,,,\n'
+    )
+    assert not errors
+    [oil, can, other] = entries
+    assert oil.product.categories == can.product.categories == ["food", "food/oil"]
+    variants = [entry.product.variants[0] for entry in entries]
+    assert [one.tax_bp for one in variants] == [700, 550, None]
+    assert [one.content for one in variants] == [Content(amount=750, unit=Measure.ml), None, None]
+    assert other.product.categories == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "field"),
+    [(",abc,", "tax"), (",101,", "tax"), (",-1,", "tax"), (",,0.75 l", "content"), (",,5 oz", "content"),
+     (",,0 g", "content"), ("a b,,", "categories"), ("|".join(f"c{n}" for n in range(21)) + ",,", "categories")],
+)  # fmt: skip
+def test_what_prices_cannot_depend_on(cells: str, field: str) -> None:
+    entries, [error] = run(MORE + f"oil,Oil,OIL,9,EUR,{cells}\n")
+    assert (entries, error.field, error.line) == ([], field, 2)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
