@@ -37,6 +37,8 @@ def request_hash(request: tuple[Any, ...]) -> str:
         return hashlib.sha256(encode(request, "msgpack")).hexdigest()
     except UnicodeEncodeError:  # half a surrogate
         raise Problem(Kind.invalid_field, "A text must be Unicode.") from None
+    except OverflowError:  # beyond 64 bits
+        raise Problem(Kind.invalid_field, "A number is too large.") from None
 
 
 def check_key(key: str | None) -> None:

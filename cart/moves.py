@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from cart import store
+from cart import audit, store
 from cart.board import Board, tell_stock
 from cart.pricing.service import Pricing
 from cart.register import Register
@@ -22,6 +22,7 @@ class Moves:
     """The stock movements of one transaction; `finish` them once, when all is moved.
 
     `board` says of which SKUs the screens hear by this transaction (None: of all). `register` prices its carts.
+    `actor` is who the trail says has counted stock.
     """
 
     def __init__(self, tx: Batch, board: Board | None = None, pricing: Pricing | None = None) -> None:
@@ -29,14 +30,16 @@ class Moves:
         self._pricing = pricing or Pricing()
         self.forget_prices()
         self._board = board
+        self.actor = audit.SERVER
         self._moved: list[Moved] = []
+        self._counted: list[audit.Change] = []
         self._before: dict[str, int] = {}  # SKU → what was available when the transaction began
         self._after: dict[str, tuple[str, int]] = {}  # SKU → product, what is available now
         self._sellers: dict[str, set[str]] = {}  # SKU → shows whose holds moved
 
     def attempt(self, work: "Callable[[Moves], T]") -> T | Problem:
         """Do `work`; when it refuses, nothing of it has happened, and the refusal is given back."""
-        said, moved = self.tx.said(), len(self._moved)
+        said, moved, counted = self.tx.said(), len(self._moved), len(self._counted)
         before, after = dict(self._before), dict(self._after)
         sellers = {sku: set(shows) for sku, shows in self._sellers.items()}
         savepoint = self.tx.conn.begin_nested()
@@ -45,7 +48,7 @@ class Moves:
         except Problem as problem:
             savepoint.rollback()
             self.tx.unsay(said)
-            del self._moved[moved:]
+            del self._moved[moved:], self._counted[counted:]
             self._before, self._after, self._sellers = before, after, sellers
             self.forget_prices()
             return problem
@@ -63,6 +66,9 @@ class Moves:
         if level is None:
             return None
         self._moved += [Moved(sku, kind, part) for part in parts]
+        if kind is Movement.counted:
+            before, after = {"on_hand": level.on_hand - quantity}, {"on_hand": level.on_hand}
+            self._counted.append(audit.Change("stock.counted", f"sku:{sku}", before, after))
         on_hand, allocated, held = EFFECTS[kind]
         moved = (on_hand - allocated - held) * quantity
         self._before.setdefault(sku, level.available - moved)
@@ -107,6 +113,7 @@ class Moves:
         The turns to and from sold out are events, and are told at once.
         """
         store.insert_movements(self.tx.conn, self._moved, self.tx.now_ms)
+        audit.write(self.tx.conn, self.tx.now_ms, self.actor, *self._counted)
         changed = [
             ({"sku": sku, "product_id": product_id, "available": available}, None)
             for sku, (product_id, available) in self._after.items()

@@ -15,6 +15,7 @@ from cart.ordering.office import Office
 from cart.ordering.orders import Order
 from cart.ordering.refunds import Units
 from cart.ordering.service import Orders
+from cart.ordering.stocktake import Stocktake
 from live.core.auth import ALL_SHOWS, Principal, Role
 from live.core.errors import Kind
 from live.core.limits import AUDIT_LISTED_MAX, ORDERS_LISTED_MAX
@@ -45,6 +46,22 @@ class Return(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = ""
 
 
+class Adjustment(msgspec.Struct, forbid_unknown_fields=True):
+    """So many units more than the books say; negative: fewer."""
+
+    change: int
+
+
+class StockView(msgspec.Struct):
+    """The units of a SKU as they are now."""
+
+    sku: str
+    on_hand: int
+    allocated: int
+    held: int
+    available: int
+
+
 class OrderView(msgspec.Struct):
     """The order."""
 
@@ -73,8 +90,15 @@ class Trail(msgspec.Struct):
 
 
 class _Operations:
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, stocktake: Stocktake) -> None:
         self._orders = orders
+        self._stocktake = stocktake
+
+    async def adjust(self, request: Request, body: Adjustment) -> Response:
+        """What carts and orders have cannot be taken away. The trail says who did it."""
+        key = idempotency_key(request)
+        sku = request.path_params["sku"]
+        return _respond(await self._stocktake.adjust(sku, body.change, _principal(request), key))
 
     async def mine(self, request: Request) -> OrderPage:
         """One's own, without those that were never paid."""
@@ -160,7 +184,7 @@ class _Operations:
 
 def operations(office: Office, cart: Carts, take: Take) -> list[Operation]:
     """The HTTP operations of orders. `cart` reads a viewer's cart, `take` counts rates over all workers."""
-    on = _Operations(office.orders)
+    on = _Operations(office.orders, office.stocktake)
     order = "/api/orders/{order}"
     page = {"before": "the `next` of the page before"}
     step = (Kind.unknown_order, Kind.illegal_order_step, Kind.key_reused)
@@ -189,6 +213,9 @@ def operations(office: Office, cart: Carts, take: Take) -> list[Operation]:
         Operation("GET", "/api/trail", on.everything, "Read who changed what", result=Trail, role=Role.ops,
                   tag="orders", errors=(Kind.invalid_field,),
                   query={"after": "the `next` of the page before", "subject": "such as `sku:CUP`"}),
+        Operation("POST", "/api/stock/{sku}/adjust", on.adjust, "Say how many more units there are", body=Adjustment,
+                  result=StockView, role=Role.ops, tag="orders", keyed=True,
+                  errors=(Kind.unknown_sku, Kind.invalid_quantity, Kind.sold_out, Kind.key_reused)),
         change("capture", on.capture, "Take an order's money", Kind.payment_refused),
         change("ship", on.ship, "Say that an order has left", Kind.payment_refused, Kind.payment_pending),
         change("cancel", on.cancel, "Cancel an order", body=Reason),

@@ -14,6 +14,7 @@ from cart.ordering.mail import Folder, Mail, port
 from cart.ordering.payments import Payment, PayOnPickup
 from cart.ordering.provider import Rehearsal
 from cart.ordering.service import Orders
+from cart.ordering.stocktake import Stocktake
 from cart.ordering.till import Till
 from cart.ordering.withdrawals import Withdrawals
 from cart.stockroom import Stockroom
@@ -70,6 +71,7 @@ class Office:
         )
         self.orders = Orders(database, stockroom, self.till, self.checkout)
         self.facts = Facts(database, stockroom)
+        self.stocktake = Stocktake(stockroom)
         self.withdrawals = Withdrawals(database, stockroom, clock, self.orders, secret or secret_token(32))
         mail = how.mail or Folder(Path("var/mail"))
         self.clerk = Clerk(database, stockroom, self.checkout, mail, how.sender)

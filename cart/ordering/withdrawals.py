@@ -29,7 +29,7 @@ from cart.ordering.tables import withdrawal
 from cart.ordering.till import book, locked
 from cart.stockroom import Stockroom
 from live.core.clock import Clock
-from live.core.codec import plain
+from live.core.codec import convert, plain
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
@@ -209,4 +209,5 @@ def _find(conn: Connection, id_: str) -> Withdrawal | None:
 def _row(conn: Connection, row: Row[Any]) -> Withdrawal:
     order = store.find_order(conn, row.order_id)
     assert order is not None, "orders are never deleted"
-    return msgspec.convert({**row._mapping, "number": order.number}, Withdrawal)
+    values = {name: row._mapping[name] for name in Withdrawal.__struct_fields__ if name != "number"}
+    return convert(values | {"number": order.number}, Withdrawal)

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from cart.ordering import orders
 from cart.ordering.addresses import Address
 from cart.ordering.orders import Buyer, Order, OrderState
+from cart.ordering.seller import Seller
 from cart.ordering.shipping import Location, Method, MethodKind, Opening, Rate, Title
 from cart.pricing.priced import Discount, Priced, PricedLine
 from cart.pricing.taxes import Tax, by_rate, included
@@ -34,6 +35,11 @@ PICKUP = Method(
     rates=(Rate("EUR", 0),),
     locations=(COUNTER,),
 )
+
+SELLER = Seller(
+    name="Becher GmbH", street="Uferweg 1", postcode="10115", city="Berlin", country="DE", email="shop@becher.example",
+    register="HRB 1 B", vat_id="DE123456789", site="https://becher.example", timezone="Europe/Berlin",
+)  # fmt: skip
 
 
 def line(

@@ -16,7 +16,7 @@ from cart.ordering.mail import Folder, Smtp
 from cart.ordering.office import Office
 from cart.ordering.orders import Order
 from cart.ordering.post import Letter, LetterKind, LetterState
-from cart.ordering.seller import Seller, Texts, check
+from cart.ordering.seller import Seller, Texts
 from cart.ordering.shipping import Chosen
 from cart.pricing.priced import Discount
 from cart.service import Shop
@@ -25,12 +25,8 @@ from live.core.database import Database
 from live.core.errors import Problem
 from live.core.limits import LETTER_DELAYS_S
 from tests.cart.ordering.conftest import OPS, Box, buy
-from tests.cart.ordering.samples import ADDRESS, COUNTER, PICKUP, POST, line, order
+from tests.cart.ordering.samples import ADDRESS, COUNTER, PICKUP, POST, SELLER, line, order
 
-SELLER = Seller(
-    name="Becher GmbH", street="Uferweg 1", postcode="10115", city="Berlin", country="DE", email="shop@becher.example",
-    register="HRB 1 B", vat_id="DE123456789", site="https://becher.example", timezone="Europe/Berlin",
-)  # fmt: skip
 LETTER = Letter(
     id="l1", kind=LetterKind.confirmation, order_id="0" * 32, recipient="ada@example.com", language="de", facts={},
     state=LetterState.wanted, attempts=0, due_at_ms=0, created_at_ms=0, sent_at_ms=None, subject=None, body=None,
@@ -93,21 +89,6 @@ def test_the_other_letters(kind: LetterKind, facts: dict[str, object], expected:
     written = writing.write(replace(LETTER, kind=kind, facts=facts), _order(), SELLER)
     assert expected in _plain(written.text)
     assert "Gesamtbetrag" not in written.text
-
-
-@pytest.mark.parametrize(
-    ("field", "change"),
-    [
-        ("name", {"name": " "}), ("country", {"country": "XX"}), ("postcode", {"postcode": "1"}),
-        ("email", {"email": "nobody"}), ("site", {"site": "javascript:alert(1)"}),
-        ("terms", {"terms": Texts(de="a\x00")}), ("street", {"street": "a\x07"}),
-    ],
-)  # fmt: skip
-def test_a_seller_that_no_letter_can_name(field: str, change: dict[str, object]) -> None:
-    assert check(SELLER) is SELLER
-    with pytest.raises(Problem) as caught:
-        check(replace(SELLER, **change))
-    assert caught.value.field == field
 
 
 async def test_an_order_does_not_wait_for_its_letter(

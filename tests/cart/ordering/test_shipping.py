@@ -1,4 +1,4 @@
-"""Ways of shipping and addresses as values."""
+"""Ways of shipping, addresses and the seller as values."""
 
 import pytest
 from hypothesis import given
@@ -7,10 +7,12 @@ from msgspec.structs import replace
 
 from cart.ordering import shipping
 from cart.ordering.addresses import AddressEntry, address
+from cart.ordering.seller import Texts
+from cart.ordering.seller import check as check_seller
 from cart.ordering.shipping import Choice, Location, Method, Opening, Rate, check, choose, options
 from cart.pricing.taxes import Tax
 from live.core.errors import Kind, Problem
-from tests.cart.ordering.samples import ADDRESS, COUNTER, PICKUP, POST
+from tests.cart.ordering.samples import ADDRESS, COUNTER, PICKUP, POST, SELLER
 
 BERLIN = replace(POST, id="bike", countries=("DE",), postcodes=("10", "12"), postcodes_not=("1099",))
 
@@ -149,3 +151,21 @@ def test_addresses_are_refused_by_the_member(field: str, change: dict[str, str])
     with pytest.raises(Problem) as caught:
         address(replace(ENTRY, **change))
     assert (caught.value.kind, caught.value.field) == (Kind.invalid_field, f"address.{field}")
+
+
+# --- the seller ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("name", {"name": " "}), ("country", {"country": "XX"}), ("postcode", {"postcode": "1"}),
+        ("email", {"email": "nobody"}), ("site", {"site": "javascript:alert(1)"}),
+        ("terms", {"terms": Texts(de="a\x00")}), ("street", {"street": "a\x07"}),
+    ],
+)  # fmt: skip
+def test_a_seller_that_no_letter_can_name(field: str, change: dict[str, object]) -> None:
+    assert check_seller(SELLER) is SELLER
+    with pytest.raises(Problem) as caught:
+        check_seller(replace(SELLER, **change))
+    assert caught.value.field == field
