@@ -135,7 +135,13 @@ class Register:
         """What one unit costs in these circumstances, with its quote, as such and as holds keep it."""
         view = View(self.known, context)
         unit = view.unit(offer)
-        quote = self._pricing.quote(offer, unit, 1, view, beside(self._conn, [(offer, unit)], context)[offer.sku])
+        # What stands beside a price changes with it, or slowly: a drop at a reduced price need not read it each time.
+        of = self.known.stamp, offer, context.show, unit.unit_minor
+        found = self._pricing.remembered(of, self._now_ms)
+        if found is None:
+            found = beside(self._conn, [(offer, unit)], context)[offer.sku]
+            self._pricing.remember(of, found, self._now_ms)
+        quote = self._pricing.quote(offer, unit, 1, view, found)
         return unit, quote, encode(quote, "json").decode()
 
     # --- what an order uses up

@@ -4,7 +4,7 @@ A worker remembers the rules of the newest version it has seen; each transaction
 own small statement, so nothing is ever priced by rules that had been replaced before it began.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -20,6 +20,7 @@ from cart.pricing.store import Shopper
 from cart.pricing.units import unit_price
 from live.core.auth import Principal
 from live.core.ids import secret_token, uuid7
+from live.core.limits import BESIDE_KEPT_MAX, BESIDE_KEPT_S
 from live.timeline import Pin
 
 GUEST = Shopper()
@@ -61,6 +62,7 @@ class Pricing:
         self.key = quote_key(secret or secret_token())
         self.standard_bp = standard_bp
         self._known = Known(-1, "none", ())
+        self._beside: dict[Hashable, tuple[int, Beside]] = {}  # with when it was read
 
     def rules(self, conn: Connection) -> Known:
         """The rules that apply now, for one small statement unless they have changed."""
@@ -69,6 +71,17 @@ class Pricing:
             now, rules = store.applying(conn)
             known = self._known = Known(now.version, now.stamp, rules)
         return known
+
+    def remembered(self, of: Hashable, now_ms: int) -> Beside | None:
+        """What was found to stand beside a price not long ago; None: look."""
+        at_ms, found = self._beside.get(of, (0, None))
+        return found if now_ms - at_ms < BESIDE_KEPT_S * 1000 else None
+
+    def remember(self, of: Hashable, found: Beside, now_ms: int) -> None:
+        """Keep it for BESIDE_KEPT_S."""
+        if len(self._beside) >= BESIDE_KEPT_MAX:
+            self._beside.clear()
+        self._beside[of] = now_ms, found
 
     def quote(self, offer: Offer, unit: Unit, quantity: int, view: "View", beside: Beside) -> Quote:
         """A signed quote for so many units of `offer` at the price `unit`."""

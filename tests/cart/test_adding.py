@@ -138,3 +138,16 @@ async def test_a_hundred_clicks_take_as_many_statements_as_one(shop: Shop, shows
     assert len(results) == 100
     assert alone <= 13
     assert len(statements) == alone, statements
+
+
+async def test_a_drop_at_a_reduced_price_takes_no_more_statements(shop: Shop, shows: Shows, database: Database) -> None:
+    cup = VariantEntry(sku="CUP", price_minor=1000, list_price_minor=1500, stock=500)
+    await stock(shows, product("cup", cup))
+    await shop.add("demo", BOB, "CUP")  # the rules, and what stands beside the price, are known now
+    statements, stop = _counting(database)
+    await asyncio.gather(*(shop.add("demo", viewer(f"v{n}"), "CUP") for n in range(100)))
+    stop()
+    asked = [statement for statement in statements if "price_" in statement and statement.lstrip().startswith("SELECT")]
+    assert len([one for one in asked if "FROM price_clock" in one]) == 1
+    assert not [one for one in asked if "FROM price_history" in one], statements
+    assert len(statements) <= 11
