@@ -100,6 +100,11 @@ class Register:
         store.save_coupons(self._conn, cart, coupons, self._now_ms)
         self._shoppers.pop(cart, None)
 
+    def drop_coupons(self, cart: str) -> None:
+        """What the cart held is ordered, and its coupons have done what they could; it is locked."""
+        if self.shopper(cart).coupons:
+            self.give_coupons(cart, ())
+
     # --- what they come to
 
     def cart(self, cart: str, show: str, holds: Sequence[Hold]) -> Cart:

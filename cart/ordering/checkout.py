@@ -280,6 +280,7 @@ class Checkout:
             holds = cart_store.claimed_holds(tx.conn, order.id)
             assert len(holds) == len(order.lines), "claiming holds stay while the order is pending"
             moves.end_holds(holds, HoldState.claimed, Movement.claimed, order_id=order.id)
+            moves.register.drop_coupons(holds[0].cart)
             moves.tell_owners(holds, "ordered")
         placed = replace(order.to(OrderState.placed), placed_at_ms=tx.now_ms)
         book(moves, audit.SERVER, "order.placed", order, placed)

@@ -77,6 +77,7 @@ async def test_an_order_costs_what_the_cart_says_and_uses_the_coupon(
     assert (await shop.cart("demo", BOB)).total_minor == 900
     answer = await shop.checkout("demo", ADA, name="Ada", email="ada@example.com", total_minor=900)
     assert (answer.body["order"]["total_minor"], await uses(database)) == (900, (1, 100))
+    assert (await shop.cart("demo", ADA)).coupons == [], "the next cart begins without"
     cart = await shop.cart("demo", BOB)
     assert (cart.total_minor, cart.coupons[0].why) == (1000, "coupon_used_up")
     problem = await refused(shop.checkout("demo", BOB, name="Bob", email="bob@example.com", total_minor=900))
