@@ -2,11 +2,13 @@
 
 from sqlalchemy import Connection, func, select
 
-from cart.ordering.orders import OrderState
+from cart.ordering.orders import OPEN
 from cart.ordering.tables import orders
 from cart.stock import Movement
 from cart.store import LIVE_HOLD
 from cart.tables import hold, stock_movement
+
+_STANDING = [state.value for state in OPEN]
 
 
 def count_carts(conn: Connection, show: str) -> int:
@@ -24,10 +26,14 @@ def count_adds(conn: Connection, show: str, since_ms: int) -> int:
 
 
 def sales(conn: Connection, show: str) -> list[tuple[str, int, int]]:
-    """Currency, number of placed orders and their sum in minor units; the currency with most orders first."""
+    """Currency, number of orders that stand and their sum in minor units, less what was given back of them.
+
+    The currency with most orders comes first.
+    """
+    kept = func.sum(orders.c.total_minor - orders.c.refunded_minor)
     statement = (
-        select(orders.c.currency, func.count().label("orders"), func.sum(orders.c.total_minor).label("total"))
-        .where(orders.c.show == show, orders.c.state == OrderState.placed.value)
+        select(orders.c.currency, func.count().label("orders"), kept.label("total"))
+        .where(orders.c.show == show, orders.c.state.in_(_STANDING))
         .group_by(orders.c.currency)
         .order_by(func.count().desc(), orders.c.currency)
     )

@@ -15,7 +15,8 @@ States of an order:
     k  captured …, withdrawn → returned   all of the goods came back
 
 What is withdrawn or returned stays so while only some of its money was given back, and becomes refunded with the
-last cent. What was ordered never changes: the words, prices and taxes of the lines are copies.
+last cent; what is ended before it left keeps the state that says why, and its money goes back at once. What was
+ordered never changes: the words, prices and taxes of the lines are copies.
 """
 
 import re

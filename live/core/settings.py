@@ -217,6 +217,8 @@ def _check_mail(settings: Settings) -> None:
         raise SettingsError(f"SHOWCART_MAIL_FROM: {settings.mail_from!r} is no e-mail address")
     if settings.payment == "rehearsal" and not settings.loopback:
         raise SettingsError("SHOWCART_PAYMENT: a rehearsal takes no money, and is for loopback only")
+    if settings.payment == "rehearsal" and settings.workers > 1:
+        raise SettingsError("SHOWCART_PAYMENT: a rehearsal forgets with its process what it did; run one worker")
 
 
 def _check_ice_servers(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from cart.ordering import orders
-from cart.ordering.addresses import Address
+from cart.ordering.addresses import Address, AddressEntry
 from cart.ordering.orders import Buyer, Order, OrderState
 from cart.ordering.seller import Seller
 from cart.ordering.shipping import Location, Method, MethodKind, Opening, Rate, Title
@@ -18,6 +18,7 @@ HOLD = Hold(
     at_ms=0, product_id="cup", title="Cup", variant="", picture="",
 )  # fmt: skip
 ADDRESS = Address("Ada", "Uferweg 1", "Berlin", "DE", "10115", "", "", "")
+ENTRY = AddressEntry(name="Ada", street="Uferweg 1", city="Berlin", country="DE", postcode="10115")
 POST = Method(
     id="post",
     kind=MethodKind.delivery,

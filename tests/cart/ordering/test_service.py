@@ -130,7 +130,9 @@ async def test_lines_shipping_and_goodwill_are_refunded(
     order_id = await buy(shop, skus=(("CUP", 2), ("MUG-BLUE", 1)))
     assert (await refused(orders.refund(order_id, HOST, [Units("CUP", 1)]))).kind is Kind.illegal_order_step
     await orders.capture(order_id, HOST)
+    assert (await shop.keeper.figures("demo")).revenue_minor == 3500
     answer = await orders.refund(order_id, HOST, [Units("CUP", 1)], reason="Chipped", key="r1")
+    assert (await shop.keeper.figures("demo")).revenue_minor == 2500
     assert (answer.body["order"]["state"], answer.body["order"]["refunded_minor"]) == ("partly_refunded", 1000)
     assert await level(database, "CUP") == (10, 1, 0), "what was refunded does not leave any more"
     assert (await orders.refund(order_id, HOST, [Units("CUP", 1)], reason="Chipped", key="r1")).replayed
