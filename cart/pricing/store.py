@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import BigInteger, Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cart import audit
 from cart.pricing.basket import Use
 from cart.pricing.history import Point
 from cart.pricing.rules import Rule
@@ -150,6 +151,9 @@ def advance(
         changed_at_ms=now_ms,
     )
     conn.execute(insert(price_change).values(msgspec.structs.asdict(change)))
+    after = {"version": row.version, "ruleset": row.ruleset, "live_price_id": live_price_id}
+    who = audit.Actor(by, "staff") if by else audit.SERVER
+    audit.write(conn, now_ms, who, audit.Change(f"price.{kind}", "price:rules", {"version": row.version - 1}, after))
     return change
 
 

@@ -51,6 +51,8 @@ async def test_an_order_with_everything_adds_up_and_gives_back_what_it_used(
         rule(id="third", lane="order", then=[{"kind": "pct", "bp": 3333}], coupon={"code": "THIRD", "limit": 1}),
         rule(id="port", lane="shipping", then=[{"kind": "amount", "minor": 190}], budget_minor=190, currency="EUR"),
     )
+    [entry] = await office.orders.trail("price:rules")
+    assert (entry.actor, entry.action, entry.after) == ("ops", "price.published", {"version": 1, "ruleset": 1})
     for who in (ADA, BOB):
         await shop.add("demo", who, "CUP", 1)
         await shop.coupons("demo", who, ["THIRD"])
