@@ -118,7 +118,7 @@ class Exchange:
 
     async def _client(self, endpoint_id: str, authority: str) -> httpx.AsyncClient:
         if self._tls is None:
-            self._tls = await asyncio.to_thread(httpx.create_ssl_context)  # it reads the certificates
+            self._tls = await asyncio.to_thread(_prepare)
         if endpoint_id in self._clients and self._clients[endpoint_id][0] != authority:
             await self._clients.pop(endpoint_id)[1].aclose()  # its connections are to another name
         if endpoint_id not in self._clients:
@@ -145,6 +145,13 @@ async def _beginning(response: httpx.Response) -> str:
                     if len(kept) >= WEBHOOK_RESPONSE_BYTES_KEPT:
                         break
     return _printable(kept[:WEBHOOK_RESPONSE_BYTES_KEPT].decode(errors="replace"))
+
+
+def _prepare() -> ssl.SSLContext:
+    """What TLS needs; and all that a first client loads, which would hold the loop for 30 ms."""
+    context = httpx.create_ssl_context()
+    httpx.AsyncClient(verify=context, trust_env=False)
+    return context
 
 
 def _look_up(host: str, port: int) -> list[Address]:
