@@ -156,7 +156,7 @@ async def _import_batch(
         batch.announce()
 
     with contextlib.suppress(_DryRun):
-        _, told = await shows.batch(work)
+        _, told = await shows.batch(work, here=False)
         await told
 
 

@@ -123,7 +123,7 @@ class Shop:
             register.meet({cart: shopper_of(principal)})
             return register.cart(cart, show, store.cart_holds(conn, [cart])[cart])
 
-        return await self._database.read_sync(read)
+        return await self._database.glance(read)
 
     async def carts(self, show: str, subjects: Sequence[str]) -> dict[str, Cart]:
         """The carts of several viewers of a show that exists, in one query."""
@@ -135,7 +135,7 @@ class Shop:
             holds = store.cart_holds(conn, list(ids.values()))
             return {subject: register.cart(cart, show, holds[cart]) for subject, cart in ids.items()}
 
-        return await self._database.read_sync(read)
+        return await self._database.glance(read)
 
     # --- the cart ---------------------------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ class Posting:
             done = store.posted_under(conn, show_id, _identities(posts))
             return self._database.now_ms_sync(conn), slow_s, standings, done
 
-        now_ms, slow_s, standings, done = await self._database.read_sync(read)
+        now_ms, slow_s, standings, done = await self._database.glance(read)
         for post in posts:
             post.outcome = _decided(post, standings.get(post.viewer.id, Standing()), done, slow_s, now_ms)
         room.learn({post: post.outcome for post in posts}, slow_s)

@@ -98,7 +98,7 @@ class Chat:
 
     async def known(self, show_id: str, viewer_ids: Sequence[str]) -> set[str]:
         """Those of these viewers who wrote in the show before; `personal` says NOT_MUTED of all others but staff."""
-        return set((await self._database.read_sync(lambda conn: store.standings(conn, show_id, viewer_ids)))[1])
+        return set((await self._database.glance(lambda conn: store.standings(conn, show_id, viewer_ids)))[1])
 
     async def personal(self, show_id: str, viewer: Principal) -> dict[str, Any]:
         """What only this viewer needs to know: `muted`, with the data of the notice `chat.muted`, or None.
@@ -122,7 +122,7 @@ class Chat:
                 muted = {"until_ms": member.standing.muted_until_ms, "reason": member.standing.reason}
             return {"muted": muted} | _left_out(left_out)
 
-        return await self._database.read_sync(read)
+        return await self._database.glance(read)
 
     # --- moderators -------------------------------------------------------------------------------------------
 

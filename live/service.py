@@ -68,12 +68,13 @@ class Shows:
         """
         return self.transactions.open()
 
-    async def batch(self, work: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
+    async def batch(self, work: Callable[[Batch], T], *, here: bool = True) -> tuple[T, Awaitable[None]]:
         """A write transaction that is a plain function, for what is hot: its result after COMMIT, and when it is told.
 
-        As `transaction`, but it goes through once it has begun. The function must not touch the loop.
+        As `transaction`, but it goes through once it has begun. The function must not touch the loop; `here`: it takes
+        few milliseconds.
         """
-        return await self.transactions.batch(work)
+        return await self.transactions.batch(work, here=here)
 
     async def close(self) -> None:
         """Wait until all that was committed is published."""
@@ -83,7 +84,7 @@ class Shows:
 
     async def get(self, show_id: str) -> Show:
         """The show; raises `Problem` unknown_show."""
-        return (await self._database.read_sync(lambda conn: self.on_screen(conn, show_id)))[0]
+        return (await self._database.glance(lambda conn: self.on_screen(conn, show_id)))[0]
 
     def on_screen(self, conn: Connection, show_id: str) -> tuple[Show, Pin | None]:
         """The show and what is pinned, inside a plain function; raises `Problem` unknown_show."""

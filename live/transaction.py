@@ -162,16 +162,18 @@ class Transactions:
         places = self._places(news)
         await asyncio.shield(self._keep(self._finish(commit, places, news), "commit and publish"))
 
-    async def batch(self, work: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
-        """Do `work` in one write transaction, not on the loop; its result, after COMMIT, and when it has been told.
+    async def batch(self, work: Callable[[Batch], T], *, here: bool = True) -> tuple[T, Awaitable[None]]:
+        """Do `work` in one write transaction; its result, after COMMIT, and when it has been told.
+
+        `here`: it takes few milliseconds, see `Database.write_sync`.
 
         Once begun it goes through, whoever is cancelled. Raises what `work` raises, and `Problem` as `open`; nothing
         has happened then.
         """
-        result, told = await asyncio.shield(self._keep(self._batch(work), "batch"))
+        result, told = await asyncio.shield(self._keep(self._batch(work, here), "batch"))
         return result, asyncio.shield(told)
 
-    async def _batch(self, work: Callable[[Batch], T]) -> "tuple[T, asyncio.Task[None]]":
+    async def _batch(self, work: Callable[[Batch], T], here: bool) -> "tuple[T, asyncio.Task[None]]":
         places: dict[str, Place] = {}
         news: _AllNews = {}
 
@@ -183,7 +185,7 @@ class Transactions:
             places.update(self._places(outcome[1]))
 
         try:
-            result, news = await self._database.write_sync(body, done)
+            result, news = await self._database.write_sync(body, done, here=here)
         finally:
             told = self._keep(_tell(places, news), "tell of a batch")
         return result, told

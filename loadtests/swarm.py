@@ -9,15 +9,12 @@ prints a JSON line a second and the totals at the end; `measures.py` says what i
 with the whole plan instead, and calls it with `--plan FILE`.
 """
 
-import argparse
 import asyncio
 import gc
 import random
-import resource
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -27,6 +24,7 @@ from live.core.codec import Encoding
 from loadtests import timetable
 from loadtests.measures import Line, Totals
 from loadtests.plan import Plan, Target
+from loadtests.program import open_files, parser, tell
 from loadtests.scenario import Chat, Reconnect, Viewers
 from loadtests.shelf import Probe, Shelf
 from loadtests.speech import Speech
@@ -280,35 +278,23 @@ class Swarm:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a swarm from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m loadtests.swarm", description=__doc__.partition("\n")[0])
-    parser.add_argument("url", nargs="?", help="of the server, such as http://127.0.0.1:8000")
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="a whole plan as JSON, instead of all others")
-    parser.add_argument("--show", default="demo")
-    parser.add_argument("--viewers", type=int, default=100)
-    parser.add_argument("--ramp", type=float, default=2.0, metavar="SECONDS")
-    parser.add_argument("--duration", type=float, default=10.0, metavar="SECONDS")
-    parser.add_argument("--drain", type=float, default=5.0, metavar="SECONDS")
-    parser.add_argument("--encoding", choices=get_args(Encoding), default="json")
-    parser.add_argument("--chat", type=float, default=2.0, metavar="PER_SECOND", help="0: only watch")
-    options = parser.parse_args(arguments)
+    asked = parser("loadtests.swarm", __doc__, viewers=100)
+    asked.add_argument("--drain", type=float, default=5.0, metavar="SECONDS")
+    asked.add_argument("--encoding", choices=get_args(Encoding), default="json")
+    asked.add_argument("--chat", type=float, default=2.0, metavar="PER_SECOND", help="0: only watch")
+    options = asked.parse_args(arguments)
     if options.plan is not None:
         plan = msgspec.json.decode(options.plan.read_bytes(), type=Plan)
     elif options.url is None:
-        parser.error("the server's URL is missing")
+        asked.error("the server's URL is missing")
     else:
         plan = Plan(
             url=options.url, show=options.show, duration_s=options.duration, drain_s=options.drain,
             viewers=Viewers(options.viewers, options.ramp, options.encoding),
             chat=Chat(options.chat) if options.chat else None,
         )  # fmt: skip
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if len(plan.indices) + FILES_BESIDES > hard:
-        parser.error(f"--viewers: this process may open {hard} files; run several swarms")
-
-    def tell(line: Line) -> None:
-        print(msgspec.json.encode(line).decode(), flush=True)
-
+    if len(plan.indices) + FILES_BESIDES > (files := open_files()):
+        asked.error(f"--viewers: this process may open {files} files; run several swarms")
     tell(run(plan, tell))
     return 0
 

@@ -33,6 +33,8 @@ _ROOM_BYTES = 1024**3  # what two workers' PostgreSQL need, twice
 # Work of the start and the end of a process, when nobody waits for the loop.
 _MAY_BLOCK = {
     "live/core/database.py": {"_upgrade", "_found"},
+    "live/core/writers.py": {"_here"},  # what is done here takes few milliseconds ...
+    "live/core/readers.py": {"glance"},  # ... and what is asked there a tenth of one
     "live/core/sqlite.py": {"engine"},
     "live/core/valkey.py": {"start", "stop", "_end", "_launch", "_release_watcher"},
     "asyncpg/connect_utils.py": {"_parse_connect_dsn_and_args"},  # looks for ~/.pgpass at each connect

@@ -6,17 +6,14 @@ reads first and then wants to write fails with SQLITE_BUSY when another process 
 connections of their own and never wait for the writer. On PostgreSQL both scopes are ordinary transactions.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Connection, MetaData, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
@@ -26,6 +23,8 @@ from live.core.clock import Clock, SystemClock
 from live.core.errors import Kind, Problem
 from live.core.limits import DATABASE_POOL_SIZE, DATABASE_READERS, DATABASE_WAIT_S
 from live.core.readers import Readers
+from live.core.scopes import StoreError, refusals, scope
+from live.core.writers import PostgresqlWriters, SqliteWriter, Writers
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -46,10 +45,6 @@ Dialect = Literal["sqlite", "postgresql"]
 T = TypeVar("T")
 
 
-class StoreError(Problem):
-    """The store refused a transaction as a whole."""
-
-
 class DatabaseFigures:
     """What the database has done for this process. `seconds` by kind: whole transactions, the wait for one included."""
 
@@ -59,16 +54,6 @@ class DatabaseFigures:
         self.errors = {Kind.overloaded.name: 0, Kind.unavailable.name: 0}
 
 
-class _Writers(Protocol):
-    """How transactions that may write are opened; see `Database` for what the methods promise."""
-
-    engine: AsyncEngine
-
-    def scope(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
-    async def run(self, work: Callable[[Connection], T], done: Callable[[T], None]) -> T: ...
-    async def close(self) -> None: ...
-
-
 class Database:
     """Transaction scopes over the two kinds of store; build it with `open`."""
 
@@ -76,7 +61,7 @@ class Database:
         self,
         dialect: Dialect,
         readers: AsyncEngine,
-        writers: _Writers,
+        writers: Writers,
         clock: Clock,
         threads: Readers | None = None,
     ) -> None:
@@ -93,13 +78,13 @@ class Database:
         """Engines for `url` (sqlite:///path or postgresql://user@host/name); connects on first use."""
         if url.startswith("sqlite"):
             readers = Readers(lambda: sqlite.thread_engine(url, sqlite.DEFERRED))
-            return cls("sqlite", sqlite.engine(url, sqlite.DEFERRED), _SqliteWriter(url), clock, readers)
+            return cls("sqlite", sqlite.engine(url, sqlite.DEFERRED), SqliteWriter(url), clock, readers)
         engine = _postgresql_engine(url)
-        return cls("postgresql", engine, _PostgresqlWriters(engine), clock)
+        return cls("postgresql", engine, PostgresqlWriters(engine), clock)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that only reads. Raises `Problem` unavailable when the store is out of reach."""
-        return self._counted("read", _scope(self._readers))
+        return self._counted("read", scope(self._readers))
 
     async def read_sync(self, work: Callable[[Connection], T]) -> T:
         """As `read`, with a plain function for its block, for what is asked often; it must not touch the loop.
@@ -108,13 +93,20 @@ class Database:
         """
         with self._counting("read"):
             if self._threads is None:
-                async with _scope(self._readers) as connection:
+                async with scope(self._readers) as connection:
                     return await connection.run_sync(work)
             try:
-                with _refusals():
+                with refusals():
                     return await self._threads.run(work)
             except TimeoutError:
                 raise StoreError(Kind.overloaded, "All database readers are busy.", retry_after_s=1) from None
+
+    async def glance(self, work: Callable[[Connection], T]) -> T:
+        """As `read_sync`, for a few rows by their keys: an embedded database is asked by the loop itself."""
+        if self._threads is None:
+            return await self.read_sync(work)
+        with self._counting("read"), refusals():
+            return await self._threads.glance(work)
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that may write: commits when the block ends, rolls back when it raises.
@@ -124,14 +116,18 @@ class Database:
         """
         return self._counted("write", self._writers.scope())
 
-    async def write_sync(self, work: Callable[[Connection], T], done: Callable[[T], None] = lambda _: None) -> T:
+    async def write_sync(
+        self, work: Callable[[Connection], T], done: Callable[[T], None] = lambda _: None, *, here: bool = False
+    ) -> T:
         """As `write`, with a plain function for its block; what it returns, after COMMIT. It must not touch the loop.
+
+        `here`: an embedded database is asked by the loop itself, for what takes few milliseconds. See `SqliteWriter`.
 
         `done` is called with the result on the loop, before anybody of this process can commit what depends on it.
         When COMMIT fails after that, this raises. A caller that is cancelled leaves it open what became of it.
         """
         with self._counting("write"):
-            return await self._writers.run(work, done)
+            return await self._writers.run(work, done, here)
 
     @asynccontextmanager
     async def _counted(
@@ -196,114 +192,6 @@ def _clock_ms(connection: Connection) -> int:
     value = connection.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))
     assert isinstance(value, int)
     return value
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """A store that is out of reach in the middle of a transaction is `Problem` unavailable."""
-    try:
-        yield
-    except DBAPIError as error:
-        if not _away(error):
-            raise
-        raise StoreError(Kind.unavailable, retry_after_s=1) from error
-
-
-def _away(error: DBAPIError) -> bool:
-    """Whether the store is out of reach, or full, and not the statement wrong (PostgreSQL's manual, appendix A)."""
-    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-        return True
-    state = getattr(error.orig, "sqlstate", None) or ""  # asyncpg's errors of a server that ends are of no class
-    return state.startswith(("08", "53", "57P"))
-
-
-@asynccontextmanager
-async def _scope(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    connection = engine.connect()
-    try:
-        await connection.start()
-    except PoolTimeout:
-        raise StoreError(Kind.overloaded, "All database connections are busy.", retry_after_s=1) from None
-    except (DBAPIError, OSError) as error:
-        raise StoreError(Kind.unavailable, retry_after_s=1) from error
-    try:
-        with _refusals():
-            async with connection.begin():
-                yield connection
-    finally:
-        # Shielded, so that a cancelled request still gives its connection back to the pool.
-        await asyncio.shield(connection.close())
-
-
-class _PostgresqlWriters:
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-
-    def scope(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        return _scope(self.engine)
-
-    async def run(self, work: Callable[[Connection], T], done: Callable[[T], None]) -> T:
-        async with self.scope() as connection:
-            result = await connection.run_sync(work)
-            done(result)  # before COMMIT: afterwards others who waited for our locks may overtake
-        return result
-
-    async def close(self) -> None:
-        await self.engine.dispose()
-
-
-class _SqliteWriter:
-    """The one writer, in two shapes that take turns: a connection for the loop, and one in a thread of its own.
-
-    Without the turns, one would wait in the other's busy handler, which sleeps and asks again up to every 100 ms.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.engine = sqlite.engine(url, sqlite.IMMEDIATE)
-        self._url = url
-        self._sync_engine: Engine | None = None  # the thread makes it: the driver looks at the file system
-        self._thread = ThreadPoolExecutor(1, "database writer")
-        self._turn = asyncio.Lock()
-
-    @asynccontextmanager
-    async def scope(self) -> AsyncIterator[AsyncConnection]:
-        async with self._in_turn(), _scope(self.engine) as connection:
-            yield connection
-
-    async def run(self, work: Callable[[Connection], T], done: Callable[[T], None]) -> T:
-        async with self._in_turn():
-            running = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
-            try:
-                result = await asyncio.shield(running)
-            except asyncio.CancelledError:
-                await asyncio.wait([running])  # it cannot be stopped, and the turn is its own until it ends
-                raise
-            done(result)  # after COMMIT, but nobody else of this process has had a turn yet
-        return result
-
-    async def close(self) -> None:
-        await self.engine.dispose()
-        if self._sync_engine is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._sync_engine.dispose)
-        self._thread.shutdown(wait=False)
-
-    @asynccontextmanager
-    async def _in_turn(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(DATABASE_WAIT_S):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise StoreError(Kind.overloaded, "The database's writer is busy.", retry_after_s=1) from None
-        try:
-            yield
-        finally:
-            self._turn.release()
-
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        if self._sync_engine is None:
-            self._sync_engine = sqlite.thread_engine(self._url, sqlite.IMMEDIATE)
-        with _refusals(), self._sync_engine.begin() as connection:
-            return work(connection)
 
 
 def _postgresql_engine(url: str) -> AsyncEngine:

@@ -35,7 +35,7 @@ LANE_BATCH_MAX = 128  # commands a transaction; a click that comes with it must 
 LANE_CROWD = 32  # commands that are worth a transaction of their own at once; fewer wait for company, so that ...
 LANE_SHARE = 0.1  # ... transactions of a lane take this much of the time at most, as long as they begin within ...
 LANE_PACE_S = 0.1  # ... this after each other; clicks are answered this much later in the worst case ...
-CHAT_PACE_S = 0.05  # ... and posts, which then wait for the next round of the screens as well
+CHAT_PACE_S = 0.025  # ... and posts, which then wait for the next round of the screens as well
 LANE_WAITING_MAX = 8192  # commands of one lane that are in no batch yet; more are refused with 503 ...
 LANE_KEY_WAITING_MAX = 4096  # ... and so many of one key, so that a hot SKU leaves places for the others
 LANE_TELLING_MAX = 4  # committed batches whose news have not left yet; then the lane waits for the bus
@@ -101,11 +101,12 @@ BATCH_INTERVAL_S_EASY = 0.1  # a large audience takes long to write to: up to th
 BATCH_INTERVAL_S_MAX = 0.2  # however large it is: 10,000 viewers take 75 to 90 ms, and events are seen within 250 ms
 BATCH_EVENTS_MAX = 1000  # waiting in one worker for one show; more, and its viewers take a snapshot
 FANOUT_SHARE_EASY = 0.2  # of the loop's time, for one busy show, while rounds are BATCH_INTERVAL_S_EASY apart or less
-FANOUT_SHARE_MAX = 0.4  # beyond that, so that more than half a core is left for other work
+FANOUT_SHARE_MAX = 0.6  # beyond that, as long as everything else leaves as much
 FANOUT_SHARE_MIN = 0.25  # however much else there is to do ...
 BATCH_INTERVAL_S_BUSY = 0.5  # ... and so rarely at most
 LOOP_SHARE_MAX = 0.85  # of the loop's time for writing and everything else: a fuller loop makes everybody wait
-FANOUT_SLICE_S = 0.004  # of writing, before other work gets the loop
+FANOUT_SLICE_S = 0.002  # of writing, before other work gets the loop
+SWITCH_INTERVAL_S = 0.0003  # so long a thread waits for a busy loop at each statement; Python's own is 5 ms
 STATES_MAX = 2000  # newest values kept per show and worker
 SNAPSHOT_KEPT_S = 1.0  # one build serves all who join meanwhile; they get what happened since on top
 CHANNEL_LINGER_S = 10.0  # a show without viewers is kept this long: a reload finds it ready
@@ -340,7 +341,7 @@ assert CHAT_TEXT_BYTES_MAX < WS_MESSAGE_BYTES_MAX
 assert CHAT_LEFT_OUT_TOLD_MAX * (CHAT_TEXT_BYTES_MAX + VIEWER_NAME_BYTES_MAX + 512) < BUS_PAYLOAD_BYTES_MAX
 assert BATCH_BYTES_MAX < VIEWER_BACKLOG_BYTES_MAX, "one batch must never make a healthy viewer look slow"
 assert BATCH_INTERVAL_S < BATCH_INTERVAL_S_EASY < BATCH_INTERVAL_S_MAX < STATE_INTERVAL_S
-assert FANOUT_SHARE_EASY < FANOUT_SHARE_MAX < 0.5, "the other half of the loop is for commands"
+assert FANOUT_SHARE_EASY < FANOUT_SHARE_MAX < LOOP_SHARE_MAX, "the rest of the loop is for commands"
 assert WS_MESSAGE_BYTES_MAX < WS_FRAME_BYTES_MAX
 assert VIEWER_RESUME_BYTES < VIEWER_BACKLOG_BYTES_MAX
 assert BATCH_BYTES_MAX <= SOCKET_UNSENT_BYTES_MAX, "an ordinary batch leaves in one go"

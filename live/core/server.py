@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import uvicorn
 
 from live.core.http import BoundedProtocol
-from live.core.limits import ACCEPTED_PER_TURN, LISTEN_BACKLOG, SHUTDOWN_S, SOCKET_UNSENT_BYTES_MAX
+from live.core.limits import ACCEPTED_PER_TURN, LISTEN_BACKLOG, SHUTDOWN_S, SOCKET_UNSENT_BYTES_MAX, SWITCH_INTERVAL_S
 from live.core.settings import Settings
 from live.core.tasks import end
 
@@ -181,6 +182,7 @@ def _address(settings: Settings) -> tuple[socket.AddressFamily, str, bool]:
 
 def run(job: Coroutine[Any, Any, None]) -> None:
     """Run `job` on the fastest event loop that this system has."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(job)
 

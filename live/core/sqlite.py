@@ -1,5 +1,6 @@
 """Engines over a SQLite file: for the loop, and for threads that do plain functions. Durable, in WAL mode."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,28 @@ def engine(url: str, begin: str) -> AsyncEngine:
 def thread_engine(url: str, begin: str) -> Engine:
     """For threads that are never interrupted in the middle of a statement: one writer, or the readers."""
     parsed = make_url(url).set(drivername="sqlite+pysqlite")
-    made = create_engine(
-        parsed, poolclass=QueuePool, pool_size=1 if begin == IMMEDIATE else DATABASE_READERS, max_overflow=0, **JSON
-    )
+    connections = (1 if begin == IMMEDIATE else DATABASE_READERS) + 1  # the loop has one of its own
+    made = create_engine(parsed, poolclass=QueuePool, pool_size=connections, max_overflow=0, **JSON)
     _configure(made, begin)
     return made
+
+
+def unwaiting(opened: Callable[[], Engine]) -> Connection:
+    """A connection that never waits for a lock, of the engine that `opened` gives."""
+    connection = opened().connect()
+    try:
+        # Not by SQLAlchemy: that would begin a transaction.
+        connection.connection.cursor().execute("PRAGMA busy_timeout=0").close()
+    except BaseException:
+        drop(connection)
+        raise
+    return connection
+
+
+def drop(connection: Connection) -> None:
+    """Close a connection for good, and roll back what it was doing."""
+    connection.invalidate()
+    connection.close()
 
 
 def _configure(made: Engine, begin: str) -> None:

@@ -144,13 +144,9 @@ class Outlet:
         try:
             if show in self._away:
                 raise BusError("Its viewers take a snapshot when the bus is back.")
-            if not events and len(parcels) == 1:
-                await self._bus.send(show, parcels[0].payload, "state" if parcels[0].kind == "state" else "direct")
-                return
             began_s = asyncio.get_running_loop().time()
-            position = await self._bus.publish_all(show, parcels)
-            if events:
-                self._remember(show, position, began_s)
+            # Lone states, too: only this way a server that stood still never tells an old one after a new epoch began.
+            self._remember(show, await self._bus.publish_all(show, parcels), began_s)
         except BusError as error:
             if show not in self._away:
                 log.warning("%d events and %d other news of %s: %s", events, len(parcels) - events, show, error)

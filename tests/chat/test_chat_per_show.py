@@ -69,6 +69,8 @@ async def test_quiet_rooms_are_forgotten_and_busy_ones_are_not(
     await asked.wait()
     for show_id in ids[1:]:
         await chat.post(show_id, ANN, "hello")
+        while not rooms[show_id].lane.idle:  # until its screens have been told
+            await asyncio.sleep(0)
     assert list(rooms) == ["demo", "three"]
     go.set()
     await busy

@@ -231,3 +231,34 @@ async def test_readers_are_bounded_and_free_again_when_their_callers_have_gone(t
     finally:
         release.set()
         await readers.close()
+
+
+async def test_a_glance_sees_what_is_committed_and_waits_for_nobody_on_the_loop(counter: Database) -> None:
+    def value(conn: Connection) -> object:
+        return conn.scalar(text("SELECT value FROM counter"))
+
+    before = int(str(await counter.glance(value)))
+    async with counter.write() as conn:
+        await conn.execute(text("UPDATE counter SET value = value + 1"))
+        assert await counter.glance(value) == before, "who writes is not waited for"
+    assert await counter.glance(value) == before + 1
+
+    asked = 0
+
+    def locked_at_first(conn: Connection) -> object:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise OperationalError("SELECT", {}, Exception("database is locked"))
+        return value(conn)
+
+    if counter.dialect == "sqlite":
+        assert await counter.glance(locked_at_first) == before + 1, "a thread waits for it"
+    assert await counter.glance(value) == before + 1
+
+    def broken(_connection: Connection) -> None:
+        raise OperationalError("SELECT", {}, Exception("the disk is gone"))
+
+    with pytest.raises(Problem) as refused:
+        await counter.glance(broken)
+    assert refused.value.kind is Kind.unavailable
