@@ -256,8 +256,9 @@ class Checkout:
         tx = moves.tx
         steps = store.steps(tx.conn, order.id)
         known = {step.reference for step in steps if step.kind is StepKind.authorise and step.reference}
-        bought = order.state is OrderState.lapsed and store.bought_elsewhere(tx.conn, order)
-        verdict = payments.judge(order, receipt, known, bought=bought)
+        lapsed = order.state is OrderState.lapsed
+        gone = lapsed and (payments.letting_go(steps) or store.bought_elsewhere(tx.conn, order))
+        verdict = payments.judge(order, receipt, known, gone=gone)
         if verdict is Verdict.known:
             return order, verdict
         settling.write_down(moves, order, settling.asked(steps), receipt)

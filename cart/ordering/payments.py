@@ -144,10 +144,10 @@ class Verdict(Enum):
     surplus = "surplus"  # the order does not need it, or not any more: given back
 
 
-def judge(order: Order, receipt: Receipt, known: Collection[str], *, bought: bool) -> Verdict:
+def judge(order: Order, receipt: Receipt, known: Collection[str], *, gone: bool) -> Verdict:
     """What an authorisation means for an order. `known`: references that were heard before.
 
-    `bought`: what was in the cart has been ordered by another check-out meanwhile.
+    `gone`: what was in the cart has been ordered by another check-out meanwhile, or the money is being let go already.
     """
     if receipt.reference in known:
         return Verdict.known
@@ -157,7 +157,7 @@ def judge(order: Order, receipt: Receipt, known: Collection[str], *, bought: boo
         return Verdict.wrong
     if order.state is OrderState.pending:
         return Verdict.place
-    return Verdict.surplus if bought else Verdict.retake
+    return Verdict.surplus if gone else Verdict.retake
 
 
 def authorise_key(order_id: str) -> str:
@@ -228,6 +228,11 @@ def tender(steps: Collection[Step]) -> str:
     voided = {step.reference for step in steps if step.kind is StepKind.void}
     paid = [step.reference for step in steps if step.kind is StepKind.authorise and step.reference not in voided]
     return paid[0] if paid else ""
+
+
+def letting_go(steps: Collection[Step]) -> bool:
+    """Whether whatever comes of the asking is let go: what was decided once may be done at any time."""
+    return any(step.kind is StepKind.void and not step.reference for step in steps)
 
 
 def capturing(steps: Collection[Step]) -> Step | None:

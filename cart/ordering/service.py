@@ -19,7 +19,7 @@ from cart.ordering.orders import Order, OrderState
 from cart.ordering.payments import StepKind, StepState
 from cart.ordering.post import LetterKind
 from cart.ordering.refunds import Units
-from cart.ordering.till import Till, book, give_back, locked, want_capture, want_refund
+from cart.ordering.till import LEASE_MS, Till, book, give_back, locked, want_capture, want_refund
 from cart.stock import Movement
 from cart.stockroom import Stockroom
 from cart.store import Kept, Part
@@ -94,7 +94,10 @@ class Orders:
         def effect(moves: Moves, order: Order, who: audit.Actor) -> Order:
             order.require(orders.OPEN, "captured")
             steps = store.steps(moves.tx.conn, order.id)
-            if order.state is OrderState.placed and payments.capturing(steps) is None:
+            running = payments.capturing(steps)
+            if running is not None and (running.due_at_ms or 0) > moves.tx.now_ms + LEASE_MS:
+                store.save_step(moves.tx.conn, replace(running, due_at_ms=moves.tx.now_ms))  # somebody wants it now
+            elif order.state is OrderState.placed and running is None:
                 want_capture(moves, order)
                 audit.write(moves.tx.conn, moves.tx.now_ms, who, _asked(order, "order.capture"))
             return order

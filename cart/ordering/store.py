@@ -146,6 +146,17 @@ def save_step(conn: Connection, step: Step) -> None:
     conn.execute(_SAVE_STEP, values | {"the_step": step.id})
 
 
+def take_step(conn: Connection, step: Step, now_ms: int, until_ms: int) -> bool:
+    """Have a step that is due to oneself until then; False: another worker asks, or it is not due any more."""
+    mine = payment_step.c
+    statement = (
+        update(payment_step)
+        .where(mine.id == step.id, mine.state == StepState.wanted.value, mine.due_at_ms <= now_ms)
+        .values(due_at_ms=until_ms)
+    )
+    return conn.execute(statement).rowcount == 1
+
+
 def due_steps(conn: Connection, now_ms: int, limit: int) -> list[Step]:
     """Steps whose time has come."""
     statement = select(payment_step).where(payment_step.c.due_at_ms <= now_ms)

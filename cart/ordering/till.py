@@ -29,6 +29,8 @@ from live.core.limits import PAYMENT_DELAYS_S, PAYMENT_STEP_TIMEOUT_S, PAYMENT_T
 
 _log = structlog.get_logger(__name__)
 
+LEASE_MS = round((PAYMENT_STEP_TIMEOUT_S + 10) * 1000)  # of a worker that asks; when it dies, another one may
+
 
 class Till:
     """See the module. `payment` is the provider."""
@@ -84,7 +86,9 @@ class Till:
         return None if receipt is None else payments.checked(receipt)
 
     async def ask(self, step: Step) -> None:
-        """Ask the provider for one step, and write down what it said."""
+        """Ask the provider for one step that is due, and write down what it said; another worker leaves it to us."""
+        if not await self._stockroom.change(lambda moves: _take(moves, step)):
+            return
         order = await self.order(step.order_id)
         receipt: Receipt | None = None
         failure: Exception | None = None
@@ -163,6 +167,11 @@ def _authorisation(order: Order) -> Charge:
         amount_minor=order.total_minor,
         currency=order.currency,
     )
+
+
+def _take(moves: Moves, step: Step) -> bool:
+    now_ms = moves.tx.now_ms
+    return store.take_step(moves.tx.conn, step, now_ms, now_ms + LEASE_MS)
 
 
 def _settle(moves: Moves, asked: Step, receipt: Receipt | None, failure: Exception | None) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -117,6 +118,15 @@ class Stage:
     async def _orders(self, buyer: str) -> list[Order]:
         return await self.database.read_sync(lambda conn: store.list_orders(conn, before="", viewer_id=buyer))
 
+    async def _all(self) -> list[Order]:
+        rows: list[Order] = []
+        while True:
+            before = rows[-1].id if rows else ""
+            page = await self.database.read_sync(partial(store.list_orders, before=before))
+            if not page:
+                return rows
+            rows += page
+
     async def _check(self, order: Order) -> None:
         steps = await self.database.read_sync(lambda conn: store.steps(conn, order.id))
         assert not [step for step in steps if step.state is StepState.wanted or step.due_at_ms is not None], steps
@@ -130,8 +140,7 @@ class Stage:
         confirmed = sum(letter.kind is post.LetterKind.confirmation for letter in letters)
         assert confirmed == (order.placed_at_ms is not None)
         assert await self.shop.keeper.reconcile() == []
-        async with self.database.read() as conn:
-            rows = await conn.run_sync(lambda sync: store.list_orders(sync, before=""))
+        rows = await self._all()
         sold = [one for one in rows if one.state in SOLD and one.shipped_at_ms is None]
         allocated = sum(line.quantity - line.cancelled for one in sold for line in one.lines)
         assert (await level(self.database, "CUP"))[1] == allocated
@@ -240,6 +249,21 @@ async def test_a_late_payment_of_a_cart_that_was_ordered_again_is_given_back(
     assert payment.kept(again[0]) == 1500
     assert sum(account.kept for account in payment.accounts.values()) == 1500
     assert await level(database, "MUG-RED") == (1, 1, 0)
+
+
+async def test_a_payment_that_is_being_let_go_buys_nothing_any_more(
+    shop: Shop, database: Database, clock: ManualClock, payment: Rehearsal
+) -> None:
+    payment.script[StepKind.authorise].append(Fault.unheard)
+    payment.script[StepKind.void].extend([Fault.lost, Fault.lost])
+    with pytest.raises(Problem):
+        await late(shop, clock, payment)
+    [(order_id, receipt)] = payment.notices
+    assert await shop.office.checkout.heard(order_id, receipt) is Verdict.surplus
+    for _ in range(3):
+        clock.advance(PAYMENT_LATE_S)
+        await shop.office.clerk.pay()
+    assert (payment.kept(order_id), await level(database, "MUG-RED")) == (0, (1, 0, 1)), "the cart still has it"
 
 
 async def test_a_worker_that_dies_between_the_payment_and_its_commit_leaves_a_placed_order(

@@ -251,7 +251,7 @@ def _step(kind: StepKind, state: StepState = StepState.done, reference: str = ""
 
 
 @pytest.mark.parametrize(
-    ("state", "receipt", "bought", "verdict"),
+    ("state", "receipt", "gone", "verdict"),
     [
         (OrderState.pending, Receipt("a", 2000, "EUR"), False, Verdict.place),
         (OrderState.pending, Receipt("a", 2001, "EUR"), False, Verdict.wrong),
@@ -263,8 +263,8 @@ def _step(kind: StepKind, state: StepState = StepState.done, reference: str = ""
         (OrderState.pending, Receipt("known", 2000, "EUR"), False, Verdict.known),
     ],
 )
-def test_what_an_authorisation_means(state: OrderState, receipt: Receipt, bought: bool, verdict: Verdict) -> None:
-    assert judge(order(state=state), receipt, {"known"}, bought=bought) is verdict
+def test_what_an_authorisation_means(state: OrderState, receipt: Receipt, gone: bool, verdict: Verdict) -> None:
+    assert judge(order(state=state), receipt, {"known"}, gone=gone) is verdict
 
 
 def test_what_pays_for_an_order_is_what_was_not_let_go() -> None:
@@ -277,6 +277,7 @@ def test_what_pays_for_an_order_is_what_was_not_let_go() -> None:
     assert payments.tender(steps) == "b"
     assert payments.tender([]) == ""
     assert payments.capturing(steps) is steps[3] and payments.capturing(steps[:3]) is None
+    assert not payments.letting_go(steps) and payments.letting_go([_step(StepKind.void)])
     assert payments.numbered_key("o", StepKind.refund, steps) == "o:refund:1"
     assert payments.numbered_key("o", StepKind.capture, steps) == "o:capture:2"
     assert payments.heard_key("o", "a") != payments.void_key("o", "a")
