@@ -1,7 +1,8 @@
 """A host's price for what is pinned: one click starts it, one ends it, and it never outlives the pin or the show.
 
 A live price is a rule of the lane price like any other, bound to the show's screens while the product is pinned there,
-before all others, which it stops: a product then costs what the host said. It may only make things cheaper.
+behind all others, and works on what they have left: a fixed price gives the lower of both, a percentage is of what the
+product costs whoever looks anyway. So it makes nothing dearer for anybody, whatever is published while it runs.
 """
 
 from typing import Annotated
@@ -26,11 +27,12 @@ from live.shows import clean_line
 from live.timeline import Pin, selling
 from live.transaction import Announcements
 
-_PRIORITY = 1000  # of rules the highest
+_PRIORITY = -1000  # of rules the lowest
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The price of what is pinned: `price_minor`, or `off_bp` hundredths of a percent off (2000: 20 %).
+    """The price of what is pinned: `price_minor`, or `off_bp` hundredths of a percent off what it
+    costs anyway (2000: 20 %).
 
     `sku`: of this variant alone (None: of all). `duration_s`: it ends by then at the latest (None: with the pin).
     `label` is what shoppers read ("": the page's own words).
@@ -113,7 +115,7 @@ class LivePrices:
     def _check_cheaper(self, item: Item, without: View, after: View, field: str) -> None:
         offers = self._showing.offers(item)
         pairs = [(without.unit(offer).unit_minor, after.unit(offer).unit_minor) for offer in offers]
-        if any(new > old for old, new in pairs) or not any(new < old for old, new in pairs):
+        if not any(new < old for old, new in pairs):
             raise Problem(Kind.invalid_field, "A live price is lower than what it costs anyway.", field=field)
 
 
@@ -141,7 +143,7 @@ def _live_price(now_ms: int, show: str, pin: Pin, item: Item, by: str, asked: St
         then=(then,),
         priority=_PRIORITY,
         group=LIVE_RULE,
-        mode=Mode.stop,
+        mode=Mode.stack,
         currency=None if asked.price_minor is None else item.currency,
         window=Window(to_ms=ends_at_ms),
         bind=Bind(show=show, product=item.id, while_pinned=True),

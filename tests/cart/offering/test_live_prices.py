@@ -6,6 +6,7 @@ from cart.catalogue import VariantEntry
 from cart.offering.live_prices import Start
 from cart.offering.service import Offering
 from cart.pricing.rules import Bind
+from cart.pricing.store import Shopper
 from cart.service import Shop
 from live import timeline
 from live.core.clock import ManualClock
@@ -123,13 +124,34 @@ async def test_what_is_no_live_price(shows: Shows, offering: Offering) -> None:
     assert not await stop(offering)
 
 
-async def test_it_goes_before_the_rules_and_may_not_be_dearer(shows: Shows, offering: Offering) -> None:
+async def test_it_works_on_what_the_rules_have_left_and_is_cheaper_or_none(shows: Shows, offering: Offering) -> None:
     await publish(offering, rule())
     await shows.pin("demo", "cup")
     assert await price(shows) == 900
     assert (await refused(start(offering, Start(price_minor=950)))).field == "price_minor"
     await start(offering, Start(price_minor=850))
     assert await price(shows) == 850, "nothing is taken off what the host said"
+    await start(offering, Start(off_bp=2000))
+    assert await price(shows) == 720, "20 % less than it costs anyway"
+
+
+@pytest.mark.parametrize("asked", [Start(price_minor=800), Start(off_bp=2000)])
+async def test_it_makes_nothing_dearer_for_anybody(
+    shop: Shop, shows: Shows, offering: Offering, screens: Screens, asked: Start
+) -> None:
+    third = rule(id="vip", segments=["vip"], then=[{"kind": "pct", "bp": 3000}])
+    vip = Shopper(customer="c1", segments=("vip",))
+    await publish(offering, third)
+    await shows.pin("demo", "cup")
+    [before] = await shop.window.quotes({"CUP": 1}, vip, show="demo")
+    await start(offering, asked)
+    [during] = await shop.window.quotes({"CUP": 1}, vip, show="demo")
+    assert (before.unit_minor, during.unit_minor) == (700, 700 if asked.off_bp is None else 560)
+    assert await price(shows) == 800
+    screens.clear()
+    await publish(offering, third, rule(then=[{"kind": "pct", "bp": 5000}]))
+    assert await price(shows) == (500 if asked.off_bp is None else 400), "a deeper sale applies at once"
+    assert [data["price_minor"] for data in screens.of("product.price") if data["sku"] == "CUP"] == [await price(shows)]
 
 
 async def test_prices_of_a_changed_catalogue_are_told_as_the_screens_show_them(
