@@ -47,6 +47,7 @@ function connected(state, message) {
   }
   if (personal?.chat) next.mute = personal.chat.muted;
   if (personal?.chat?.left_out) next.chat = { ...next.chat, messages: merged(next.chat.messages, personal.chat.left_out) };
+  for (const price of personal?.prices ?? []) Object.assign(next, EVENTS["product.price"](next, price));
   return personal?.cart ? withCart(next, personal.cart, state.cart.lines.length ? "hold_expired" : "changed") : next;
 }
 
@@ -85,8 +86,14 @@ function withProduct(state, product) {
 }
 
 /** A price that the server refused to charge at: what was struck out beside the old one is not known to be true of it. */
-function withPrice(state, { sku, price_minor }) {
-  return withVariant(state, sku, (variant) => (variant.price_minor === price_minor ? variant : { ...variant, price_minor, list_price_minor: null }));
+function withPrice(state, { sku, price_minor, quote = null }) {
+  return withVariant(state, sku, (variant) => (variant.price_minor === price_minor ? variant : { ...variant, price_minor, list_price_minor: null, ...(quote && quoted(quote)) }));
+}
+
+/** What a quote says of a unit's price, as a variant does. */
+function quoted({ unit_minor: now, list_minor: was, lowest_30d_minor: lowest, unit_price, applied: [rule] }) {
+  const off = lowest ? Math.floor((100 * (lowest - now)) / lowest) : 0;
+  return { list_price_minor: was > now ? was : null, lowest_30d_minor: lowest, off_percent: off > 0 ? off : null, unit_price, deal: rule ? { label: rule.label, live: rule.rule.startsWith("live-"), until_ms: null } : null };
 }
 
 /** The variant `sku` as `change` makes it, wherever it stands. */

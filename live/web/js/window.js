@@ -1,6 +1,7 @@
 /* The shop window: what is live, what comes next, what was. */
 import { h, icon } from "./dom.js";
 import { loadTexts, moment, t } from "./i18n.js";
+import { priceFacts, priceNodes, priceNotes } from "./prices.js";
 
 const REFRESH_MS = 15_000;
 const DETAILS_MAX = 12;
@@ -28,8 +29,14 @@ function card(show) {
     : shelf === "past" ? t("window.buyable") : show.scheduled_at_ms ? moment(show.scheduled_at_ms) : t(show.state === "lobby" ? "window.ready" : "window.undated");
   return h("li", {}, h("a", { class: `show ${shelf}`, href: `/watch/${encodeURIComponent(show.id)}`, "data-testid": `show-${show.id}` },
     h("div", { class: `poster n${pictures.length}` }, pictures.length ? pictures.map((product) => h("img", { src: product.picture, alt: "", loading: "lazy" })) : h("img", { src: "/static/pictures/slate.svg", alt: "" }), badge),
-    h("div", { class: "show-words" }, h("h3", { text: show.title }), h("p", { class: "small muted", text: facts }),
+    h("div", { class: "show-words" }, h("h3", { text: show.title }), h("p", { class: "small muted", text: facts }), shelf === "live" && pin ? priceOf(pin.product) : null,
       h("span", { class: "show-go" }, icon("play", "tiny"), t(shelf === "live" ? "window.watch" : shelf === "past" ? "window.shop" : "window.look")))));
+}
+
+/** The cheapest variant's price, with what belongs beside it. */
+function priceOf({ variants, currency }) {
+  const facts = priceFacts(variants.reduce((best, other) => (other.price_minor < best.price_minor ? other : best)), currency);
+  return h("div", { class: "show-price", "data-testid": "pin-price" }, h("p", {}, priceNodes(facts)), h("p", { class: "tiny muted", text: priceNotes(facts) }));
 }
 
 function draw(shows) {

@@ -1,6 +1,7 @@
 /* <buy-box>: variant, price, stock and the one button, for the pinned card and for the list. */
 import { h, icon } from "../dom.js";
-import { clock, money, t } from "../i18n.js";
+import { clock, t } from "../i18n.js";
+import { priceFacts, priceNodes, priceNotes } from "../prices.js";
 import { available, lineOf } from "../store.js";
 
 const FEW = 10;
@@ -13,6 +14,7 @@ customElements.define("buy-box", class extends HTMLElement {
     this.variants = h("div", { class: "variants", role: "group", "aria-label": t("buy.variant") });
     this.stock = h("span", { class: "stock", "data-testid": `stock${scope}` });
     this.price = h("span", { class: "buy-price" });
+    this.notes = h("p", { class: "buy-notes tiny muted", "data-testid": `price-notes${scope}` });
     this.facts.append(this.price, this.stock);
     this.main = h("button", { class: "button primary buy-main", type: "button", "data-testid": `add-to-cart${scope}`, onclick: () => this.#tap() });
     this.out = h("p", { class: "sold-out", "data-testid": `sold-out${scope}`, hidden: true, text: t("buy.soldOut") });
@@ -20,7 +22,7 @@ customElements.define("buy-box", class extends HTMLElement {
     this.fewer = h("button", { class: "button icon", type: "button", "aria-label": t("cart.fewer"), onclick: () => this.#step(-1) }, icon("minus"));
     this.greater = h("button", { class: "button icon", type: "button", "aria-label": t("cart.greater"), onclick: () => this.#step(1) }, icon("plus"));
     this.stepper = h("div", { class: "stepper", hidden: true, role: "group", "aria-label": t("cart.quantity") }, this.fewer, this.count, this.greater);
-    this.append(this.facts, this.variants, h("div", { class: "buy-action" }, this.main, this.out, this.stepper));
+    this.append(this.facts, this.notes, this.variants, h("div", { class: "buy-action" }, this.main, this.out, this.stepper));
     store.watch(["stock", "cart", "status"], () => this.update());
     buying.addEventListener("change", () => this.update());
     buying.addEventListener("tick", () => this.update());
@@ -72,14 +74,13 @@ customElements.define("buy-box", class extends HTMLElement {
     this.count.textContent = line?.quantity ?? 0;
   }
 
-  #price({ price_minor: now, list_price_minor: was }) {
-    const { currency } = this.item;
-    const stamp = `${now} ${was} ${currency}`;
+  #price(variant) {
+    const facts = priceFacts(variant, this.item.currency);
+    const stamp = JSON.stringify(facts);
     if (this.stamp === stamp) return;
     this.stamp = stamp;
-    const parts = [h("strong", { class: "price", "data-testid": `price${this.scope}`, text: money(now, currency) })];
-    if (was && was > now) parts.push(" ", h("span", { class: "visually-hidden", text: t("buy.instead") }), h("s", { class: "price-was", text: money(was, currency) }));
-    this.price.replaceChildren(...parts);
+    this.price.replaceChildren(...priceNodes(facts, `price${this.scope}`));
+    this.notes.textContent = priceNotes(facts);
   }
 
   #tap() {

@@ -1,5 +1,5 @@
 /* <pinned-card>: the product on screen now, with one big button. */
-import { announce, h } from "../dom.js";
+import { announce, calm, h } from "../dom.js";
 import { money, t } from "../i18n.js";
 import "./buy-box.js";
 
@@ -29,11 +29,18 @@ customElements.define("pinned-card", class extends HTMLElement {
     this.name.textContent = product.title;
     this.text.textContent = product.description;
     this.box.product = product;
-    if (before === pin || before?.pin_id === pin.pin_id) return;
+    if (before === pin) return;
+    if (before?.pin_id === pin.pin_id) return this.#priced(product, before.product);
     this.classList.remove("arrived");
     void this.offsetWidth; // lets the arrival play again for the next product
     this.classList.add("arrived");
     announce(t("pin.announced", { title: product.title, price: money(product.variants[0].price_minor, product.currency) }));
+  }
+
+  #priced({ title, variants: [now], currency }, { variants: [old] }) {
+    if (now.price_minor === old.price_minor) return;
+    announce(t("buy.newPrice", { title, price: money(now.price_minor, currency) }));
+    if (!calm()) this.box.price.animate([{ transform: "scale(1.12)" }, { transform: "none" }], 200);
   }
 
   #soldOut({ pin, stock }, before) {
