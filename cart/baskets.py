@@ -7,7 +7,7 @@ import msgspec
 
 from cart.pricing.basket import BasketLine
 from cart.pricing.plain import undiscounted
-from cart.pricing.priced import Discount, Hint, Present, Priced, ShippingOff
+from cart.pricing.priced import Discount, Hint, Present, Priced, ShippingOff, Why
 from cart.pricing.taxes import Tax
 from cart.stock import LIVE, Hold
 from live.core.errors import Kind, Problem
@@ -36,6 +36,19 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     off_minor: int = 0
     tax_bp: int = 0
     tax_minor: int = 0
+
+
+_REFUSED = {
+    None: "It is no coupon of now.",
+    Why.window.value: "It is not valid now.",
+    Why.channel.value: "It is not for this channel.",
+    Why.segment.value: "It is for other customers.",
+    Why.show.value: "It is for another show.",
+    Why.coupon_used_up.value: "It is used up.",
+    Why.coupon_used_by_customer.value: "You have used it.",
+    Why.coupon_sign_in.value: "It is for customers who have signed in.",
+    Why.budget_spent.value: "It is used up.",
+}  # what nothing that is put into the cart can change
 
 
 class CouponState(msgspec.Struct, frozen=True):
@@ -76,6 +89,14 @@ def check(holds: Sequence[Hold]) -> None:
         raise Problem(Kind.mixed_currency, "Order what is in the cart first; it holds another currency.", field="sku")
     if len(holds) > CART_LINES_MAX:
         raise Problem(Kind.cart_full, f"A cart holds {CART_LINES_MAX} different things at most.", field="sku")
+
+
+def check_coupons(given: Sequence[CouponState]) -> None:
+    """Raises `Problem` coupon_refused, with `why`, for the first that cannot do anything whatever the cart holds."""
+    for coupon in given:
+        if coupon.why in _REFUSED:
+            extra = {"code": coupon.code, "why": coupon.why}
+            raise Problem(Kind.coupon_refused, f"{coupon.code}: {_REFUSED[coupon.why]}", field="codes", extra=extra)
 
 
 def cart_of(holds: Sequence[Hold], priced: Priced | None = None, coupons: Sequence[CouponState] = ()) -> Cart:

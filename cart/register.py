@@ -110,7 +110,7 @@ class Register:
     def cart(self, cart: str, show: str, holds: Sequence[Hold]) -> Cart:
         """A cart as its viewer sees it; raises `Problem` mixed_currency, cart_full."""
         codes = self.shopper(cart).coupons
-        priced = self.price(cart, show, holds, hinted=True, traced=bool(codes))
+        priced = self.price(cart, show, holds, hinted=True)
         whys = [coupon_why(code, priced, self.known.ruleset) for code in codes]
         coupons = [
             CouponState(code, None if why is None else "applied" if why in APPLIED else why.value)
@@ -118,10 +118,11 @@ class Register:
         ]
         return baskets.cart_of(holds, priced, coupons)
 
-    def price(
-        self, cart: str, show: str | None, holds: Sequence[Hold], *, hinted: bool = False, traced: bool = False
-    ) -> Priced:
-        """What the living holds of a cart come to; raises `Problem` mixed_currency, cart_full."""
+    def price(self, cart: str, show: str | None, holds: Sequence[Hold], *, hinted: bool = False) -> Priced:
+        """What the living holds of a cart come to, traced if it has coupons: somebody may ask what became of them.
+
+        Raises `Problem` mixed_currency, cart_full.
+        """
         baskets.check(holds)
         known = self.known
         currency = holds[0].currency if holds else ""
@@ -134,7 +135,7 @@ class Register:
             uses = {rule: store.use_of(self._uses, rule, shopper.customer) for rule in known.counted}
             context = msgspec.structs.replace(context, uses=uses)
         basket = Basket(currency=currency, lines=lines)
-        return evaluate(basket, context, known.ruleset, hinted=hinted, traced=traced)
+        return evaluate(basket, context, known.ruleset, hinted=hinted, traced=bool(shopper.coupons))
 
     def quote(self, offer: Offer, context: Context) -> tuple[Unit, Quote, str]:
         """What one unit costs in these circumstances, with its quote, as such and as holds keep it."""

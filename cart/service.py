@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from cart import catalogue, shelf, stock, store
+from cart import baskets, catalogue, shelf, stock, store
 from cart.adding import Add, add_all, check_same_price
 from cart.answers import Answer, Effect, check_key, once, request_hash
 from cart.baskets import Cart, cart_id
@@ -233,8 +233,8 @@ class Shop:
     async def coupons(self, show: str, principal: Principal, codes: Sequence[str], *, key: str | None = None) -> Answer:
         """Let the cart have these coupons and no others: {cart}, which says what each of them does or why nothing.
 
-        Raises `Problem` unknown_show, invalid_field for what is no code and for too many, coupon_refused for one that
-        no rule knows, key_reused.
+        Raises `Problem` unknown_show, invalid_field for what is no code and for too many, key_reused, and
+        coupon_refused for a new one that no content of the cart could make work, with `why` (None: no rule knows it).
         """
         given = tuple(dict.fromkeys(coupon_code(code) for code in codes))
         if len(given) > COUPONS_MAX:
@@ -242,13 +242,12 @@ class Shop:
 
         def effect(moves: Moves, cart: str) -> dict[str, Any]:
             register = moves.register
-            for code in given:
-                if code not in register.known.codes.values():
-                    raise Problem(Kind.coupon_refused, f"{code} is no coupon of now.", field="codes")
             register.meet({cart: shopper_of(principal)})
             register.remember()
+            before = register.shopper(cart).coupons
             register.give_coupons(cart, given)
             seen = register.cart(cart, show, store.cart_holds(moves.tx.conn, [cart])[cart])
+            baskets.check_coupons([coupon for coupon in seen.coupons if coupon.code not in before])
             moves.tx.notice(show, principal.subject, "cart.changed", {"cart": plain(seen), "reason": "changed"})
             return {"cart": plain(seen)}
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cart import prices
-from cart.baskets import CouponState, cart_id, cart_of
+from cart.baskets import CouponState, cart_id, cart_of, check_coupons
 from cart.catalogue import Invalid, ProductEntry, VariantEntry, check, is_id
 from cart.pricing.basket import Basket, BasketLine
 from cart.pricing.plain import undiscounted
@@ -170,6 +170,14 @@ def test_a_cart_says_what_it_comes_to() -> None:
     assert (line.list_price_minor, line.price_minor, line.line_minor, line.tax_minor) == (1200, 1000, 2000, 319)
     assert (cart.subtotal_minor, cart.total_minor, cart.coupons[0].code) == (2000, 2000, "ABC")
     assert cart.taxes == [Tax(1900, 1681, 319)]
+
+
+def test_a_coupon_is_refused_for_what_no_cart_can_change() -> None:
+    check_coupons([CouponState("A", "applied"), CouponState("B", "condition"), CouponState("C", "outbid")])
+    for why in ("window", "budget_spent", None):
+        with pytest.raises(Problem) as caught:
+            check_coupons([CouponState("A", "no_target"), CouponState("B", why)])
+        assert (caught.value.kind, caught.value.extra) == (Kind.coupon_refused, {"code": "B", "why": why})
 
 
 def test_a_cart_refuses_what_it_cannot_hold() -> None:

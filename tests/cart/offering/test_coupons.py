@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
 from cart.baskets import cart_id
+from cart.moves import Moves
 from cart.offering.service import Offering
 from cart.pricing import store
 from cart.pricing.service import shopper_of
@@ -21,6 +24,8 @@ from tests.cart.conftest import ADA, BOB, Screens, refused
 from tests.cart.offering.conftest import publish, rule
 
 TENTH = {"id": "tenth", "lane": "order"}
+KNOWN = Principal(subject="ada", role=Role.viewer, show="*", name="Ada", customer="c1")
+UNLIMITED: dict[str, Any] = {"uses_max": None, "amount_max": None}
 ONCE = TENTH | {"coupon": {"code": "ONCE", "limit": 1}}
 
 
@@ -124,11 +129,56 @@ async def test_what_an_order_used_comes_back_once(shop: Shop, offering: Offering
     assert await use(shop, ADA, "o2") == 900
 
 
+async def test_what_can_do_nothing_for_a_cart_is_refused_with_the_reason(
+    shop: Shop, offering: Offering, database: Database, screens: Screens
+) -> None:
+    for customer in (store.ALL, "c1"):  # somebody has used it
+        await database.write_sync(partial(store.take, rule="tenth", customer=customer, amount_minor=1, **UNLIMITED))
+    for why, members in {
+        "window": {"window": {"to_ms": 1}, "standing": False},
+        "channel": {"channels": ["till"]},
+        "segment": {"segments": ["club"]},
+        "show": {"bind": {"show": "other"}},
+        "coupon_used_up": {"coupon": {"code": "TENTH", "limit": 1}},
+        "coupon_used_by_customer": {"coupon": {"code": "TENTH", "per_customer": 1}},
+        "coupon_sign_in": {"coupon": {"code": "TENTH", "per_customer": 1}},
+        "budget_spent": {"currency": "EUR", "budget_minor": 1},
+    }.items():
+        who = BOB if why == "coupon_sign_in" else KNOWN
+        await publish(offering, rule(**TENTH | {"coupon": {"code": "TENTH"}} | members))
+        for full in (False, True):
+            if full:
+                await shop.add("demo", who, "CUP")
+            screens.clear()
+            problem = await refused(shop.coupons("demo", who, ["TENTH"]))
+            assert (problem.kind, problem.field) == (Kind.coupon_refused, "codes")
+            assert problem.extra == {"code": "TENTH", "why": why}
+            assert (await shop.cart("demo", who)).coupons == [] and screens.notices == []
+        await shop.remove("demo", who, "CUP")
+
+
+async def test_a_coupon_that_ends_in_a_cart_keeps_nobody_from_changing_the_others(
+    shop: Shop, offering: Offering
+) -> None:
+    plate = rule(id="plate", lane="order", coupon={"code": "PLATE"}, currency="EUR", group="plates",
+                 when=[{"fact": "amount", "op": "ge", "value": 5000}])  # fmt: skip
+    await publish(offering, rule(**ONCE), plate)
+    await shop.add("demo", ADA, "CUP")
+    cart = (await shop.coupons("demo", ADA, ["ONCE", "PLATE"])).body["cart"]
+    assert [one["why"] for one in cart["coupons"]] == ["applied", "condition"], "what may still come is no refusal"
+    await publish(offering, rule(**ONCE, window={"to_ms": 1}, standing=False), plate)
+    cart = (await shop.coupons("demo", ADA, ["ONCE"])).body["cart"]
+    assert cart["coupons"] == [{"code": "ONCE", "why": "window"}]
+    await publish(offering, plate)
+    cart = (await shop.coupons("demo", ADA, ["ONCE", "PLATE"])).body["cart"]
+    assert [one["why"] for one in cart["coupons"]] == [None, "condition"]
+
+
 async def test_so_often_for_each_customer(shop: Shop, offering: Offering) -> None:
     await publish(offering, rule(**TENTH, coupon={"code": "MINE", "per_customer": 1}))
     await shop.add("demo", ADA, "CUP")
-    cart = (await shop.coupons("demo", ADA, ["MINE"])).body["cart"]
-    assert cart["coupons"] == [{"code": "MINE", "why": "coupon_sign_in"}]
+    cart = (await shop.coupons("demo", KNOWN, ["MINE"])).body["cart"]
+    assert cart["coupons"] == [{"code": "MINE", "why": "applied"}]
     assert await use(shop, ADA, "o1", Shopper(customer="c1")) == 900
     assert await use(shop, ADA, "o2", Shopper(customer="c1")) == 1000
     assert await use(shop, ADA, "o3", Shopper(customer="c2")) == 900
@@ -139,6 +189,16 @@ async def test_a_budget_gives_what_it_has_left(shop: Shop, offering: Offering, d
     await shop.add("demo", ADA, "CUP")
     totals: Sequence[int] = [await use(shop, ADA, f"o{number}") for number in range(3)]
     assert (totals, await uses(database)) == ([900, 950, 1000], (2, 150))
+
+
+async def test_why_is_only_asked_of_carts_that_have_coupons(shop: Shop, offering: Offering) -> None:
+    await publish(offering, rule(**ONCE))
+
+    def traced(moves: Moves) -> list[int]:
+        moves.register.give_coupons("demo:bob", ["ONCE"])
+        return [len(moves.register.price(cart, "demo", []).trace) for cart in ("demo:ada", "demo:bob")]
+
+    assert await offering.stockroom.change(traced) == [0, 1]
 
 
 async def test_who_a_cart_belongs_to_is_remembered(shop: Shop, offering: Offering, database: Database) -> None:
