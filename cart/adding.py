@@ -7,7 +7,7 @@ served, on what the adds before it have left; a refusal changes nothing. At last
 UPDATE a SKU, and one statement each for movements, new holds, grown holds and kept answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -110,8 +110,10 @@ class _Batch:
         unit, quote, kept = self._price(add, offer)
         if add.quote is not None and add.quote.expires_at_ms <= self._tx.now_ms:
             raise Problem(Kind.quote_expired, field="quote", extra={"quote": plain(quote)})
-        seen_minor = add.price_minor if add.quote is None else add.quote.unit_minor
-        if seen_minor is not None and seen_minor != unit.unit_minor:
+        seen = add.price_minor, quote.currency
+        if add.quote is not None:
+            seen = add.quote.unit_minor, add.quote.currency
+        if seen[0] is not None and seen != (quote.unit_minor, quote.currency):
             raise price_changed(quote, "It costs another amount by now.")
         cart = self._carts[add.cart]
         before = cart.get(add.sku)
@@ -180,16 +182,19 @@ class _Batch:
         return Answer(body=body)
 
     def _price(self, add: Add, offer: Offer) -> tuple[Unit, Quote, str]:
-        """What a unit costs whoever clicks, with the quote that says so, which all who click meanwhile share."""
+        """What a unit costs whoever clicks, with the quote that says so, which all who click meanwhile share.
+
+        The hold keeps the one that the viewer saw, if it says the same.
+        """
         of = offer.sku, add.show, add.shopper
         found = self._units.get(of)
         if found is None:
             show, pin = self._shows[add.show]
             context = screen(show.id, selling(show, pin), self._tx.now_ms, add.shopper)
             found = self._units[of] = self._register.quote(offer, context)
-        if add.quote is not None and add.quote.ruleset == found[1].ruleset and add.quote.sku == offer.sku:
-            return found[0], found[1], encode(add.quote, "json").decode()
-        return found
+        if add.quote is None or _says(add.quote) != _says(found[1]):
+            return found
+        return found[0], found[1], encode(add.quote, "json").decode()
 
     def _larger(self, hold: Hold, add: Add, quote: Quote) -> Hold:
         """The cart's hold with more units; its time starts again as long as it could be extended."""
@@ -227,6 +232,12 @@ class _Batch:
             quote=quote,
             categories=offer.categories,
         )
+
+
+def _says(quote: Quote) -> tuple[Hashable, ...]:
+    """All in a quote that prices, carts and orders go by; one that says something else is not kept for ours."""
+    whose = quote.channel, quote.show, quote.customer
+    return quote.ruleset, quote.sku, *whose, quote.currency, quote.list_minor, quote.unit_minor, quote.tax_bp
 
 
 def check_same_price(hold: Hold, quote: Quote) -> None:

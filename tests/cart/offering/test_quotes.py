@@ -4,8 +4,9 @@ import msgspec
 
 from cart.catalogue import VariantEntry
 from cart.offering.service import Offering
-from cart.pricing.quotes import Quote
+from cart.pricing.quotes import Quote, sign
 from cart.pricing.reductions import Content, Measure, UnitPrice
+from cart.pricing.store import Shopper
 from cart.service import Shop
 from live.core.clock import ManualClock
 from live.core.database import Database
@@ -31,6 +32,39 @@ async def test_a_hold_keeps_the_quote_that_the_viewer_saw(shop: Shop, shows: Sho
     kept = [msgspec.json.decode(hold.quote or "", type=Quote) for [hold] in holds.values()]
     assert kept[0] == quote
     assert (kept[1].sku, kept[1].unit_minor, kept[1].show, bool(kept[1].mac)) == ("CUP", 1000, "demo", True)
+
+
+async def test_a_hold_keeps_no_quote_that_says_something_else(
+    shop: Shop, shows: Shows, offering: Offering, database: Database
+) -> None:
+    """Such a quote is ours and of the version of now, but for another place, of another customer, or of other goods."""
+    from cart import store
+
+    async def kept(quote: Quote) -> Quote:
+        await shop.add("demo", ADA, "CUP", quote=quote)
+        [hold] = (await database.read_sync(lambda conn: store.cart_holds(conn, ["demo:ada"])))["demo:ada"]
+        await shop.remove("demo", ADA, "CUP")
+        return msgspec.json.decode(hold.quote or "", type=Quote)
+
+    known = Shopper(customer="c1")
+    for quote in (
+        *await shop.window.quotes({"CUP": 1}),
+        *await shop.window.quotes({"CUP": 1}, known, show="demo"),
+    ):
+        assert ((await kept(quote)).show, (await kept(quote)).customer) == ("demo", None), quote
+
+    await publish(offering, rule(currency="EUR", then=[{"kind": "fixed_price", "minor": 900}]))
+    quote = await quoted(shop)
+    cup = VariantEntry(sku="CUP", price_minor=1100, tax_bp=700)
+    await stock(shows, product("cup", cup))
+    mine = await kept(quote)
+    assert (quote.list_minor, quote.tax_bp, mine.list_minor, mine.tax_bp) == (1000, 0, 1100, 700)
+
+
+async def test_the_same_amount_of_another_currency_is_another_price(shop: Shop, offering: Offering) -> None:
+    quote = sign(msgspec.structs.replace(await quoted(shop), currency="USD"), offering.showing.pricing.key)
+    problem = await refused(shop.add("demo", ADA, "CUP", quote=quote))
+    assert (problem.kind, problem.extra["currency"]) == (Kind.price_changed, "EUR")
 
 
 async def test_quotes_that_are_not_of_now(shop: Shop, shows: Shows, offering: Offering, clock: ManualClock) -> None:
