@@ -7,6 +7,7 @@ from msgspec import Meta
 from sqlalchemy import Connection
 
 from cart import catalogue, shelf
+from cart.offering.rulesets import gifts, refuse
 from cart.pricing.basket import Basket, BasketLine, Context, Pinned, coupon_code
 from cart.pricing.checks import require
 from cart.pricing.evaluation import evaluate
@@ -57,6 +58,7 @@ class Rehearsal:
         Raises `Problem` unknown_sku, invalid_rules, and what the evaluation refuses.
         """
         if trial.rules is not None:
+            refuse(gifts(trial.rules))
             require(trial.rules)
         wanted = {line.sku: line.quantity for line in trial.lines}
         if len(wanted) < len(trial.lines):

@@ -13,7 +13,7 @@ from cart.answers import replay, request_hash
 from cart.offering.showing import LIVE_RULE, Showing
 from cart.pricing import store
 from cart.pricing.checks import Flaw, check
-from cart.pricing.rules import Rule
+from cart.pricing.rules import Gift, Rule
 from cart.pricing.store import PriceChange, StoredRuleset
 from cart.store import Kept, forget_answer, keep_answers, kept_answers
 from live import store as shows_store
@@ -56,7 +56,7 @@ class Rulesets:
     def check(self, rules: Sequence[Rule]) -> list[Flaw]:
         """Why these rules cannot be saved; nothing, when they can."""
         taken = [Flaw(rule.id, "id", f"ids with {LIVE_RULE!r} are of hosts") for rule in rules if _is_live(rule)]
-        return taken + check(rules)
+        return taken + gifts(rules) + check(rules)
 
     async def draft(self, note: str, rules: Sequence[Rule], by: str, key: str | None) -> tuple[dict[str, Any], bool]:
         """Save rules, which change nothing until they are published; the ruleset, and whether it is an old answer.
@@ -64,12 +64,7 @@ class Rulesets:
         Raises `Problem` invalid_rules with all flaws, key_reused.
         """
         note = clean_line(note, "note", LABEL_CHARS_MAX) if note.strip() else ""
-        if flaws := self.check(rules):
-            first = flaws[0]
-            raise Problem(
-                Kind.invalid_rules, f"{first.rule}: {first.field}: {first.why}", field="rules",
-                extra={"flaws": plain(flaws)},
-            )  # fmt: skip
+        refuse(self.check(rules))
         request = ("draft", note, plain(rules))
 
         def effect(tx: Batch) -> dict[str, Any]:
@@ -80,11 +75,11 @@ class Rulesets:
     async def publish(self, number: int, by: str, key: str | None) -> tuple[dict[str, Any], bool]:
         """Make prices by this ruleset from now on, and by no other: {version, ruleset}.
 
-        Raises `Problem` unknown_ruleset, key_reused.
+        Raises `Problem` unknown_ruleset, invalid_rules, key_reused.
         """
 
         def effect(tx: Batch) -> dict[str, Any]:
-            _find(tx.conn, number)
+            refuse(gifts(_find(tx.conn, number).rules))  # it may have been saved before they were refused
             return self._publish(tx, number, by)
 
         done = await self._once(by, ("publish", number), key, effect)
@@ -150,12 +145,30 @@ class Rulesets:
         return answer
 
 
+def gifts(rules: Sequence[Rule]) -> list[Flaw]:
+    """What these rules would promise and nobody would keep: orders and stock know no gifts yet."""
+    return [
+        Flaw(rule.id, f"then[{place}]", "a gift would be shown, but neither ordered nor taken from stock; not yet")
+        for rule in rules
+        for place, effect in enumerate(rule.then)
+        if isinstance(effect, Gift)
+    ]
+
+
 def lock_shows(conn: Connection) -> list[str]:
     """The shows that are not over, which nobody else changes before this transaction ends; locked before the clock."""
     shows = sorted(store.open_shows(conn, PRICED_SHOWS_MAX))
     for show in shows:
         shows_store.timeline_position(conn, show, lock=True)
     return shows
+
+
+def refuse(flaws: Sequence[Flaw]) -> None:
+    """Raises `Problem` invalid_rules with all flaws, if there are any."""
+    if flaws:
+        first = flaws[0]
+        detail = f"{first.rule}: {first.field}: {first.why}"
+        raise Problem(Kind.invalid_rules, detail, field="rules", extra={"flaws": plain(flaws)})
 
 
 def _find(conn: Connection, number: int) -> StoredRuleset:

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import Connection
 
 from cart.catalogue import VariantEntry
+from cart.offering.rehearsal import Trial, TriedLine
 from cart.offering.service import Offering
 from cart.pricing import store
 from cart.service import Shop
@@ -78,6 +79,20 @@ async def test_what_cannot_be_saved_or_published(offering: Offering) -> None:
     assert offering.rulesets.check([rule(id="live-mine")])[0].field == "id"
     assert (await refused(offering.rulesets.publish(7, "ops", None))).kind is Kind.unknown_ruleset
     assert (await refused(offering.rulesets.get(0))).kind is Kind.unknown_ruleset
+
+
+async def test_gifts_that_nobody_would_send_are_refused(
+    shop: Shop, shows: Shows, offering: Offering, database: Database
+) -> None:
+    spoon = rule(lane="order", then=[{"kind": "pct", "bp": 1}, {"kind": "gift", "sku": "SPOON"}], group="gifts")
+    assert [(flaw.rule, flaw.field) for flaw in offering.rulesets.check([spoon])] == [("sale", "then[1]")]
+    problem = await refused(offering.rulesets.draft("", [spoon], "ops", None))
+    assert (problem.kind, problem.extra["flaws"][0]["field"]) == (Kind.invalid_rules, "then[1]")
+    trial = Trial(lines=[TriedLine(sku="CUP")], rules=[spoon])
+    assert (await refused(offering.rehearsal.price(trial))).kind is Kind.invalid_rules
+    old = await database.write_sync(lambda conn: store.add_ruleset(conn, "", [spoon], "ops", 1))
+    assert (await refused(offering.rulesets.publish(old.number, "ops", None))).kind is Kind.invalid_rules
+    assert await offering.rulesets.in_force() == 0
 
 
 async def test_windows_open_and_close_by_themselves(
