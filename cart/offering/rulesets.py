@@ -30,9 +30,7 @@ NONE = 0  # the number of the ruleset that has no rules
 class Rulesets:
     """See the module."""
 
-    def __init__(self, database: Database, shows: Shows, showing: Showing, published: Callable[[], None]) -> None:
-        """`published` hears of it after COMMIT."""
-        self._on_published = published
+    def __init__(self, database: Database, shows: Shows, showing: Showing) -> None:
         self._database = database
         self._shows = shows
         self._showing = showing
@@ -82,9 +80,7 @@ class Rulesets:
             refuse(gifts(_find(tx.conn, number).rules))  # it may have been saved before they were refused
             return self._publish(tx, number, by)
 
-        done = await self._once(by, ("publish", number), key, effect)
-        self._on_published()
-        return done
+        return await self._once(by, ("publish", number), key, effect)
 
     async def roll_back(self, by: str, key: str | None) -> tuple[dict[str, Any], bool]:
         """Publish the ruleset again that was in force before the present one (none, when there was none)."""
@@ -94,9 +90,7 @@ class Rulesets:
             earlier = store.published_before(tx.conn, now)
             return self._publish(tx, earlier, by)
 
-        done = await self._once(by, ("roll back",), key, effect)
-        self._on_published()
-        return done
+        return await self._once(by, ("roll back",), key, effect)
 
     def _publish(self, tx: Batch, number: int, by: str) -> dict[str, Any]:
         """The shows and the clock are locked."""

@@ -33,7 +33,7 @@ class Offering:
         self.live_prices = LivePrices(self.showing)
         self.rehearsal = Rehearsal(database, pricing)
         self.watch = Watch(database, shows, self.showing)
-        self.rulesets = Rulesets(database, shows, self.showing, self.watch.published)
+        self.rulesets = Rulesets(database, shows, self.showing)
 
     def attach(self) -> None:
         """Let the shows ask for their products here, and tell what is pinned and what has changed."""

@@ -4,7 +4,7 @@ One authority: a product in a snapshot, on a pin, in the shop and in a feed, a q
 `unit_price` with the rules of the same version; they differ by the circumstances only, which rules may name.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,7 +13,7 @@ from cart import catalogue, shelf
 from cart.catalogue import Deal, Product, Variant
 from cart.pricing import store
 from cart.pricing.basket import Context
-from cart.pricing.history import EVERYWHERE
+from cart.pricing.history import EVERYWHERE, Point
 from cart.pricing.priced import Unit
 from cart.pricing.quotes import Quote
 from cart.pricing.service import GUEST, Beside, Known, Pricing, View, screen
@@ -117,6 +117,7 @@ class Showing:
             shows = shows_store.shows_with(conn, [item.id])
             for show, (of, pin) in sorted(shows_store.on_screen(conn, shows).items()) if shows else ():
                 view = View(known, screen(show, selling(of, pin), tx.now_ms))
+                self._write_down_own(conn, show, item, view)
                 [product] = self._priced(conn, [item], view)
                 tx.event(show, "product.changed", {"product": plain(product)})
 
@@ -134,17 +135,23 @@ class Showing:
         everywhere = self.view(conn, None, None, now_ms)
         offers = {offer.sku: offer for item in items for offer in self.offers(item)}
         prices = {sku: everywhere.unit(offer).unit_minor for sku, offer in offers.items()}
-        history = store.history(conn, prices)
-        last = {
-            sku: next((point.price_minor for point in reversed(points) if point.place == EVERYWHERE), None)
-            for sku, points in history.items()
-        }
+        last = _last(store.history(conn, prices), EVERYWHERE)
         new = {sku: price_minor for sku, price_minor in prices.items() if last[sku] != price_minor}
         store.record(conn, EVERYWHERE, new, now_ms)
         if new and outbox.wants(conn, now_ms, "price.changed"):
             now = {variant.sku: variant for one in self._priced(conn, items, everywhere) for variant in one.variants}
             others = [(_priced_facts(offers[sku], None) | _price(now[sku]), None) for sku in new]
             outbox.put_all(conn, now_ms, "price.changed", others)
+
+    def _write_down_own(self, conn: Connection, show: str, item: Item, view: View) -> None:
+        """Keep what a show costs from now on, where that is another price than everywhere and than before."""
+        everywhere = View(view.known, _everywhere(view.context))
+        own: dict[str, int | None] = {}
+        for offer in self.offers(item):
+            unit_minor = view.unit(offer).unit_minor
+            own[offer.sku] = None if unit_minor == everywhere.unit(offer).unit_minor else unit_minor
+        last = _last(store.history(conn, own), show)
+        store.record(conn, show, {sku: minor for sku, minor in own.items() if last[sku] != minor}, view.context.now_ms)
 
     def _priced(self, conn: Connection, items: Sequence[Item], view: View) -> list[Product]:
         priced = [[(offer, view.unit(offer)) for offer in self.offers(item)] for item in items]
@@ -184,6 +191,14 @@ class Showing:
             )
             for listed in item.variants
         ]
+
+
+def _last(history: Mapping[str, Sequence[Point]], place: str) -> dict[str, int | None]:
+    """What each SKU has cost last in a place; None: what it costs everywhere, or nobody knows."""
+    return {
+        sku: next((point.price_minor for point in reversed(points) if point.place == place), None)
+        for sku, points in history.items()
+    }
 
 
 def _everywhere(context: Context) -> Context:

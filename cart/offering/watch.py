@@ -1,7 +1,9 @@
 """What happens to prices by itself: windows open and close, live prices run out, history is written and forgotten.
 
 Any number of workers may each run one: whoever takes a moment in the clock's row tells it, the others do nothing. What
-somebody pays never waits for this: a click is priced by the database's time.
+the catalogue costs is written down page by page; how far that has come is in the clock's row as well, so that another
+worker does it when the one that began is no more. What somebody pays never waits for this: a click is priced by the
+database's time.
 """
 
 import asyncio
@@ -19,7 +21,14 @@ from cart.pricing import store
 from cart.pricing.service import Known
 from live.core.database import Database
 from live.core.errors import Problem
-from live.core.limits import CART_SHOPPERS_KEPT_S, PRICE_HISTORY_KEPT_S, PRICE_PRUNE_S, PRICE_WATCH_S, PRODUCTS_PAGE
+from live.core.limits import (
+    CART_SHOPPERS_KEPT_S,
+    PRICE_HISTORY_KEPT_S,
+    PRICE_PRUNE_S,
+    PRICE_WATCH_S,
+    PRICE_WRITING_S,
+    PRODUCTS_PAGE,
+)
 from live.service import Batch, Shows
 
 T = TypeVar("T")
@@ -33,12 +42,7 @@ class Watch:
         self._database = database
         self._shows = shows
         self._showing = showing
-        self._to_write = False  # what the catalogue costs may be others than history says
         self._prune_at_ms = 0
-
-    def published(self) -> None:
-        """Other rules apply by what this worker did: it writes down what the catalogue costs by them."""
-        self._to_write = True
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -62,10 +66,9 @@ class Watch:
 
         known, clock, now_ms, over = await self._database.read_sync(read)
         passed = any(clock.told_at_ms < edge <= now_ms for edge in known.edges_ms)
-        if (passed or over) and await self._tell():
-            self._to_write = self._to_write or passed
-        if self._to_write:
-            self._to_write = False
+        if passed or over:
+            await self._tell()
+        if _unwritten(clock, now_ms, known):
             await self._write_down()
         if now_ms >= self._prune_at_ms:
             self._prune_at_ms = now_ms + PRICE_PRUNE_S * 1000
@@ -93,23 +96,50 @@ class Watch:
         return await self._change(work)
 
     async def _write_down(self) -> None:
-        """Keep what the catalogue costs everywhere, where it is another price than before, a page a transaction."""
+        """Keep what the catalogue costs everywhere, where it is another price than before, a page a transaction.
+
+        A rule that comes or goes meanwhile has it done again.
+        """
+        begun = await self._change(_begin)
+        if begun is None:
+            return
         after = ""
         while True:
             ids = await self._database.read_sync(partial(shelf.product_ids, after=after, limit=PRODUCTS_PAGE))
             if ids:
                 await self._change(partial(self._page, ids))
             if len(ids) < PRODUCTS_PAGE:
-                return
+                break
             after = ids[-1]
+        ruleset, at_ms = begun
+        await self._change(lambda tx: store.written(tx.conn, ruleset, at_ms))
 
     def _page(self, ids: list[str], tx: Batch) -> None:
+        store.writing(tx.conn, tx.now_ms + PRICE_WRITING_S * 1000)  # before history: as those who publish lock
         self._showing.write_down(tx.conn, ids, tx.now_ms)
 
     async def _change(self, work: Callable[[Batch], T]) -> T:
         result, told = await self._shows.batch(work)
         await told
         return result
+
+
+def _unwritten(clock: store.ClockRow, now_ms: int, known: Known) -> bool:
+    """Whether what the catalogue costs has to be written down, and nobody does it."""
+    if clock.writing_until_ms > now_ms:
+        return False
+    turned = any(clock.written_at_ms < edge <= now_ms for edge in known.everywhere_edges_ms)
+    return turned or clock.written_ruleset != clock.ruleset
+
+
+def _begin(tx: Batch) -> tuple[int, int] | None:
+    """Take it upon this worker to write down what the catalogue costs by this ruleset at this moment; None: somebody
+    does."""
+    clock = store.clock(tx.conn, lock=True)
+    if clock.writing_until_ms > tx.now_ms:
+        return None
+    store.writing(tx.conn, tx.now_ms + PRICE_WRITING_S * 1000)
+    return clock.ruleset, tx.now_ms
 
 
 def _prune(tx: Batch) -> None:

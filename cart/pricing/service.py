@@ -4,7 +4,7 @@ A worker remembers the rules of the newest version it has seen; each transaction
 own small statement, so nothing is ever priced by rules that had been replaced before it began.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -40,8 +40,14 @@ class Known:
         self.counted = sorted(rule.id for rule in rules if rule.coupon is not None or rule.budget_minor is not None)
         self.asks_shoppers = any(rule.coupon is not None or rule.segments for rule in in_carts)
         self.asks_pins = any(rule.bind.while_pinned for rule in in_carts)
-        edges = (edge for rule in rules for edge in (rule.window.from_ms, rule.window.to_ms))
-        self.edges_ms = sorted({edge for edge in edges if edge is not None})
+        self.edges_ms = _edges(rules)
+        self.everywhere_edges_ms = _edges(rule for rule in rules if rule.bind.show is None)
+
+
+def _edges(rules: Iterable[Rule]) -> list[int]:
+    """When windows open and close, in the order of time."""
+    edges = (edge for rule in rules for edge in (rule.window.from_ms, rule.window.to_ms))
+    return sorted({edge for edge in edges if edge is not None})
 
 
 class Beside(NamedTuple):

@@ -21,6 +21,10 @@ price_clock = Table(
     Column("ruleset", Integer, nullable=False),  # the published one; 0: none
     Column("changed_at_ms", BigInteger, nullable=False),
     Column("told_at_ms", BigInteger, nullable=False),  # the windows that opened or closed until then are told
+    # History knows what the catalogue costs everywhere by this ruleset as of then; somebody writes until then at most.
+    Column("written_ruleset", Integer, nullable=False, server_default="0"),
+    Column("written_at_ms", BigInteger, nullable=False, server_default="0"),
+    Column("writing_until_ms", BigInteger, nullable=False, server_default="0"),
 )
 price_ruleset = Table(
     "price_ruleset",

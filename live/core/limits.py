@@ -297,6 +297,7 @@ CART_SHOPPERS_KEPT_S = 30 * 24 * 3600  # whose cart it is and its coupons, after
 PRICE_PRUNE_S = 6 * 3600  # between two rounds of forgetting
 BESIDE_KEPT_S = 60  # what stands beside the price of a click; screens and quotes that are asked for read it anew
 BESIDE_KEPT_MAX = 1_024
+PRICE_WRITING_S = 30  # for a page of the catalogue's prices to be written down; then another worker begins again
 PRICE_WATCH_S = 1.0  # between two looks whether a window opened or closed; sooner when one is known to come
 LIVE_PRICE_S_MAX = 24 * 3600
 PRICED_SHOWS_MAX = 200  # that are not over, the newest: their screens hear when rules change

@@ -5,11 +5,13 @@ import pytest
 from cart.catalogue import VariantEntry
 from cart.offering.live_prices import Start
 from cart.offering.service import Offering
+from cart.pricing import store
 from cart.pricing.rules import Bind
 from cart.pricing.store import Shopper
 from cart.service import Shop
 from live import timeline
 from live.core.clock import ManualClock
+from live.core.database import Database
 from live.core.errors import Kind
 from live.service import Shows
 from live.shows import ShowState
@@ -164,3 +166,21 @@ async def test_prices_of_a_changed_catalogue_are_told_as_the_screens_show_them(
     [event] = screens.of("product.changed")
     assert event["product"]["variants"][0]["price_minor"] == 600
     assert event["product"] == (await shows.snapshot("demo"))["pin"]["product"]
+
+
+async def test_history_follows_a_percentage_of_a_changed_catalogue(
+    shows: Shows, offering: Offering, database: Database, clock: ManualClock
+) -> None:
+    async def asked() -> list[int | None]:
+        points = (await database.read_sync(lambda conn: store.history(conn, ["CUP"])))["CUP"]
+        return [point.price_minor for point in points if point.place == "demo"]
+
+    await shows.pin("demo", "cup")
+    await start(offering, Start(off_bp=5000))
+    for price_minor in (1200, 1200, 0, 1000):
+        clock.advance(60)
+        await stock(shows, product("cup", VariantEntry(sku="CUP", price_minor=price_minor)))
+    assert await asked() == [500, 600, None, 500]
+    clock.advance(60)
+    await stop(offering)
+    assert await asked() == [500, 600, None, 500, None]

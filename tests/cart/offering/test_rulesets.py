@@ -1,5 +1,7 @@
 """Rules are saved, published and taken back as a whole, and every screen hears what that does to its prices."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import Connection
 
@@ -13,6 +15,7 @@ from live.core.clock import ManualClock
 from live.core.codec import encode
 from live.core.database import Database
 from live.core.errors import Kind
+from live.core.limits import PRICE_WRITING_S
 from live.service import Shows
 from live.shows import ShowState
 from tests.cart.conftest import ADA, Screens, product, refused, stock
