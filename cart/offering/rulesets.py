@@ -134,7 +134,7 @@ class Rulesets:
                 keep_answers(conn, {(scope, key): Kept(hash_, body, tx.now_ms)})
             return body, False
 
-        answer, told = await self._shows.batch(work)
+        answer, told = await self._shows.batch(work, here=False)  # whole lineups of all shows that are not over
         await told
         return answer
 

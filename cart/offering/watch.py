@@ -119,7 +119,7 @@ class Watch:
         self._showing.write_down(tx.conn, ids, tx.now_ms)
 
     async def _change(self, work: Callable[[Batch], T]) -> T:
-        result, told = await self._shows.batch(work)
+        result, told = await self._shows.batch(work, here=False)
         await told
         return result
 

@@ -47,7 +47,11 @@ _more_uses, _more_minor = bindparam("more_uses", type_=BigInteger), bindparam("m
 
 
 class ClockRow(msgspec.Struct, frozen=True):
-    """Which prices apply. `ruleset` 0: no rules were published; windows are told up to `told_at_ms`."""
+    """Which prices apply. `ruleset` 0: no rules were published; windows are told up to `told_at_ms`.
+
+    History knows what the catalogue costs by `written_ruleset` as of `written_at_ms`; somebody writes until
+    `writing_until_ms` at the latest.
+    """
 
     id: int
     version: int
@@ -55,6 +59,9 @@ class ClockRow(msgspec.Struct, frozen=True):
     ruleset: int
     changed_at_ms: int
     told_at_ms: int
+    written_ruleset: int
+    written_at_ms: int
+    writing_until_ms: int
 
 
 class Shopper(msgspec.Struct, frozen=True):
@@ -161,6 +168,17 @@ def told(conn: Connection, until_ms: int) -> bool:
     """Take it upon this transaction to tell the windows up to `until_ms`; False: somebody has."""
     statement = update(price_clock).where(price_clock.c.told_at_ms < until_ms).values(told_at_ms=until_ms)
     return conn.execute(statement).rowcount == 1
+
+
+def writing(conn: Connection, until_ms: int) -> None:
+    """Somebody writes down what the catalogue costs, until then; nobody else begins with it."""
+    conn.execute(update(price_clock).values(writing_until_ms=until_ms))
+
+
+def written(conn: Connection, number: int, at_ms: int) -> None:
+    """What the catalogue costs by the ruleset `number` as of then is written down."""
+    values = {"written_ruleset": number, "written_at_ms": at_ms, "writing_until_ms": 0}
+    conn.execute(update(price_clock).values(values))
 
 
 def changes(conn: Connection, limit: int) -> list[PriceChange]:

@@ -138,6 +138,81 @@ async def test_history_is_kept_of_what_was_asked_anywhere(
     assert [point.price_minor for point in kept["CUP"]] == [760]
 
 
+async def asked(database: Database, sku: str = "CUP", show: str = "") -> list[int | None]:
+    """What history says that a SKU has cost, in a show or everywhere."""
+    kept = await database.read_sync(lambda conn: store.history(conn, [sku]))
+    return [point.price_minor for point in kept[sku] if point.place == show]
+
+
+async def test_any_worker_writes_down_what_another_one_published(
+    offering: Offering, database: Database, database_url: str, clock: ManualClock
+) -> None:
+    other_database = await Database.open(database_url, clock)
+    other = Shop(other_database, Shows(other_database, Screens(), clock), clock, pace_s=0)
+    await publish(offering, rule())
+    await other.offering.watch.look()
+    assert await asked(database) == [1000, 900]
+    await other.close()
+    await other_database.close()
+
+
+async def test_a_worker_that_stops_in_the_middle_is_followed_by_another(
+    offering: Offering, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    await publish(offering, rule())
+    monkeypatch.setattr(offering.showing, "write_down", fail)
+    with pytest.raises(ZeroDivisionError):
+        await offering.watch.look()
+    monkeypatch.undo()
+    await offering.watch.look()
+    assert await asked(database) == [1000], "whoever began may still be at it"
+    clock.advance(PRICE_WRITING_S)
+    await offering.watch.look()
+    assert await asked(database) == [1000, 900]
+    now = await database.read_sync(store.clock)
+    assert (now.written_ruleset, now.writing_until_ms) == (now.ruleset, 0)
+
+
+async def test_windows_of_shows_are_no_business_of_the_whole_catalogue(
+    offering: Offering, database: Database, clock: ManualClock
+) -> None:
+    now_ms = clock.now_ms()
+    window = {"window": {"from_ms": now_ms + 10_000, "to_ms": now_ms + 20_000}, "standing": False}
+    await publish(offering, rule(**window, bind={"show": "demo"}))
+    await offering.watch.look()
+    written = (await database.read_sync(store.clock)).written_at_ms
+    clock.advance(10)
+    await offering.watch.look()
+    assert (await database.read_sync(store.clock)).written_at_ms == written
+    assert (await asked(database), await asked(database, show="demo")) == ([1000], [900])
+    await publish(offering, rule(**window))
+    await offering.watch.look()
+    clock.advance(10)
+    await offering.watch.look()
+    assert await asked(database) == [1000, 900, 1000]
+
+
+async def test_long_work_of_prices_leaves_the_loop_to_others(
+    shows: Shows, offering: Offering, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    batch = shows.batch
+
+    async def noted(work: Any, *, here: bool = True) -> Any:
+        seen.append(here)
+        return await batch(work, here=here)
+
+    monkeypatch.setattr(shows, "batch", noted)
+    await publish(offering, rule(window={"to_ms": clock.now_ms() + 1000}, standing=False))
+    clock.advance(1)
+    await offering.watch.look()
+    await offering.rulesets.roll_back("ops", None)
+    assert len(seen) >= 6 and not any(seen)
+
+
 async def test_another_worker_goes_by_the_new_rules_at_once(
     offering: Offering, database_url: str, clock: ManualClock
 ) -> None:
