@@ -169,10 +169,16 @@ class Register:
             if not self._take(rule, customer, amount_minor):
                 raise Problem(Kind.price_changed, f"{rule.label} is used up by now; look at the cart again.")
             store.note_use(self._conn, order_id, rule_id, customer or store.ALL, amount_minor)
+            self._forget_uses()
 
     def release(self, order_id: str) -> None:
         """Give back what an order that came to nothing has used; once, however often it is called."""
-        store.give_back(self._conn, order_id)
+        if store.give_back(self._conn, order_id):
+            self._forget_uses()
+
+    def _forget_uses(self) -> None:
+        """Others of this transaction read anew what is left of coupons and budgets."""
+        self._shoppers.clear()
 
     def _take(self, rule: Rule, customer: str | None, amount_minor: int) -> bool:
         coupon = rule.coupon

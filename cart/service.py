@@ -21,7 +21,6 @@ from cart.ordering.checkout import Form
 from cart.ordering.office import Office, Trade
 from cart.ordering.orders import Order, buyer
 from cart.ordering.shipping import Choice
-from cart.pricing import store as price_store
 from cart.pricing.basket import coupon_code
 from cart.pricing.priced import Priced
 from cart.pricing.quotes import Quote, verify
@@ -89,9 +88,9 @@ class Shop:
             clock,
             trade or Trade(),
             secret=secret,
-            price=self._price,
-            consume=self._consume,
-            release=price_store.give_back,
+            price=_price,
+            consume=_consume,
+            release=_release,
         )
         self._checkout = self.office.checkout
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
@@ -288,16 +287,6 @@ class Shop:
         self.keeper.selling(show)
         return Answer(body={"order": plain(order)})
 
-    def _price(self, conn: Connection, now_ms: int, cart: str, holds: Sequence[Hold]) -> Priced:
-        """What an order for a cart comes to, by the rules of now."""
-        return Register(self._pricing, conn, now_ms).price(cart, cart.partition(":")[0], holds)
-
-    def _consume(self, conn: Connection, order: Order, priced: Priced) -> None:
-        """Use up the coupons and budgets that an order uses."""
-        offs = {} if order.shipping is None else {one.rule: one.amount_minor for one in order.shipping.discounts}
-        register = Register(self._pricing, conn, order.created_at_ms)
-        register.consume(cart_id(order.show, order.viewer_id), priced, order.id, offs)
-
     async def _once(
         self, show: str, principal: Principal, request: tuple[Any, ...], key: str | None, effect: Effect
     ) -> Answer:
@@ -305,6 +294,22 @@ class Shop:
         answer = await self._stockroom.change(lambda moves: once(moves, show, principal, request, key, effect))
         self.keeper.selling(show)
         return answer
+
+
+def _price(moves: Moves, cart: str, holds: Sequence[Hold]) -> Priced:
+    """What an order for a cart comes to, by the rules of its transaction."""
+    return moves.register.price(cart, cart.partition(":")[0], holds)
+
+
+def _consume(moves: Moves, order: Order, priced: Priced) -> None:
+    """Use up the coupons and budgets that an order uses, by the rules that priced it."""
+    offs = {} if order.shipping is None else {one.rule: one.amount_minor for one in order.shipping.discounts}
+    moves.register.consume(cart_id(order.show, order.viewer_id), priced, order.id, offs)
+
+
+def _release(moves: Moves, order_id: str) -> None:
+    """Give back what an order that came to nothing has used."""
+    moves.register.release(order_id)
 
 
 def _offer(moves: Moves, sku: str) -> Offer:

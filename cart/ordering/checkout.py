@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 import msgspec
 import structlog
 from msgspec.structs import replace
-from sqlalchemy import Connection
 
 from cart import audit, baskets, prices
 from cart import store as cart_store
@@ -38,11 +37,11 @@ from live.core.limits import CLAIM_TTL_S, PAYMENT_DELAYS_S, PAYMENT_LATE_S
 
 _log = structlog.get_logger(__name__)
 
-Pricer = Callable[[Connection, int, str, Sequence[Hold]], Priced]
-"""What a cart of living holds costs at that moment: (connection, now_ms, cart, holds)."""
-Placed = Callable[[Connection, Order, Priced], None]
-"""Told within the transaction that an order is begun, to use up coupons and budgets."""
-Release = Callable[[Connection, str], None]
+Pricer = Callable[[Moves, str, Sequence[Hold]], Priced]
+"""What a cart of living holds costs in a transaction: (moves, cart, holds)."""
+Placed = Callable[[Moves, Order, Priced], None]
+"""Told within the same transaction that an order is begun, to use up coupons and budgets."""
+Release = Callable[[Moves, str], None]
 """Told, by the order's id, that they were not used up after all."""
 
 
@@ -88,7 +87,7 @@ class Checkout:
             holds = cart_store.cart_holds(tx.conn, [cart])[cart]  # as they are now that nobody changes them
         lost = cart_store.newest_state(tx.conn, cart) is HoldState.expired
         orders.check_holds(holds, tx.now_ms, lost=lost)
-        priced = self._price(tx.conn, tx.now_ms, cart, holds)
+        priced = self._price(moves, cart, holds)
         chosen = shipping.choose(
             store.methods(tx.conn), form.choice, form.address, priced.currency, priced.total_minor, priced.shipping_off
         )
@@ -106,7 +105,7 @@ class Checkout:
         )
         store.insert_order(tx.conn, order, cart)
         if self._consume is not None:
-            self._consume(tx.conn, order, priced)
+            self._consume(moves, order, priced)
         until_ms = tx.now_ms + CLAIM_TTL_S * 1000
         cart_store.set_state(tx.conn, holds, HoldState.claiming, order_id=order.id, claim_until_ms=until_ms)
         late_ms = tx.now_ms + PAYMENT_LATE_S * 1000
@@ -299,7 +298,7 @@ class Checkout:
         cart_store.set_state(tx.conn, alive, HoldState.active)
         expired = [hold for hold in holds if hold not in alive]
         moves.end_holds(expired, HoldState.expired, Movement.expired)
-        self.release(tx.conn, order.id)
+        self.release(moves, order.id)
         moves.tell_owners(holds, "hold_expired" if expired else "changed")
         return order.to(to)
 
@@ -312,11 +311,11 @@ class Checkout:
 _SILENT = "The payment did not answer in time."
 
 
-def _nothing_to_release(_conn: Connection, _order_id: str) -> None:
+def _nothing_to_release(_moves: Moves, _order_id: str) -> None:
     pass
 
 
-def _as_held(_conn: Connection, _now_ms: int, _cart: str, holds: Sequence[Hold]) -> Priced:
+def _as_held(_moves: Moves, _cart: str, holds: Sequence[Hold]) -> Priced:
     """What the holds say, with no rules and no taxes."""
     cart = baskets.cart_of(holds)
     lines = [

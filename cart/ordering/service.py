@@ -227,7 +227,7 @@ class Orders:
         after, _ = give_back(moves, order)
         units = {line.sku: line.quantity - line.cancelled for line in order.lines}
         after = _cancel_units(moves, after, {sku: count for sku, count in units.items() if count}).to(to)
-        self.checkout.release(moves.tx.conn, order.id)
+        self.checkout.release(moves, order.id)
         return after
 
     def _give(self, moves: Moves, order: Order, what: refunds.Refund) -> None:

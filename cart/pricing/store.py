@@ -381,18 +381,15 @@ def note_use(conn: Connection, order_id: str, rule: str, customer: str, amount_m
     conn.execute(insert(price_use_order).values(row))
 
 
-def give_back(conn: Connection, order_id: str) -> None:
-    """Undo what `take` counted for an order; once, however often it is called."""
+def give_back(conn: Connection, order_id: str) -> bool:
+    """Undo what `take` counted for an order; once, however often it is called. False: there was nothing."""
     where = price_use_order.c.order_id == order_id
-    for row in sorted(conn.execute(delete(price_use_order).where(where).returning(*price_use_order.c)), key=_rule):
+    rows = conn.execute(delete(price_use_order).where(where).returning(*price_use_order.c)).all()
+    for row in sorted(rows, key=lambda row: str(row.rule)):
         for customer in sorted({ALL, row.customer}):
             conn.execute(
                 update(price_use)
                 .where(price_use.c.rule == row.rule, price_use.c.customer == customer)
                 .values(uses=price_use.c.uses - 1, amount_minor=price_use.c.amount_minor - row.amount_minor)
             )
-
-
-def _rule(row: Row[Any]) -> str:
-    rule: str = row.rule
-    return rule
+    return bool(rows)

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from cart import store as carts
 from cart.baskets import cart_id
 from cart.moves import Moves
 from cart.offering.service import Offering
 from cart.pricing import store
-from cart.pricing.service import shopper_of
+from cart.pricing.priced import Priced
+from cart.pricing.service import Known, shopper_of
 from cart.pricing.store import Shopper
 from cart.register import Register
 from cart.service import Shop
@@ -37,8 +39,6 @@ async def use(shop: Shop, principal: Principal, order_id: str, shopper: Shopper 
         register: Register = moves.register  # type: ignore[attr-defined]
         if shopper is not None:
             register.meet({cart: shopper})
-        from cart import store as carts
-
         conn: Connection = moves.tx.conn  # type: ignore[attr-defined]
         priced = register.price(cart, "demo", carts.cart_holds(conn, [cart])[cart])
         register.consume(cart, priced, order_id)
@@ -182,6 +182,45 @@ async def test_so_often_for_each_customer(shop: Shop, offering: Offering) -> Non
     assert await use(shop, ADA, "o1", Shopper(customer="c1")) == 900
     assert await use(shop, ADA, "o2", Shopper(customer="c1")) == 1000
     assert await use(shop, ADA, "o3", Shopper(customer="c2")) == 900
+
+
+async def test_an_order_uses_its_coupon_up_by_the_rules_that_priced_it(
+    shop: Shop, offering: Offering, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody publishes others between the two; on PostgreSQL each statement sees what was committed before it."""
+    await publish(offering, rule(**ONCE))
+    await shop.add("demo", ADA, "CUP")
+    await shop.coupons("demo", ADA, ["ONCE"])
+    checkout = shop.office.checkout
+    price = checkout._price
+
+    def turned(*args: Any) -> Priced:
+        priced = price(*args)
+        monkeypatch.setattr(offering.showing.pricing, "rules", lambda _conn: Known(9, "others", ()))
+        return priced
+
+    monkeypatch.setattr(checkout, "_price", turned)
+    answer = await shop.checkout("demo", ADA, name="Ada", email="ada@example.com")
+    assert (answer.body["order"]["total_minor"], await uses(database)) == (900, (1, 100))
+
+
+async def test_orders_that_share_a_transaction_see_what_those_before_them_used(shop: Shop, offering: Offering) -> None:
+    await publish(offering, rule(**ONCE))
+    for who in (ADA, BOB):
+        await shop.add("demo", who, "CUP")
+        await shop.coupons("demo", who, ["ONCE"])
+
+    def totals(moves: Moves) -> list[int]:
+        found = []
+        holds = carts.cart_holds(moves.tx.conn, ["demo:ada", "demo:bob"])
+        for cart in ("demo:ada", "demo:bob"):
+            priced = moves.register.price(cart, "demo", holds[cart])
+            moves.register.consume(cart, priced, cart)
+            found.append(priced.total_minor)
+        moves.register.release("demo:ada")
+        return [*found, moves.register.price("demo:bob", "demo", holds["demo:bob"]).total_minor]
+
+    assert await offering.stockroom.change(totals) == [900, 1000, 900]
 
 
 async def test_a_budget_gives_what_it_has_left(shop: Shop, offering: Offering, database: Database) -> None:
