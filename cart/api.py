@@ -10,6 +10,7 @@ from starlette.responses import Response
 from cart.baskets import Cart, Line
 from cart.feeds import Format
 from cart.importer import ImportReport, import_stream
+from cart.insight import api as insight
 from cart.keeper import Figures
 from cart.offering import api as offering
 from cart.offering import staff
@@ -221,6 +222,7 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
     return [
         *offering.operations(shop.window),
         *staff.operations(shop.offering),
+        *insight.operations(shop.insight),
         Operation(
             "POST", "/api/products/import", on.import_file, "Import products", result=ImportReport, role=Role.ops,
             tag="commerce", errors=(Kind.import_failed, Kind.unsupported_media_type, Kind.too_large),

@@ -13,6 +13,7 @@ from cart import baskets, catalogue, shelf, stock, store
 from cart.adding import Add, add_all, check_same_price
 from cart.answers import Answer, Effect, check_key, once, request_hash
 from cart.baskets import Cart, cart_id
+from cart.insight.service import Insight
 from cart.keeper import Keeper
 from cart.moves import Moves
 from cart.offering.service import Offering
@@ -95,6 +96,7 @@ class Shop:
         self._checkout = self.office.checkout
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
         self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout)
+        self.insight = Insight(database, shows)
 
     async def close(self) -> None:
         """Take no more adds; wait until those that were taken are committed and the screens know what is left."""

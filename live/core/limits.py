@@ -244,6 +244,7 @@ CLAIM_TTL_S = 60  # a check-out that is not paid by then gives the units back
 SWEEP_BATCH = 200  # holds a transaction
 RECONCILE_INTERVAL_S = 60.0
 FIGURES_WINDOW_S = 60
+REVENUE_PINS_MAX = 500  # of a show, the newest; what those before them sold is one row
 
 # --- orders -----------------------------------------------------------------------------------------------------
 PAYMENT_STEP_TIMEOUT_S = 20.0  # for a provider to answer a capture, a void or a refund; then it is asked again ...
