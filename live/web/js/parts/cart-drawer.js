@@ -6,9 +6,17 @@ import { h, icon } from "../dom.js";
 import { clock, money, t } from "../i18n.js";
 import { available } from "../store.js";
 import { EndingNotice, tellOfHolds } from "./holds.js";
-import { CheckoutForm, confirmation } from "./checkout-form.js";
+import { CheckoutForm, confirmation, sumList } from "./checkout-form.js";
+import { CouponField } from "./coupon-field.js";
+import { hintText, lineMinor, sumRows, taxNote } from "../sums.js";
 
 const SOON_MS = 60_000;
+
+/** What a unit of a line costs on screen now; null: it is not on screen. */
+function priceNow({ lineup, pin }, { product_id: id, sku }) {
+  const product = pin?.product.id === id ? pin.product : lineup.find((one) => one.id === id);
+  return product?.variants.find((variant) => variant.sku === sku)?.price_minor ?? null;
+}
 
 customElements.define("cart-drawer", class extends HTMLElement {
   #lines = new Map();
@@ -28,7 +36,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.#buildCart();
     this.form = new CheckoutForm({ buying, onOrder: (order) => this.#ordered(order), onBack: () => { this.#step("cart"); this.toCheckout.focus(); } });
     this.#step("cart");
-    store.watch(["cart", "expired", "stock"], () => this.#render());
+    store.watch(["cart", "expired", "stock", "lineup", "pin"], () => this.#render());
     buying.addEventListener("change", () => this.#render());
     buying.addEventListener("tick", () => this.#countdowns());
     tellOfHolds({ store, buying, open: () => this.open() });
@@ -39,6 +47,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.#countdowns();
     document.body.classList.add("sheet-open");
     this.dialog.showModal();
+    if (this.store.state.cart.lines.length) this.buying.refresh().catch(() => {}); // discounts may have ended meanwhile; without a connection the cart stays as it was
   }
 
   #closed() {
@@ -50,13 +59,18 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.list = h("ul", { class: "cart-lines" });
     this.expired = h("ul", { class: "cart-expired" });
     this.empty = h("div", { class: "cart-empty" }, icon("cart"), h("p", { text: t("cart.empty") }), h("p", { class: "small muted", text: t("cart.empty.more") }));
+    this.coupons = new CouponField({ buying: this.buying });
+    this.hints = h("ul", { class: "hints", "data-testid": "hints" });
+    this.sums = h("ul", { class: "checkout-lines small", "data-testid": "cart-sums" });
+    this.tax = h("span", { class: "tiny muted" });
+    this.extras = h("div", { class: "cart-extras" }, this.hints, this.coupons.element);
     this.total = h("strong", { class: "price", "data-testid": "cart-total" });
     this.toCheckout = h("button", { class: "button primary wide", type: "button", text: t("cart.toCheckout"), "data-testid": "to-checkout", onclick: () => { this.#step("checkout"); this.form.name.input.focus(); } });
     this.foot = h("footer", { class: "sheet-foot" },
       h("p", { class: "small muted", text: t("cart.holdNote") }),
-      h("div", { class: "row" }, h("span", { text: t("cart.total") }), h("span", { class: "tiny muted", text: t("cart.tax") }), h("span", { class: "push" }, this.total)),
+      this.sums, h("div", { class: "row" }, h("span", { text: t("cart.total") }), this.tax, h("span", { class: "push" }, this.total)),
       this.toCheckout);
-    this.cart = h("div", { class: "sheet-step" }, h("div", { class: "sheet-scroll" }, this.expired, this.empty, this.list), this.foot);
+    this.cart = h("div", { class: "sheet-step" }, h("div", { class: "sheet-scroll" }, this.expired, this.empty, this.list, this.extras), this.foot);
   }
 
   #step(step) {
@@ -65,7 +79,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     if (step === "cart") this.body.replaceChildren(this.cart);
     else if (step === "checkout") {
       this.body.replaceChildren(this.form.element);
-      this.form.show(this.store.state.cart);
+      this.form.enter(this.store.state.cart);
     }
   }
 
@@ -83,6 +97,11 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.empty.hidden = cart.lines.length + expired.length > 0;
     this.foot.hidden = cart.lines.length === 0;
     this.total.textContent = cart.lines.length ? money(cart.total_minor, cart.currency) : "";
+    this.extras.hidden = cart.lines.length === 0;
+    this.coupons.show(cart);
+    this.hints.replaceChildren(...(cart.hints ?? []).map((hint) => h("li", { class: "notice good" }, icon("tag"), h("span", { text: hintText(hint, cart.currency) }))));
+    this.sums.replaceChildren(...sumList(sumRows(cart)));
+    this.tax.textContent = taxNote(cart);
     this.expired.replaceChildren(...expired.map((line) => this.#gone(line)));
     if (this.step === "checkout") {
       if (cart.lines.length || this.form.sending) this.form.show(cart);
@@ -106,14 +125,15 @@ customElements.define("cart-drawer", class extends HTMLElement {
     let line = first;
     const name = h("h3");
     const variant = h("p", { class: "small muted" });
-    const price = h("strong", { class: "price" });
+    const price = h("p", { class: "cart-price" });
+    const other = h("p", { class: "small muted", "data-testid": `price-now-${sku}` });
     const left = h("span", { class: "cart-left tiny", "data-testid": `hold-${sku}` });
     const count = h("output");
     const fewer = h("button", { class: "button icon", type: "button", onclick: () => this.buying.change(sku, line.quantity - 1) }, icon("minus"));
     const greater = h("button", { class: "button icon", type: "button", onclick: () => this.buying.change(sku, line.quantity + 1) }, icon("plus"));
     const remove = h("button", { class: "button icon quiet", type: "button", "data-testid": `remove-${sku}`, onclick: () => this.buying.remove(sku) }, icon("trash"));
     const row = h("li", { class: "cart-line", data: { sku } }, h("img", { class: "thumb", src: first.picture, alt: "", width: 64, height: 64 }),
-      h("div", { class: "grow" }, h("div", { class: "row cart-line-head" }, h("div", { class: "grow" }, name, variant), price),
+      h("div", { class: "grow" }, h("div", { class: "row cart-line-head" }, h("div", { class: "grow" }, name, variant, other), price),
         h("div", { class: "row" }, h("div", { class: "stepper", role: "group", "aria-label": t("cart.quantity") }, fewer, count, greater), remove, h("span", { class: "push" }, left))));
     const entry = { row, left };
     entry.fill = (next) => {
@@ -121,7 +141,12 @@ customElements.define("cart-drawer", class extends HTMLElement {
       name.textContent = next.title;
       variant.textContent = next.variant;
       variant.hidden = !next.variant;
-      price.textContent = money(next.line_minor, this.store.state.cart.currency);
+      const { currency } = this.store.state.cart;
+      const before = next.quantity * (next.list_price_minor ?? next.price_minor);
+      price.replaceChildren(h("strong", { class: "price", text: money(lineMinor(next), currency) }), ...(before > lineMinor(next) ? [h("span", { class: "visually-hidden", text: t("buy.instead") }), h("s", { class: "price-was small", text: money(before, currency) })] : []));
+      const now = priceNow(this.store.state, next);
+      other.hidden = now === null || now === next.price_minor;
+      if (!other.hidden) other.textContent = t(now > next.price_minor ? "cart.priceKept" : "cart.priceLower", { price: money(next.price_minor, currency), now: money(now, currency) });
       count.textContent = next.quantity;
       const product = this.store.state.lineup.find((other) => other.id === next.product_id);
       const busy = this.buying.busy(sku);
