@@ -134,9 +134,11 @@ class Keeper:
 
     async def prune(self) -> None:
         """Forget answers that were kept long enough."""
-        await self._stockroom.change(
-            lambda moves: store.prune_answers(moves.tx.conn, moves.tx.now_ms - IDEMPOTENCY_KEPT_S * 1000)
-        )
+
+        def work(conn: Connection) -> None:
+            store.prune_answers(conn, self._database.now_ms_sync(conn) - IDEMPOTENCY_KEPT_S * 1000)
+
+        await self._database.write_sync(work)  # beside the loop: a day after a rush these are hundreds of thousands
 
 
 def _figures(conn: Connection, show: str, now_ms: int) -> Figures:

@@ -14,7 +14,7 @@ from cart.moves import Moves
 from cart.pricing.service import Pricing
 from live.core.clock import Clock
 from live.core.lanes import Committed, Lane
-from live.core.limits import STATE_INTERVAL_S
+from live.core.limits import CHANGES_BATCH_MAX, STATE_INTERVAL_S
 from live.service import Batch, Shows
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Stockroom:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changes: Lane[Callable[[Moves], Any], Any] | None = None
         if shared:
-            self._changes = Lane("changes of carts", self._change_all, pace_s=pace_s)
+            self._changes = Lane("changes of carts", self._change_all, batch_max=CHANGES_BATCH_MAX, pace_s=pace_s)
 
     async def change(self, work: Callable[[Moves], T]) -> T:
         """Do `work` in a transaction; its result, when it is committed and told.

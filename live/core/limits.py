@@ -242,6 +242,7 @@ ORDER_NOTE_CHARS_MAX = 500
 PAYMENT_TIMEOUT_S = 45.0
 CLAIM_TTL_S = 60  # a check-out that is not paid by then gives the units back
 SWEEP_BATCH = 200  # holds a transaction
+CHANGES_BATCH_MAX = 16  # changes of carts a transaction: a check-out takes 1.2 ms of the loop, which others wait for
 RECONCILE_INTERVAL_S = 60.0
 FIGURES_WINDOW_S = 60
 REVENUE_PINS_MAX = 500  # of a show, the newest; what those before them sold is one row
@@ -336,6 +337,7 @@ WEBHOOK_PRUNE_BATCH = 1_000  # rows a transaction
 
 assert LANE_BATCH_MAX <= LANE_KEY_WAITING_MAX < LANE_WAITING_MAX, "a hot SKU must leave places for the others"
 assert LANE_CROWD <= LANE_BATCH_MAX
+assert CHANGES_BATCH_MAX <= LANE_CROWD, "a crowd of changes must not wait for the pace"
 assert CHAT_PACE_S + BATCH_INTERVAL_S_MAX <= 0.25, "what is written is seen within 250 ms"
 assert RECOVERY_EVENTS_MAX <= HISTORY_EVENTS_MAX, "a recovery must fit into the history"
 assert WS_MESSAGE_BYTES_MAX <= BUS_PAYLOAD_BYTES_MAX, "what a viewer may send must fit through the bus"

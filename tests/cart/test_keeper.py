@@ -1,6 +1,7 @@
 """The keeper over both databases: its sweep, its figures, and its alarm when a level drifts."""
 
 import asyncio
+import threading
 
 import pytest
 from sqlalchemy import text
@@ -50,6 +51,16 @@ async def test_the_keeper_runs_by_itself_and_survives_a_failing_store(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert [entry["event"] for entry in logs] == ["sweep_failed", "sweep_postponed"]
+
+
+async def test_a_days_answers_are_forgotten_beside_the_loop(
+    shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr("cart.store.prune_answers", lambda _conn, _before_ms: threads.append(threading.get_ident()))
+    await shop.keeper.prune()
+    [thread] = threads
+    assert (thread == threading.get_ident()) is (database.dialect == "postgresql"), "whose driver never blocks"
 
 
 async def test_figures_follow_what_is_sold(shop: Shop, screens: Screens, clock: ManualClock) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from cart.store import Part
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.errors import Kind, Problem
+from live.core.limits import CHANGES_BATCH_MAX
 from live.service import Shows
 from tests.cart.conftest import Screens, level
 
@@ -59,6 +61,26 @@ async def test_a_bug_of_one_is_nobody_elses(room: Stockroom, database: Database)
     outcomes = await asyncio.gather(*map(room.change, works), return_exceptions=True)
     assert [o if isinstance(o, str) else type(o) for o in outcomes] == ["held", "held", Bug, "held", "held"]
     assert (await level(database, "CUP"))[2] == 4
+
+
+async def test_a_crowd_of_changes_leaves_the_loop_to_others_in_between(
+    room: Stockroom, shows: Shows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An embedded store is asked by the loop itself: a hundred check-outs at once would keep it for 160 ms."""
+    done: list[str] = []
+    shared: list[int] = []
+    batch = shows.batch
+
+    async def counted(work: Any) -> Any:
+        begun = len(done)
+        outcome = await batch(work)
+        shared.append(len(done) - begun)
+        return outcome
+
+    monkeypatch.setattr(shows, "batch", counted)
+    count = 2 * CHANGES_BATCH_MAX + 1
+    await asyncio.gather(*(room.change(lambda _moves: done.append("one")) for _ in range(count)))
+    assert sum(shared) == count and max(shared) == CHANGES_BATCH_MAX
 
 
 async def test_at_the_end_what_was_taken_is_done_and_what_comes_later_too(room: Stockroom, database: Database) -> None:
