@@ -110,10 +110,8 @@ class _Batch:
         unit, quote, kept = self._price(add, offer)
         if add.quote is not None and add.quote.expires_at_ms <= self._tx.now_ms:
             raise Problem(Kind.quote_expired, field="quote", extra={"quote": plain(quote)})
-        seen = add.price_minor, quote.currency
-        if add.quote is not None:
-            seen = add.quote.unit_minor, add.quote.currency
-        if seen[0] is not None and seen != (quote.unit_minor, quote.currency):
+        asked = (add.price_minor, quote.currency) if add.quote is None else (add.quote.unit_minor, add.quote.currency)
+        if asked[0] is not None and asked != (quote.unit_minor, quote.currency):
             raise price_changed(quote, "It costs another amount by now.")
         cart = self._carts[add.cart]
         before = cart.get(add.sku)

@@ -163,7 +163,7 @@ def operations(offering: Offering) -> list[Operation]:
         Operation("GET", f"{sets}/{{number}}", on.ruleset, "Read a ruleset", result=RulesetView,
                   errors=(Kind.unknown_ruleset,), **ops),
         Operation("POST", f"{sets}/{{number}}/publish", on.publish, "Publish a ruleset", result=Published, keyed=True,
-                  errors=(Kind.unknown_ruleset, Kind.key_reused), **ops),
+                  errors=(Kind.unknown_ruleset, Kind.invalid_rules, Kind.key_reused), **ops),
         Operation("GET", "/api/price-changes", on.changes, "Read who changed prices", result=PriceChanges, **ops),
     ]  # fmt: skip
 

@@ -134,7 +134,7 @@ async def test_what_can_do_nothing_for_a_cart_is_refused_with_the_reason(
 ) -> None:
     for customer in (store.ALL, "c1"):  # somebody has used it
         await database.write_sync(partial(store.take, rule="tenth", customer=customer, amount_minor=1, **UNLIMITED))
-    for why, members in {
+    cases: dict[str, dict[str, Any]] = {
         "window": {"window": {"to_ms": 1}, "standing": False},
         "channel": {"channels": ["till"]},
         "segment": {"segments": ["club"]},
@@ -143,7 +143,8 @@ async def test_what_can_do_nothing_for_a_cart_is_refused_with_the_reason(
         "coupon_used_by_customer": {"coupon": {"code": "TENTH", "per_customer": 1}},
         "coupon_sign_in": {"coupon": {"code": "TENTH", "per_customer": 1}},
         "budget_spent": {"currency": "EUR", "budget_minor": 1},
-    }.items():
+    }
+    for why, members in cases.items():
         who = BOB if why == "coupon_sign_in" else KNOWN
         await publish(offering, rule(**TENTH | {"coupon": {"code": "TENTH"}} | members))
         for full in (False, True):
