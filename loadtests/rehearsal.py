@@ -89,6 +89,7 @@ class Rehearsal:
             time.sleep(max(0.0, (start_us - now_us()) / 1e6))
             beside = {name: stack.enter_context(_ending(one)) for name, one in self._start_beside().items()}
             watched |= {name: [one.pid] for name, one in beside.items()}
+            crowd.step_back()  # a further run's processes begin from here, all alike
             scraper = Scraper(server.url)
             scraper.start()
             self._watch(telling, Meter(dict(sorted(watched.items()))), faults, product, console)

@@ -39,7 +39,7 @@ CLOSING_S = 0.2
 QUIET_DRAIN_S = 1.0  # a swarm that does not speak gives the last messages of the others this long
 FILES_BESIDES = 100  # that a process has open besides its viewers' sockets
 DENSE = 1000  # viewers, from which on a swarm reads in gulps ...
-GULP_S = 0.005  # ... this far apart
+GULP_S = 0.002  # ... this far apart
 
 
 class Swarm:

@@ -151,6 +151,7 @@ async def test_more_than_can_wait_goes_by_snapshot(channel: Channel, refreshes: 
 
 async def test_everybody_gets_the_newest_when_its_turn_comes(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "FANOUT_SLICE_S", -1.0)
+    monkeypatch.setattr(turns, "FANOUT_TURNS_BETWEEN", 1)
     monkeypatch.setattr(channel_module, "_CHECK_EVERY", 2)
     pairs = [add(channel, subject=f"v{i}") for i in range(7)]
     publish(channel)
