@@ -13,6 +13,7 @@ FURTHER = {
     "ops.html": "ops",
     "window.html": "window",
     "missing.html": "window",
+    "withdraw.html": "withdraw",
     "watch.html": "later",  # after the first paint
 }
 
@@ -29,7 +30,7 @@ def texts(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["", ".staff", ".ops", ".window", ".later"])
+@pytest.mark.parametrize("name", ["", ".staff", ".ops", ".window", ".later", ".withdraw"])
 def test_german_and_english_say_the_same_things(name: str) -> None:
     english, german = texts(f"en{name}"), texts(f"de{name}")
     assert list(english) == list(german)
@@ -70,7 +71,14 @@ def test_every_text_is_used() -> None:
     sources = "".join(path.read_text() for path in [*SCRIPTS, *(WEB / page for page in PAGES)])
     exact, begun = used_keys(sources)
     exact |= set(itertools.chain.from_iterable(Markup(text(page)).keys for page in PAGES))
-    for key in texts("en") | texts("en.later") | texts("en.staff") | texts("en.ops") | texts("en.window"):
+    for key in (
+        texts("en")
+        | texts("en.later")
+        | texts("en.staff")
+        | texts("en.ops")
+        | texts("en.window")
+        | texts("en.withdraw")
+    ):
         base = re.sub(r"\.(one|other)$", "", key)
         assert key in exact or base in exact or f'"{base}"' in sources or key.startswith(tuple(begun)), key
 

@@ -70,7 +70,8 @@ customElements.define("cart-drawer", class extends HTMLElement {
       h("p", { class: "small muted", text: t("cart.holdNote") }),
       this.sums, h("div", { class: "row" }, h("span", { text: t("cart.total") }), this.tax, h("span", { class: "push" }, this.total)),
       this.toCheckout);
-    this.cart = h("div", { class: "sheet-step" }, h("div", { class: "sheet-scroll" }, this.expired, this.empty, this.list, this.extras), this.foot);
+    this.cart = h("div", { class: "sheet-step" }, h("div", { class: "sheet-scroll" }, this.expired, this.empty, this.list, this.extras,
+      h("p", { class: "cart-law" }, h("a", { class: "tiny muted", href: "/withdraw", target: "_blank", rel: "noopener", text: t("order.withdraw") }))), this.foot);
   }
 
   #step(step) {
