@@ -9,6 +9,7 @@ import { Moderation } from "./parts/moderation.js";
 import "./parts/show-chat.js";
 import "./parts/reaction-bar.js";
 import "./parts/run-of-show.js";
+import "./parts/live-price.js";
 import "./parts/studio-preview.js";
 import "./parts/studio-ingest.js";
 import "./parts/stream-figures.js";
@@ -66,6 +67,7 @@ function build() {
   reactions.connect({ store });
   moderation.enter(chat.list);
   document.querySelector("run-of-show").connect({ store, socket });
+  document.querySelector("live-price").connect({ store, show, token });
   document.querySelector("studio-ingest").connect({ show, token });
   const numbers = document.querySelector("stream-figures");
   const warn = alarms();
