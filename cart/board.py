@@ -21,7 +21,7 @@ from cart import store
 from live import store as shows_store
 from live.core.clock import Clock
 from live.core.errors import Problem
-from live.core.limits import STATE_INTERVAL_S
+from live.core.limits import CHANGES_HERE_MAX, STATE_INTERVAL_S
 from live.service import Batch, Shows
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Board:
             self._tell(tx, taken)
 
         try:
-            _, told = await self._shows.batch(work)
+            _, told = await self._shows.batch(work, here=len(self._late) <= CHANGES_HERE_MAX)
         except BaseException:
             for sku, late in taken.items():
                 newer = self._late.pop(sku, None)

@@ -32,7 +32,7 @@ class Moves:
         self._board = board
         self.actor = audit.SERVER
         self._moved: list[Moved] = []
-        self._counted: list[audit.Change] = []
+        self._counted: list[tuple[audit.Actor, audit.Change]] = []
         self._before: dict[str, int] = {}  # SKU → what was available when the transaction began
         self._after: dict[str, tuple[str, int]] = {}  # SKU → product, what is available now
         self._sellers: dict[str, set[str]] = {}  # SKU → shows whose holds moved
@@ -42,6 +42,7 @@ class Moves:
         said, moved, counted = self.tx.said(), len(self._moved), len(self._counted)
         before, after = dict(self._before), dict(self._after)
         sellers = {sku: set(shows) for sku, shows in self._sellers.items()}
+        self.actor = audit.SERVER
         savepoint = self.tx.conn.begin_nested()
         try:
             result = work(self)
@@ -68,7 +69,7 @@ class Moves:
         self._moved += [Moved(sku, kind, part) for part in parts]
         if kind is Movement.counted:
             before, after = {"on_hand": level.on_hand - quantity}, {"on_hand": level.on_hand}
-            self._counted.append(audit.Change("stock.counted", f"sku:{sku}", before, after))
+            self._counted.append((self.actor, audit.Change("stock.counted", f"sku:{sku}", before, after)))
         on_hand, allocated, held = EFFECTS[kind]
         moved = (on_hand - allocated - held) * quantity
         self._before.setdefault(sku, level.available - moved)
@@ -113,7 +114,8 @@ class Moves:
         The turns to and from sold out are events, and are told at once.
         """
         store.insert_movements(self.tx.conn, self._moved, self.tx.now_ms)
-        audit.write(self.tx.conn, self.tx.now_ms, self.actor, *self._counted)
+        for actor in dict.fromkeys(actor for actor, _ in self._counted):  # changes of several may share a transaction
+            audit.write(self.tx.conn, self.tx.now_ms, actor, *(what for who, what in self._counted if who == actor))
         changed = [
             ({"sku": sku, "product_id": product_id, "available": available}, None)
             for sku, (product_id, available) in self._after.items()

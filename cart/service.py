@@ -30,7 +30,7 @@ from cart.pricing.store import Shopper
 from cart.register import Register
 from cart.shelf import Offer
 from cart.stock import Hold, HoldState, Movement
-from cart.stockroom import Stockroom
+from cart.stockroom import Cost, Stockroom
 from cart.store import Part
 from live import store as shows_store
 from live.core.auth import Principal
@@ -94,6 +94,7 @@ class Shop:
             release=_release,
         )
         self._checkout = self.office.checkout
+        self._adding = Cost()
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
         self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout)
         self.insight = Insight(database, shows)
@@ -179,7 +180,9 @@ class Shop:
         return answer
 
     async def _add_all(self, adds: Sequence[Add]) -> Committed[Answer]:
-        answers, told = await self._stockroom.begin(lambda moves: add_all(moves, adds, self._hold_ttl_ms))
+        answers, told = await self._stockroom.begin(
+            lambda moves: add_all(moves, adds, self._hold_ttl_ms), len(adds), self._adding
+        )
         return Committed(answers, told)
 
     async def change(

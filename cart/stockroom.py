@@ -6,6 +6,7 @@ order, and several in one transaction would not.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -14,10 +15,34 @@ from cart.moves import Moves
 from cart.pricing.service import Pricing
 from live.core.clock import Clock
 from live.core.lanes import Committed, Lane
-from live.core.limits import CHANGES_BATCH_MAX, STATE_INTERVAL_S
+from live.core.limits import CHANGES_BATCH_MAX, CHANGES_HERE_MAX, HERE_S_MAX, STATE_INTERVAL_S
 from live.service import Batch, Shows
 
 T = TypeVar("T")
+
+
+class Cost:
+    """What batches of commands took lately, by how many there were: whether the loop may do the next by itself.
+
+    A full cart under many rules takes a hundred times what a drop's click does, and who has it may send many.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        """`most`: commands in one batch that the loop does (None: as many as there are)."""
+        self._most = most
+        self._took_s: dict[int, float] = {}  # by the bits of how many
+
+    def allows(self, count: int) -> bool:
+        """Whether so many commands are done within HERE_S_MAX, as far as is known."""
+        if self._most is not None and count > self._most:
+            return False
+        size = count.bit_length()
+        return all(took_s <= HERE_S_MAX for bits, took_s in self._took_s.items() if bits <= size)
+
+    def took(self, count: int, took_s: float) -> None:
+        """Of CPU. What was slow is forgotten slowly: those who send it may do so by turns."""
+        size = count.bit_length()
+        self._took_s[size] = max(took_s, 0.98 * self._took_s.get(size, 0.0))
 
 
 class Stockroom:
@@ -40,6 +65,7 @@ class Stockroom:
         self._pricing = pricing
         self.board = Board(shows, clock, stock_interval_s)
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._cost = Cost(CHANGES_HERE_MAX)
         self._changes: Lane[Callable[[Moves], Any], Any] | None = None
         if shared:
             self._changes = Lane("changes of carts", self._change_all, batch_max=CHANGES_BATCH_MAX, pace_s=pace_s)
@@ -58,25 +84,30 @@ class Stockroom:
         await told
         return result
 
-    async def begin(self, work: Callable[[Moves], T]) -> tuple[T, Awaitable[None]]:
+    async def begin(
+        self, work: Callable[[Moves], T], count: int = 1, cost: Cost | None = None
+    ) -> tuple[T, Awaitable[None]]:
         """As `change` in a transaction of its own, but the result comes after COMMIT, beside what says when it has
-        been told."""
+        been told. It does `count` commands, which cost what others of `cost` did (None: as changes do)."""
+        known = self._cost if cost is None else cost
 
         def body(tx: Batch) -> T:
+            began_s = time.thread_time()
             moves = Moves(tx, self.board, self._pricing)
             result = work(moves)
             moves.finish()
+            known.took(count, time.thread_time() - began_s)
             return result
 
         # In a task of its own: a caller who leaves does not stop it, and what it has changed is told all the same.
-        task = asyncio.create_task(self._begin(body), name="change of stock")
+        task = asyncio.create_task(self._begin(body, known.allows(count)), name="change of stock")
         self._under_way.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
-    async def _begin(self, body: Callable[[Batch], T]) -> tuple[T, Awaitable[None]]:
+    async def _begin(self, body: Callable[[Batch], T], here: bool) -> tuple[T, Awaitable[None]]:
         try:
-            return await self._shows.batch(body)
+            return await self._shows.batch(body, here=here)
         finally:
             self.board.arm()
 
@@ -98,5 +129,5 @@ class Stockroom:
         if len(works) == 1:
             result, told = await self.begin(works[0])
             return Committed([result], told)
-        results, told = await self.begin(lambda moves: [moves.attempt(work) for work in works])
+        results, told = await self.begin(lambda moves: [moves.attempt(work) for work in works], len(works))
         return Committed(results, told)

@@ -154,7 +154,7 @@ class Posting:
         again = {message.id: message for message in done if message.shown is not False}.values()
         told = None
         if writing or again:
-            (written, slow_s), told = await self._shows.batch(lambda tx: _write(tx, show_id, writing, again))
+            (written, slow_s), told = await self._shows.batch(lambda tx: _write(tx, show_id, writing, again), here=True)
             room.learn(written, slow_s)
             self._count(written)
             outcomes |= written

@@ -68,7 +68,7 @@ class Shows:
         """
         return self.transactions.open()
 
-    async def batch(self, work: Callable[[Batch], T], *, here: bool = True) -> tuple[T, Awaitable[None]]:
+    async def batch(self, work: Callable[[Batch], T], *, here: bool = False) -> tuple[T, Awaitable[None]]:
         """A write transaction that is a plain function, for what is hot: its result after COMMIT, and when it is told.
 
         As `transaction`, but it goes through once it has begun. The function must not touch the loop; `here`: it takes

@@ -162,7 +162,7 @@ class Transactions:
         places = self._places(news)
         await asyncio.shield(self._keep(self._finish(commit, places, news), "commit and publish"))
 
-    async def batch(self, work: Callable[[Batch], T], *, here: bool = True) -> tuple[T, Awaitable[None]]:
+    async def batch(self, work: Callable[[Batch], T], *, here: bool = False) -> tuple[T, Awaitable[None]]:
         """Do `work` in one write transaction; its result, after COMMIT, and when it has been told.
 
         `here`: it takes few milliseconds, see `Database.write_sync`.

@@ -105,8 +105,12 @@ class Database:
         """As `read_sync`, for a few rows by their keys: an embedded database is asked by the loop itself."""
         if self._threads is None:
             return await self.read_sync(work)
-        with self._counting("read"), refusals():
-            return await self._threads.glance(work)
+        with self._counting("read"):
+            try:
+                with refusals():
+                    return await self._threads.glance(work)
+            except TimeoutError:
+                raise StoreError(Kind.overloaded, "All database readers are busy.", retry_after_s=1) from None
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that may write: commits when the block ends, rolls back when it raises.

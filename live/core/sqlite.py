@@ -1,6 +1,7 @@
 """Engines over a SQLite file: for the loop, and for threads that do plain functions. Durable, in WAL mode."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ def unwaiting(opened: Callable[[], Engine]) -> Connection:
 
 def drop(connection: Connection) -> None:
     """Close a connection for good, and roll back what it was doing."""
+    # Before it is closed: SQLite keeps one whose rows somebody has not read to the end, and the write lock with it.
+    with suppress(Exception):
+        connection.connection.rollback()
     connection.invalidate()
     connection.close()
 

@@ -8,12 +8,12 @@ import pytest
 
 from cart.moves import Moves
 from cart.stock import Movement
-from cart.stockroom import Stockroom
+from cart.stockroom import Cost, Stockroom
 from cart.store import Part
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.errors import Kind, Problem
-from live.core.limits import CHANGES_BATCH_MAX
+from live.core.limits import CHANGES_BATCH_MAX, HERE_S_MAX
 from live.service import Shows
 from tests.cart.conftest import Screens, level
 
@@ -71,9 +71,9 @@ async def test_a_crowd_of_changes_leaves_the_loop_to_others_in_between(
     shared: list[int] = []
     batch = shows.batch
 
-    async def counted(work: Any) -> Any:
+    async def counted(work: Any, *, here: bool) -> Any:
         begun = len(done)
-        outcome = await batch(work)
+        outcome = await batch(work, here=here)
         shared.append(len(done) - begun)
         return outcome
 
@@ -81,6 +81,19 @@ async def test_a_crowd_of_changes_leaves_the_loop_to_others_in_between(
     count = 2 * CHANGES_BATCH_MAX + 1
     await asyncio.gather(*(room.change(lambda _moves: done.append("one")) for _ in range(count)))
     assert sum(shared) == count and max(shared) == CHANGES_BATCH_MAX
+
+
+def test_the_loop_does_what_was_quick_lately() -> None:
+    cost = Cost(most=8)
+    assert cost.allows(8) and not cost.allows(9)
+    cost.took(2, 2 * HERE_S_MAX)
+    assert cost.allows(1) and not cost.allows(2) and not cost.allows(8), "more of what was slow is slower"
+    quick = 0
+    while not cost.allows(2):
+        cost.took(2, HERE_S_MAX / 2)
+        quick += 1
+    assert 30 < quick < 60, "who sends what is slow by turns does not keep the loop"
+    assert Cost().allows(1000)
 
 
 async def test_at_the_end_what_was_taken_is_done_and_what_comes_later_too(room: Stockroom, database: Database) -> None:

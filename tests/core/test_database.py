@@ -262,3 +262,24 @@ async def test_a_glance_sees_what_is_committed_and_waits_for_nobody_on_the_loop(
     with pytest.raises(Problem) as refused:
         await counter.glance(broken)
     assert refused.value.kind is Kind.unavailable
+
+
+async def test_a_glance_that_finds_all_readers_busy_is_refused(tmp_path: Path, clock: ManualClock) -> None:
+    store = await Database.open(f"sqlite:///{tmp_path / 'a.db'}", clock)
+    assert await store.glance(lambda connection: connection.scalar(text("SELECT 1"))) == 1
+    assert store._threads is not None
+    store._threads._wait_s = 0.01
+    over = threading.Event()
+    busy = [asyncio.create_task(store.read_sync(lambda _: over.wait(10))) for _ in range(DATABASE_READERS)]
+    while store._threads.busy < DATABASE_READERS:
+        await asyncio.sleep(0)
+
+    def locked(_: Connection) -> None:
+        raise OperationalError("SELECT", None, Exception("database is locked"))
+
+    with pytest.raises(Problem) as raised:
+        await store.glance(locked)
+    assert raised.value.kind is Kind.overloaded
+    over.set()
+    await asyncio.gather(*busy)
+    await store.close()
