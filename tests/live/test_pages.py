@@ -9,7 +9,7 @@ from live import pages
 from tests.live.conftest import settings
 from tests.live.web import WEB
 
-URLS = {"/": "window", "/watch/demo": "watch", "/studio/demo": "studio", "/ops": "ops"}
+URLS = {"/": "window", "/watch/demo": "watch", "/studio/demo": "studio", "/ops": "ops", "/withdraw": "withdraw"}
 
 
 @pytest.mark.parametrize("url", URLS)
