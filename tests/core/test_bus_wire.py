@@ -1,6 +1,7 @@
 """The wire against a real Valkey: order, refusals instead of queues, and coming back."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -81,6 +82,7 @@ async def test_a_silent_server_is_given_up(
     wire: Wire, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("live.core.speaker.BUS_TIMEOUT_S", 0.05)
+    caplog.set_level(logging.DEBUG)
     # The present wait for an answer has the usual patience; one answer later it has ours.
     assert wire.send("a", b"")
     await _until(lambda: not wire._speakers._speakers[Address("", 0)]._unanswered)

@@ -55,7 +55,8 @@ class _Family:
         async with asyncio.timeout(15):
             await ready.wait()
             yield
-            os.kill(os.getpid(), signal.SIGTERM)
+            if not task.done():  # else nobody takes the signal any more but this process, which it would end
+                os.kill(os.getpid(), signal.SIGTERM)
             await task
         assert self.supervisor.pids == [None, None]
 

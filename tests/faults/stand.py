@@ -60,17 +60,17 @@ if "SHOWCART_TEST_HURRY" in os.environ:
 
     from live.realtime.outlet import Outlet
 
-    def event(self, show, at_ms, name, data, *, key=None, told=Outlet.event):
-        if data.get("text") == os.environ["SHOWCART_TEST_UNTOLD"]:
+    def tell(self, show, news, told=Outlet.tell):
+        if any(one.data.get("text") == os.environ["SHOWCART_TEST_UNTOLD"] for one in news):
             return hang()
-        return told(self, show, at_ms, name, data, key=key)
+        return told(self, show, news)
 
     async def hang():
         import asyncio, pathlib
         pathlib.Path(os.environ["SHOWCART_TEST_HUNG"]).write_text(str(os.getpid()))
         await asyncio.Event().wait()
 
-    Outlet.event = event
+    Outlet.tell = tell
 """
 
 

@@ -102,9 +102,13 @@ def test_what_cannot_be_done_is_said_before(fault: ServerFault, pid: int | None,
 
 
 def test_what_is_not_there_is_said() -> None:
-    faults = ServerFaults([ValkeyRestart(1.0)], psutil.Process().pid, own_valkey=True, workers=1)
-    with pytest.raises(FaultError, match="no Valkey at the moment"):
-        faults.tick(1.0)
+    childless = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        faults = ServerFaults([ValkeyRestart(1.0)], childless.pid, own_valkey=True, workers=1)
+        with pytest.raises(FaultError, match="no Valkey at the moment"):
+            faults.tick(1.0)
+    finally:
+        childless.communicate()
 
 
 def test_faults_are_marked() -> None:

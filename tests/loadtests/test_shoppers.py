@@ -49,7 +49,7 @@ async def test_shoppers_act(tmp_path: Path, processes: int) -> None:
     shoppers = Shoppers(
         count=4, ramp_s=0.2, think_min_s=0.05, think_max_s=0.1, weights=Weights(read=1, chat=4, react=4, leave=2)
     )
-    scenario = Scenario(title="t", duration_s=3.0, viewers=Viewers(count=1), shoppers=shoppers)
+    scenario = Scenario(title="t", duration_s=5.0, viewers=Viewers(count=1), shoppers=shoppers)
     async with ScriptedShow().on_air() as show:
         process = crowd.start(show.url, scenario, tmp_path, "SocketShopper", processes=processes)
         try:

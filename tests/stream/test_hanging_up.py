@@ -66,8 +66,17 @@ async def turns(house: House) -> list[int]:
             return seen
 
 
+async def many(enter: Callable[[], Subscription]) -> list[Subscription]:
+    """MANY viewers, one in a turn of the loop."""
+    viewers = []
+    for _ in range(MANY):
+        viewers.append(enter())
+        await asyncio.sleep(0)
+    return viewers
+
+
 async def test_a_show_ends_in_slices(house: House, stage: Stage, enter: Callable[[], Subscription]) -> None:
-    viewers = [enter() for _ in range(MANY)]
+    viewers = await many(enter)
     house.media.end_show("demo")
     assert len(house.media.sessions) == MANY - _ENDS_IN_A_TURN
     house.media.end(viewers[-1], Reason.deleted)  # one leaves by itself
@@ -85,7 +94,7 @@ async def test_a_show_ends_in_slices(house: House, stage: Stage, enter: Callable
 async def test_those_who_cannot_play_the_new_codec_leave_in_slices(
     house: House, stage: Stage, enter: Callable[[], Subscription]
 ) -> None:
-    viewers = [enter() for _ in range(MANY)]
+    viewers = await many(enter)
     able = viewers[5]
     assert able.subscriber is not None
     able.subscriber.codecs = {"video": (H264, VP8)}
