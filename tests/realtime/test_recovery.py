@@ -49,10 +49,13 @@ async def test_worker_that_did_not_listen_meanwhile_gives_a_snapshot(stage: Stag
     page.words = list("abc"[:seen])
     assert (await page.join())["recovered"] is False
     assert page.words == ["a", "b", "c"]
+    witness = Page(await client())
+    await witness.join()
     await stage.say("d")
     await page.shows(list("abcd"))
     await page.client.socket.close()
     await stage.say("e")
+    await witness.shows(list("abcde"))  # the worker has heard it; publishing is answered on another connection
     page.client = await client()
     assert (await page.join())["recovered"] is True
     assert page.words == list("abcde")
