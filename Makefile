@@ -44,7 +44,7 @@ PURE := tests/live/test_shows.py tests/live/test_timeline.py tests/realtime/test
   tests/realtime/test_tail.py tests/realtime/test_frames.py tests/core/test_kernel.py tests/core/test_seeing.py tests/core/test_slots.py tests/core/test_text.py tests/chat/test_messages.py \
   tests/chat/test_moderation.py tests/chat/test_reactions.py tests/cart/test_pure.py tests/cart/webhooks/test_pure.py tests/cart/pricing/test_checks.py tests/cart/pricing/test_history.py tests/cart/pricing/test_money_words.py \
   tests/cart/pricing/test_orders_and_hints.py tests/cart/pricing/test_pricing_laws.py tests/cart/pricing/test_units_and_items.py \
-  tests/cart/insight/test_report.py tests/cart/ordering/test_orders.py tests/cart/ordering/test_shipping.py tests/cart/test_feeds.py tests/stream/test_cache.py \
+  tests/cart/insight/test_report.py tests/cart/ordering/test_orders.py tests/cart/ordering/test_shipping.py tests/cart/feeds/test_formats.py tests/stream/test_cache.py \
   tests/stream/test_lines.py tests/stream/test_reports.py tests/stream/test_retransmission.py \
   tests/stream/test_reception.py tests/stream/test_rtcp.py tests/stream/test_rtp.py tests/stream/test_sdp.py \
   tests/stream/test_bitstream.py tests/stream/test_codecs.py tests/stream/test_offers.py tests/stream/test_payloads.py \
@@ -55,7 +55,7 @@ PURE := tests/live/test_shows.py tests/live/test_timeline.py tests/realtime/test
   tests/stream/test_tally.py
 
 test: setup system coverage
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone" $(addprefix --ignore=,$(PURE)) $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not alone" $(addprefix --ignore=,$(PURE)) $(ARGS)
 	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = 5 ]  # 5: ARGS selects none of them
 
 # Every branch of the pure modules, tried by their own tests and not by accident; `make test` does not repeat these.

@@ -33,7 +33,7 @@ import stream.api
 from cart import demo
 from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
-from cart.importer import import_watched
+from cart.feeds.command import import_command
 from cart.ordering.office import trade
 from cart.service import Shop
 from cart.webhooks.outbox import put_news
@@ -361,27 +361,7 @@ def worker_command(index: int) -> None:
 
 main.add_command(migrate_command)
 main.add_command(token_command)
-
-
-@main.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-@with_settings
-def import_command(file: Path, dry_run: bool, **flags: str | None) -> None:
-    """Read products from a CSV or JSON file; good lines land, bad ones are named."""
-    settings = settings_of(flags, log_level="warning")
-
-    async def job() -> None:
-        async with open_store(settings, join=True) as store:
-            report = await import_watched(file, store.shows, dry_run=dry_run)
-        report.show()
-        if report.refused:
-            raise SystemExit(1)
-
-    try:
-        run(job(), settings)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
+main.add_command(import_command(open_store))
 
 
 @main.command("loadtest", context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cart.baskets import Cart, Line
-from cart.feeds import Format
-from cart.importer import ImportReport, import_stream
+from cart.feeds.formats import Format
+from cart.feeds.importer import ImportReport, import_stream
 from cart.insight import api as insight
 from cart.keeper import Figures
 from cart.offering import api as offering

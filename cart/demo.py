@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cart.importer import import_products
+from cart.feeds.importer import import_products
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 from live.service import Shows

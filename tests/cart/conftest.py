@@ -9,7 +9,7 @@ import pytest
 
 from cart import store
 from cart.catalogue import ProductEntry, VariantEntry, check
-from cart.importer import import_stream
+from cart.feeds.importer import import_stream
 from cart.service import Shop
 from live.core.auth import Principal, Role
 from live.core.clock import ManualClock

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cart.feeds import Format
-from cart.importer import ImportReport, format_of, import_products, import_stream
+from cart.feeds.formats import Format
+from cart.feeds.importer import ImportReport, format_of, import_products, import_stream
 from cart.service import Shop
 from live.core.database import Database
 from live.core.limits import IMPORT_ERRORS_SHOWN
@@ -24,7 +24,7 @@ async def run(shows: Shows, text: str, format_: Format = "csv", **options: Any) 
 
 
 async def test_the_demo_catalogue_lands_once(shows: Shows, shop: Shop, tmp_path: Path) -> None:
-    path = Path(__file__).parents[2] / "cart" / "demo_products.json"
+    path = Path(__file__).parents[3] / "cart" / "demo_products.json"
     seen: list[tuple[int, int]] = []
     report = await import_products(path, shows, progress=lambda done, total: seen.append((done, total)))
     assert (report.created, report.changed, report.refused) == (8, 0, 0)
@@ -50,7 +50,7 @@ async def test_good_lines_land_beside_broken_ones(shows: Shows, shop: Shop) -> N
 async def test_a_dry_run_says_the_same_and_keeps_nothing(
     shows: Shows, shop: Shop, screens: Screens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cart.importer.IMPORT_BATCH", 1)
+    monkeypatch.setattr("cart.feeds.importer.IMPORT_BATCH", 1)
     text = HEAD + "bag,Bag,BAG-S,10,EUR,5,\nbag,,BAG-M,10,JPY,5,\nbag,,BAG-L,10,EUR,5,\ncup,Cup,CUP,11,EUR,,\n"
     text += "cup,Cup,MUG-RED,1,EUR,,\n"
     dry = await run(shows, text, dry_run=True)

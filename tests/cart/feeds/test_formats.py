@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cart.feeds import COLUMNS, Entry, Format, LineError, read
+from cart.feeds.formats import COLUMNS, Entry, Format, LineError, read
 from cart.pricing.reductions import Content, Measure
 from live.core.limits import IMPORT_LINE_BYTES_MAX, IMPORT_RECORD_LINES_MAX
 
@@ -178,7 +178,7 @@ def test_a_sku_stands_once_in_a_file() -> None:
 
 
 def test_a_file_holds_so_many_skus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cart.feeds.IMPORT_SKUS_MAX", 2)
+    monkeypatch.setattr("cart.feeds.formats.IMPORT_SKUS_MAX", 2)
     entries, [error] = run(HEAD + row("A") + row("B") + row("C") + row("D"))
     assert (len(entries), error.line) == (2, 4)
 
@@ -290,7 +290,7 @@ def test_garbage_never_raises(garbage: bytes, format_: Format, start: str) -> No
 
 
 def test_the_demo_catalogue_is_whole() -> None:
-    text = (Path(__file__).parents[2] / "cart" / "demo_products.json").read_bytes()
+    text = (Path(__file__).parents[3] / "cart" / "demo_products.json").read_bytes()
     entries, errors = run(text, "json")
     assert not errors
     assert len(entries) >= 8
@@ -300,7 +300,7 @@ def test_the_demo_catalogue_is_whole() -> None:
 
 
 def test_the_documented_columns_are_the_known_ones() -> None:
-    from cart import feeds
+    from cart.feeds import formats
 
-    assert feeds.__doc__ is not None
-    assert all(f"    {column}" in feeds.__doc__ for column in COLUMNS)
+    assert formats.__doc__ is not None
+    assert all(f"    {column}" in formats.__doc__ for column in COLUMNS)

@@ -13,14 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import click
 import msgspec
 from msgspec import UNSET
-from rich import progress as bars
 
 from cart import shelf, store
 from cart.catalogue import ProductEntry, VariantEntry
-from cart.feeds import Entry, Format, LineError, read
+from cart.feeds.formats import Entry, Format, LineError, read
 from cart.moves import Moves
 from cart.shelf import Item
 from cart.stock import Level, Movement
@@ -56,15 +54,6 @@ class ImportReport(msgspec.Struct):
         if len(self.errors) < IMPORT_ERRORS_SHOWN:
             self.errors.append(error)
 
-    def show(self) -> None:
-        """Print it, what was refused to standard error."""
-        would = "would be " if self.dry_run else ""
-        click.echo(f"{self.created} {would}created, {self.changed} {would}changed, {self.unchanged} unchanged")
-        for error in self.errors:
-            click.echo(f"line {error.line}: {error.field + ': ' if error.field else ''}{error.detail}", err=True)
-        if self.refused > len(self.errors):
-            click.echo(f"… and {self.refused - len(self.errors)} more", err=True)
-
 
 def format_of(path: Path) -> Format:
     """The format that a file's name promises; raises `ValueError`."""
@@ -98,18 +87,6 @@ async def import_products(
         )
     finally:
         await asyncio.to_thread(source.close)
-
-
-async def import_watched(path: Path, shows: Shows, *, dry_run: bool = False) -> ImportReport:
-    """As `import_products`, with a bar on the terminal that shows how far it is."""
-    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.TaskProgressColumn())
-    with bars.Progress(*columns, transient=True) as bar:
-        task = bar.add_task(path.name, total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        return await import_products(path, shows, dry_run=dry_run, progress=show)
 
 
 async def import_stream(
