@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import orjson
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from live.core import codec
-from live.core.auth import Principal, Role, Tokens, bearer
+from live.core.auth import SCOPES, SERVICE_KEY_PREFIX, Principal, Role, Tokens, bearer
 from live.core.errors import Kind, Problem
 from live.core.limits import HTTP_BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX
 from live.core.tracing import Tracing
@@ -35,7 +35,8 @@ class Operation:
 
     `handler` is called with the request and, when `body` is a struct type, the checked body. It returns a value
     of type `result` (None: no content) or a Starlette `Response`. `role` None: anybody; else the least role, in
-    the show that the path's `{show}` names. `query` documents query parameters: name → what it means.
+    the show that the path's `{show}` names. `scope`: with which a service may call it too, None: only persons may,
+    unless anybody may. `query` documents query parameters: name → what it means.
     """
 
     method: str
@@ -50,26 +51,50 @@ class Operation:
     tag: str = ""
     query: dict[str, str] = field(default_factory=dict)
     keyed: bool = False  # takes an Idempotency-Key
+    scope: str | None = None
+
+    def __post_init__(self) -> None:
+        assert self.scope is None or self.scope in SCOPES, f"{self.scope} is no scope"
 
 
-def routes(operations: Iterable[Operation], tokens: Tokens, tracing: Tracing | None = None) -> list[Route]:
-    """Starlette routes: one per path, so that a wrong method is a 405 that names the right ones."""
+class Warden(Protocol):
+    """Stands before the operations: knows services by their keys, and who asks for too much."""
+
+    async def service(self, key: str, address: str) -> Principal:
+        """The service with this key; raises `Problem` token_invalid, token_expired, rate_limited, unavailable."""
+        ...
+
+    async def take(self, principal: Principal | None, address: str) -> None:
+        """Count a change by `principal` (None: nobody we know) from `address`; raises `Problem` rate_limited."""
+        ...
+
+
+def routes(
+    operations: Iterable[Operation], tokens: Tokens, tracing: Tracing | None = None, warden: Warden | None = None
+) -> list[Route]:
+    """Starlette routes: one per path, so that a wrong method is a 405 that names the right ones.
+
+    `warden` None: there are no services, and nothing is counted.
+    """
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         methods = by_path.setdefault(operation.path, {})
         assert operation.method not in methods, f"{operation.method} {operation.path} is described twice"
         methods[operation.method] = operation
     return [
-        Route(path, _endpoint(methods, tokens, tracing), methods=list(methods)) for path, methods in by_path.items()
+        Route(path, _endpoint(methods, tokens, tracing, warden), methods=list(methods))
+        for path, methods in by_path.items()
     ]
 
 
 def _endpoint(
-    methods: dict[str, Operation], tokens: Tokens, tracing: Tracing | None
+    methods: dict[str, Operation], tokens: Tokens, tracing: Tracing | None, warden: Warden | None
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         operation = methods["GET" if request.method == "HEAD" else request.method]
-        request.state.principal = _authorise(request, operation, tokens)
+        request.state.principal = await _authorise(request, operation, tokens, warden)
+        if warden is not None and operation.method != "GET":
+            await warden.take(request.state.principal, _address(request))
         arguments: list[Any] = [request]
         if operation.body is not None:
             arguments.append(await read_body(request, operation.body))
@@ -84,15 +109,28 @@ def _endpoint(
     return endpoint
 
 
-def _authorise(request: Request, operation: Operation, tokens: Tokens) -> Principal | None:
-    """The bearer, when there is a token; raises when the operation needs a role that the bearer has not."""
+async def _authorise(request: Request, operation: Operation, tokens: Tokens, warden: Warden | None) -> Principal | None:
+    """The bearer, when there is a token; raises when the operation needs what the bearer has not."""
     header = request.headers.get("authorization")
     if operation.role is None and header is None:
         return None
-    principal = tokens.verify(bearer(header))
+    token = bearer(header)
+    if warden is not None and token.startswith(SERVICE_KEY_PREFIX):
+        service = await warden.service(token, _address(request))
+        try:
+            return service.serving(operation.scope, request.path_params.get("show"))
+        except Problem:
+            if operation.role is None:
+                return service  # as anybody
+            raise
+    principal = tokens.verify(token)
     if operation.role is not None:
         principal.require(operation.role, request.path_params.get("show", principal.show))
     return principal
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def principal_of(request: Request) -> Principal | None:
@@ -279,6 +317,8 @@ def _describe(operation: Operation, path: str, by_type: dict[str, Any]) -> dict[
     if operation.role is not None:
         described["security"] = [{"bearer": []}]
         described["x-role"] = operation.role.value
+    if operation.scope is not None:
+        described["x-scope"] = operation.scope
     return described
 
 
@@ -296,6 +336,7 @@ def _responses(operation: Operation, by_type: dict[str, Any]) -> dict[str, Any]:
     kinds = list(operation.errors)
     if operation.role is not None:
         kinds += [Kind.token_missing, Kind.token_invalid, Kind.token_expired, Kind.role_forbidden, Kind.show_forbidden]
+        kinds.append(Kind.person_required if operation.scope is None else Kind.scope_forbidden)
     if operation.body is not None:
         kinds += [Kind.malformed, Kind.invalid_field, Kind.unsupported_media_type, Kind.too_large]
     by_status: dict[int, list[Kind]] = {}
