@@ -10,6 +10,7 @@ import "./parts/show-chat.js";
 import "./parts/reaction-bar.js";
 import "./parts/run-of-show.js";
 import "./parts/live-price.js";
+import "./parts/pin-revenue.js";
 import "./parts/studio-preview.js";
 import "./parts/studio-ingest.js";
 import "./parts/stream-figures.js";
@@ -68,6 +69,7 @@ function build() {
   moderation.enter(chat.list);
   document.querySelector("run-of-show").connect({ store, socket });
   document.querySelector("live-price").connect({ store, show, token });
+  document.querySelector("pin-revenue").connect({ store, show, token });
   document.querySelector("studio-ingest").connect({ show, token });
   const numbers = document.querySelector("stream-figures");
   const warn = alarms();
