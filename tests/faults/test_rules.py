@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 
+import pytest
+
 from live.core.limits import PLI_INTERVAL_S, RETRANSMISSION_INTERVAL_S_MIN, RETRANSMISSIONS_PER_PACKET_MAX
 from loadtests.media.client import PAYLOAD_TYPES, Client
 from loadtests.media.source import FRAMES_PER_S, Source
@@ -11,6 +13,8 @@ from stream.wire.rtp import parse
 from tests.faults.conftest import RIDS, Show
 from tests.faults.judging import FREEZE_S_MAX
 from tests.stream.conftest import until
+
+pytestmark = pytest.mark.alone  # thirty pictures a second, sent and judged by the clock
 
 VIEWERS = 50
 SKEW_S_MAX = 0.02

@@ -2,9 +2,13 @@
 
 import asyncio
 
+import pytest
+
 from tests.faults.conftest import RIDS, Show
 from tests.faults.judging import FREEZE_S_MAX, squeezed, watched
 from tests.faults.path import Conditions
+
+pytestmark = pytest.mark.alone  # thirty pictures a second, sent and judged by the clock
 
 
 async def test_viewers_on_a_train_see_every_picture(show: Show) -> None:
