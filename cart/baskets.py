@@ -1,7 +1,8 @@
 """A cart is nothing but the living holds of one viewer in one show, with the prices that they kept and the discounts
 of now; this turns them into what the viewer sees."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -75,6 +76,15 @@ class Cart(msgspec.Struct, frozen=True, omit_defaults=True):
     gifts: list[Present] = []
     shipping_off: list[ShippingOff] = []
     hints: list[Hint] = []
+
+
+def version(currency: str, lines: Iterable[tuple[str, int, int]]) -> str:
+    """What a cart's content is known by: the same exactly as long as it holds the same units at the same prices.
+
+    `lines`: SKU, quantity and the price of one unit; when they expire does not matter.
+    """
+    said = [currency, *(f"{sku}:{quantity}:{price_minor}" for sku, quantity, price_minor in sorted(lines))]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
 def cart_id(show: str, viewer_id: str) -> str:

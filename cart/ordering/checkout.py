@@ -81,13 +81,7 @@ class Checkout:
         Raises what `orders.check_holds`, `orders.check_out` and `shipping.choose` raise.
         """
         tx = moves.tx
-        holds = cart_store.cart_holds(tx.conn, [cart])[cart]
-        if holds:
-            cart_store.lock_levels(tx.conn, [hold.sku for hold in holds])
-            holds = cart_store.cart_holds(tx.conn, [cart])[cart]  # as they are now that nobody changes them
-        lost = cart_store.newest_state(tx.conn, cart) is HoldState.expired
-        orders.check_holds(holds, tx.now_ms, lost=lost)
-        priced = self._price(moves, cart, holds)
+        holds, priced = self._ready(moves, cart)
         chosen = shipping.choose(
             store.methods(tx.conn), form.choice, form.address, priced.currency, priced.total_minor, priced.shipping_off
         )
@@ -103,15 +97,23 @@ class Checkout:
             address=form.address,
             shipping_taxes=[] if chosen is None else shipping.taxes(chosen.price_minor, priced.taxes),
         )
-        store.insert_order(tx.conn, order, cart)
-        if self._consume is not None:
-            self._consume(moves, order, priced)
-        until_ms = tx.now_ms + CLAIM_TTL_S * 1000
-        cart_store.set_state(tx.conn, holds, HoldState.claiming, order_id=order.id, claim_until_ms=until_ms)
+        self._claim(moves, cart, holds, order, priced, tx.now_ms + CLAIM_TTL_S * 1000)
         late_ms = tx.now_ms + PAYMENT_LATE_S * 1000
         key = payments.authorise_key(order.id)
         step = new_step(tx.now_ms, order, StepKind.authorise, key, order.total_minor, due_at_ms=late_ms)
         store.insert_step(tx.conn, step)
+        return order
+
+    def hand_over(self, moves: Moves, cart: str, total_minor: int | None, until_ms: int) -> Order:
+        """As `begin`, for a cart that the merchant's own check-out sells, until then; it asks for address and money."""
+        holds, priced = self._ready(moves, cart)
+        now_ms, nobody = moves.tx.now_ms, Buyer("", "", "")
+        order = orders.check_out(
+            holds, priced, now_ms=now_ms, order_id=uuid7(now_ms), buyer=nobody, payment=orders.EXTERNAL,
+            total_minor=total_minor,
+        )  # fmt: skip
+        order = replace(order, source=orders.EXTERNAL)
+        self._claim(moves, cart, holds, order, priced, until_ms)
         return order
 
     async def finish(self, order: Order, key: str | None, request_hash: str) -> Order:
@@ -170,14 +172,14 @@ class Checkout:
                 receipt = await self._till.look(order)
             except Exception as error:  # a provider may break in any way; the units must not wait for it
                 _log.warning("payment_unheard", order=order_id, why=payments.reason(error))
-        if receipt is not None or order.total_minor == 0:
+        if receipt is not None or (order.total_minor == 0 and order.source != orders.EXTERNAL):
             return await self.heard(order_id, receipt or settling.nothing(order)) is not Verdict.known
 
         def end(moves: Moves) -> bool:
             stored = locked(moves, order)
             if stored.state is not OrderState.pending:
                 return False
-            lapsed = self._give_back(moves, stored, OrderState.lapsed)
+            lapsed = self.give_back(moves, stored, OrderState.lapsed)
             book(moves, audit.SERVER, "order.lapsed", stored, lapsed)
             return True
 
@@ -246,7 +248,7 @@ class Checkout:
                 void(moves, order, "")
         if order.state is not OrderState.pending:
             return order
-        refused = self._give_back(moves, order, OrderState.refused)
+        refused = self.give_back(moves, order, OrderState.refused)
         book(moves, audit.SERVER, "order.refused", order, refused)
         return refused
 
@@ -264,17 +266,17 @@ class Checkout:
         if verdict is Verdict.retake and not settling.retake(moves, order):
             verdict = Verdict.surplus
         if verdict is Verdict.place or verdict is Verdict.retake:
-            return self._place(moves, order), verdict
+            return self.place(moves, order), verdict
         void(moves, order, receipt.reference, receipt.amount_minor)
         if verdict is Verdict.wrong and order.state is OrderState.pending:
-            refused = self._give_back(moves, order, OrderState.refused)
+            refused = self.give_back(moves, order, OrderState.refused)
             book(moves, audit.SERVER, "order.refused", order, refused)
             return refused, verdict
         _log.warning("payment_given_back", order=order.id, why=verdict.value)
         return order, verdict
 
-    def _place(self, moves: Moves, order: Order) -> Order:
-        """The order, whose units are claiming, or allocated already when it had lapsed."""
+    def place(self, moves: Moves, order: Order) -> Order:
+        """The order is sold, whose units are claiming, or allocated already when it had lapsed."""
         tx = moves.tx
         if order.state is OrderState.pending:
             holds = cart_store.claimed_holds(tx.conn, order.id)
@@ -286,11 +288,11 @@ class Checkout:
         book(moves, audit.SERVER, "order.placed", order, placed)
         outbox.put(tx.conn, tx.now_ms, "order.placed", plain(placed), placed.show)
         post.put(tx.conn, tx.now_ms, post.LetterKind.confirmation, placed, {})
-        if self._at_once and not self._till.payment.by_hand:
+        if self._at_once and not self._till.provider(order).by_hand:
             want_capture(moves, placed)
         return placed
 
-    def _give_back(self, moves: Moves, order: Order, to: OrderState) -> Order:
+    def give_back(self, moves: Moves, order: Order, to: OrderState) -> Order:
         """To the cart what still has time, to everybody what has not, and the coupons to those who may use them."""
         tx = moves.tx
         holds = cart_store.claimed_holds(tx.conn, order.id)
@@ -300,7 +302,30 @@ class Checkout:
         moves.end_holds(expired, HoldState.expired, Movement.expired)
         self.release(moves, order.id)
         moves.tell_owners(holds, "hold_expired" if expired else "changed")
-        return order.to(to)
+        ended = order.to(to)
+        if order.source == orders.EXTERNAL:
+            outbox.put(tx.conn, tx.now_ms, "handoff.changed", plain(ended), ended.show)
+        return ended
+
+    def _ready(self, moves: Moves, cart: str) -> tuple[list[Hold], Priced]:
+        """A locked cart's holds, all of which can be ordered, with their levels locked, and what they cost."""
+        conn = moves.tx.conn
+        holds = cart_store.cart_holds(conn, [cart])[cart]
+        if holds:
+            cart_store.lock_levels(conn, [hold.sku for hold in holds])
+            holds = cart_store.cart_holds(conn, [cart])[cart]  # as they are now that nobody changes them
+        lost = cart_store.newest_state(conn, cart) is HoldState.expired
+        orders.check_holds(holds, moves.tx.now_ms, lost=lost)
+        return holds, self._price(moves, cart, holds)
+
+    def _claim(
+        self, moves: Moves, cart: str, holds: Sequence[Hold], order: Order, priced: Priced, until_ms: int
+    ) -> None:
+        """Store a pending order, whose holds are claiming until then."""
+        store.insert_order(moves.tx.conn, order, cart)
+        if self._consume is not None:
+            self._consume(moves, order, priced)
+        cart_store.set_state(moves.tx.conn, holds, HoldState.claiming, order_id=order.id, claim_until_ms=until_ms)
 
     def _close(self, moves: Moves, asked: Step, why: str) -> None:
         tx = moves.tx

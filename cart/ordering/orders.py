@@ -37,6 +37,7 @@ from live.core.limits import BUYER_NAME_CHARS_MAX, EMAIL_CHARS_MAX, ORDER_NOTE_C
 from live.shows import clean_line
 
 LANGUAGES = ("en", "de")
+OWN, EXTERNAL = "showcart", "external"  # sources of an order: whose check-out it came by
 
 # Crockford's base 32: no I, L, O or U, so that a number read out over a counter is heard right.
 _SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -112,7 +113,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody bought. `number` is for people; times are Unix milliseconds, `placed_at_ms` None until paid.
 
     `total_minor` = subtotal_minor - discounts + shipping_minor = the sum of `taxes`; `subtotal_minor` are the lines at
-    their unit prices. `captured_minor` was taken, `refunded_minor` of it given back.
+    their unit prices. `captured_minor` was taken, `refunded_minor` of it given back. `source` "external": sold by the
+    merchant's own check-out, under `external_number` (None: not sold yet), to a buyer whom only the merchant knows.
     """
 
     id: str
@@ -140,6 +142,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     refunded_minor: int = 0
     shipping_refunded_minor: int = 0
     shipped_at_ms: int | None = None
+    source: str = OWN
+    external_number: str | None = None
 
     def to(self, state: OrderState) -> "Order":
         """The order in `state`, which the table allows."""

@@ -12,6 +12,7 @@ from live.core.database import metadata
 from live.core.limits import (
     BUYER_NAME_CHARS_MAX,
     EMAIL_CHARS_MAX,
+    EXTERNAL_NUMBER_CHARS_MAX,
     ID_CHARS_MAX,
     ORDER_NOTE_CHARS_MAX,
     PAYMENT_KEY_CHARS_MAX,
@@ -49,7 +50,10 @@ orders = Table(
     Column("refunded_minor", BigInteger, nullable=False),
     Column("shipping_refunded_minor", BigInteger, nullable=False),
     Column("shipped_at_ms", BigInteger),
+    Column("source", String(16), nullable=False, server_default="showcart"),
+    Column("external_number", String(EXTERNAL_NUMBER_CHARS_MAX)),  # of the merchant's books; NULL: none
     Index("uq_orders_number", "number", unique=True),
+    Index("uq_orders_external_number", "external_number", unique=True),
     Index("ix_orders_show", "show", "state"),
     Index("ix_orders_viewer_id", "viewer_id", "id"),
 )

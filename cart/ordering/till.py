@@ -16,7 +16,8 @@ from cart import store as cart_store
 from cart.baskets import cart_id
 from cart.moves import Moves
 from cart.ordering import payments, refunds, store
-from cart.ordering.orders import Order, OrderState
+from cart.ordering.elsewhere import Elsewhere
+from cart.ordering.orders import EXTERNAL, Order, OrderState
 from cart.ordering.payments import Charge, Payment, PaymentRefused, Receipt, Step, StepKind, StepState
 from cart.ordering.refunds import Refund
 from cart.stockroom import Stockroom
@@ -39,7 +40,12 @@ class Till:
         self._database = database
         self._stockroom = stockroom
         self.payment = payment
+        self._elsewhere = Elsewhere()
         self._asking: set[asyncio.Task[Any]] = set()
+
+    def provider(self, order: Order) -> Payment:
+        """Who takes an order's money."""
+        return self._elsewhere if order.source == EXTERNAL else self.payment
 
     def soon(self, order_id: str) -> None:
         """Ask for what an order's transaction wants, without waiting; when too much is under way, the sweep does it."""
@@ -82,7 +88,7 @@ class Till:
     async def look(self, order: Order) -> Receipt | None:
         """What came of the asking; None: nothing, and nothing will. Raises as `authorise`."""
         async with asyncio.timeout(PAYMENT_STEP_TIMEOUT_S):
-            receipt = await self.payment.look(_authorisation(order))
+            receipt = await self.provider(order).look(_authorisation(order))
         return None if receipt is None else payments.checked(receipt)
 
     async def ask(self, step: Step) -> None:
@@ -94,19 +100,20 @@ class Till:
         failure: Exception | None = None
         try:
             async with asyncio.timeout(PAYMENT_STEP_TIMEOUT_S):
-                receipt = await self._call(step.kind, payments.charge(order, step))
+                receipt = await _call(self.provider(order), step.kind, payments.charge(order, step))
         except Exception as error:  # a provider may break in any way; what it was asked for is asked again
             failure = error
         await self._stockroom.change(lambda moves: _settle(moves, step, receipt, failure))
 
-    async def _call(self, kind: StepKind, charge: Charge) -> Receipt | None:
-        if kind is StepKind.capture:
-            return await self.payment.capture(charge)
-        if kind is StepKind.refund:
-            return await self.payment.refund(charge)
-        assert kind is StepKind.void, "an authorisation is asked at check-out only"
-        await self.payment.void(charge)
-        return None
+
+async def _call(payment: Payment, kind: StepKind, charge: Charge) -> Receipt | None:
+    if kind is StepKind.capture:
+        return await payment.capture(charge)
+    if kind is StepKind.refund:
+        return await payment.refund(charge)
+    assert kind is StepKind.void, "an authorisation is asked at check-out only"
+    await payment.void(charge)
+    return None
 
 
 def new_step(

@@ -89,7 +89,7 @@ class Withdrawals:
         if read is not None:
             order = await self._database.read_sync(lambda conn: store.find_number(conn, read))
         asked = email.strip().casefold().encode("utf-8", "replace")
-        if order is None or not hmac.compare_digest(order.email.casefold().encode(), asked):
+        if order is None or not asked or not hmac.compare_digest(order.email.casefold().encode(), asked):
             raise Problem(Kind.unknown_order, "No order has this number and this e-mail address.", field="number")
         if order.placed_at_ms is None or order.state is OrderState.cancelled:
             raise Problem(Kind.unknown_order, "No order has this number and this e-mail address.", field="number")

@@ -96,7 +96,8 @@ class OrderData(msgspec.Struct, frozen=True):
     """An order as it is now; amounts in minor units, times in Unix milliseconds (None: it has not happened).
 
     `total_minor` = `subtotal_minor` less discounts, with `shipping_minor`; `captured_minor` was taken, `refunded_minor`
-    of it given back. `lines_left_out`: of so many lines there was no room; read the order by its id.
+    of it given back. `source` "external": the merchant's own check-out sold it, under `external_number`; else null.
+    `lines_left_out`: of so many lines there was no room; read the order by its id.
     """
 
     id: str
@@ -120,6 +121,8 @@ class OrderData(msgspec.Struct, frozen=True):
     created_at_ms: int
     placed_at_ms: int | None
     shipped_at_ms: int | None
+    source: str
+    external_number: str | None
     shipping: OrderShipping | None
     address: OrderAddress | None
     lines: list[OrderItem]
@@ -162,15 +165,35 @@ class CartItem(msgspec.Struct, frozen=True):
 
 
 class CartData(msgspec.Struct, frozen=True):
-    """A cart as it is now, and why it changed. `currency` is "" while it is empty."""
+    """A cart as it is now, and why it changed. `currency` is "" while it is empty.
+
+    `version` is the same exactly as long as the cart holds the same units at the same prices. `origin` is the service
+    whose change this is, so that it need not follow itself; "": the shopper's, or ours.
+    """
 
     show: str
     viewer_id: str
     reason: str
+    version: str
+    origin: str
     currency: str
     total_minor: int
     lines: list[CartItem]
     lines_left_out: int = 0
+
+
+class HandoffData(msgspec.Struct, frozen=True):
+    """A cart that was handed to the merchant's own check-out; its `id` is the order's.
+
+    `state` is the order's: pending as long as its units are kept for it, then placed, refused or lapsed.
+    """
+
+    id: str
+    show: str
+    viewer_id: str
+    state: str
+    currency: str
+    total_minor: int
 
 
 class ShowData(msgspec.Struct, frozen=True):
@@ -252,6 +275,10 @@ def _cart(data: CartData) -> str:
     return f"cart:{data.show}:{data.viewer_id}"
 
 
+def _handoff(data: HandoffData) -> str:
+    return f"handoff:{data.id}"
+
+
 def _show(data: ShowData) -> str:
     return f"show:{data.id}"
 
@@ -286,6 +313,7 @@ KINDS: dict[str, Kind] = {
         Kind("hold.created", HoldData, "Units were put into a cart.", _hold),
         Kind("hold.expired", HoldData, "The time of units in a cart ran out.", _hold),
         Kind("cart.changed", CartData, "A cart holds something else, or at another price.", _cart, newest=True),
+        Kind("handoff.changed", HandoffData, "A cart was handed over to be sold elsewhere, or came back.", _handoff),
         Kind("show.started", ShowData, "A show went on air for the first time.", _show),
         Kind("show.ended", ShowData, "A show is over.", _show),
         Kind("pin.changed", PinData, "Another product is on screen, or none.", _pin),

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cart.baskets import version
 from cart.stock import Hold
 from cart.webhooks.events import Message, message
 from cart.webhooks.tables import webhook_endpoint, webhook_event
@@ -104,8 +105,11 @@ def _unpinned(show: str, _now_ms: int, _news: News) -> _Told:
 
 
 def _cart(show: str, _now_ms: int, news: News) -> _Told:
+    cart = news.data["cart"]
+    lines = ((line["sku"], line["quantity"], line["price_minor"]) for line in cart["lines"])
     facts = {"show": show, "viewer_id": news.key, "reason": news.data["reason"]}
-    return "cart.changed", news.data["cart"] | facts
+    known = {"version": version(cart["currency"], lines), "origin": news.data.get("origin", "")}
+    return "cart.changed", cart | facts | known
 
 
 _TOLD: dict[str, Callable[[str, int, News], _Told]] = {

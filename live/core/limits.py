@@ -279,6 +279,13 @@ POST_LOOK_S = 1.0  # between two looks for letters and payments that are due
 TILL_TASKS_MAX = 64  # questions to the payment provider that are under way in one worker, besides check-outs
 SELLER_TEXT_CHARS_MAX = 4000
 
+# --- hand-off ---------------------------------------------------------------------------------------------------
+HANDOFF_TTL_S = 1800  # for the merchant's own check-out to report; then the units are anybody's
+EXTERNAL_NUMBER_CHARS_MAX = 64  # of an order in the merchant's books
+INBOUND_TOLERANCE_S = 300  # between a webhook's timestamp and our clock, either way (Standard Webhooks)
+INBOUND_ID_CHARS_MAX = 128
+INBOUND_SIGNATURES_MAX = 10  # that one message carries: a secret that is being changed needs two
+
 # --- pricing --------------------------------------------------------------------------------------------------
 RULES_MAX = 200  # in force at once
 RULE_CONDITIONS_MAX = 8

@@ -35,6 +35,8 @@ _ORDER: dict[str, Any] = {
     },
     "created_at_ms": 1_800_000_000_000,
     "placed_at_ms": 1_800_000_001_000,
+    "source": "showcart",
+    "external_number": None,
     "inside": "nobody's business",
     "lines": [
         {
@@ -97,6 +99,8 @@ FACTS: dict[str, dict[str, Any]] = {
         "show": "gala",
         "viewer_id": "ada",
         "reason": "changed",
+        "version": "5f2b1c0d9e8a7766",
+        "origin": "",
         "currency": "EUR",
         "total_minor": 3000,
         "lines": [
@@ -114,6 +118,7 @@ FACTS: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "handoff.changed": _ORDER | {"state": "pending"},
     "show.started": _SHOW,
     "show.ended": _SHOW | {"state": "ended", "ended_at_ms": 1_800_003_600_000},
     "pin.changed": {
