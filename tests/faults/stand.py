@@ -40,14 +40,13 @@ _PATIENCE_S = 40.0
 _ROOT = Path(__file__).parents[2]  # what is tried is what these tests stand beside
 _SECRET = "a secret of the tests"
 
-# seconds; the pause of a store is longer than BUS_TIMEOUT_S and two of BUS_PULSE_S, as ten seconds are by the real ones
+# seconds; the bounds of the bus are as shipped, because the pause of a store is as long as people mean by one
 HURRY = {
-    "BUS_TIMEOUT_S": 1.0, "BUS_PULSE_S": 0.8,
     "CHANNEL_LINGER_S": 1.0, "PARTED_S": 1.0, "PRESENCE_INTERVAL_S": 0.5, "PRESENCE_TTL_S": 2.0,
     "WS_PING_INTERVAL_S": 2.5, "WS_PING_TIMEOUT_S": 2.5, "WS_CLOSE_TIMEOUT_S": 0.5, "VIEWER_STALL_S_MAX": 0.75,
     "HTTP_HEAD_TIMEOUT_S": 1.5, "ROLL_BEAT_S": 0.5, "ROLL_TTL_S": 1.5, "ROLL_SILENCE_S": 1.0,
 }  # fmt: skip
-PAUSE_S = 3.0
+PAUSE_S = 10.0
 UNTOLD = "committed, and never told"  # a worker whose chat is to say so hangs right there: after COMMIT
 
 _SITE = """

@@ -1,0 +1,100 @@
+"""A small event from its file to its report: everybody who can take part does, against a demo of its own."""
+
+import asyncio
+import json
+from collections import Counter
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import loadtests.run
+from loadtests.report import Outcome
+from loadtests.verdict import Judged
+from tests.loadtests.samples import sample_run
+from tests.scenarios.conftest import Run as Showcart
+from tests.scenarios.conftest import showcart
+
+__all__ = ["showcart"]  # the fixture
+
+EVENT = """
+title = "Small"
+show = "demo"
+duration_s = 4
+drain_s = 3
+
+[viewers]
+count = 12
+ramp_s = 0.5
+
+[chat]
+rate_per_s = 2
+
+[media]
+viewers = 1
+ramp_s = 0.1
+bitrate_kbps = 100
+fps = 10
+
+[shoppers]
+count = 2
+ramp_s = 0.2
+think_min_s = 0.1
+think_max_s = 0.3
+
+[drop]
+at_s = 1
+
+[[fault]]
+at_s = 1.5
+kind = "valkey-pause"
+for_s = 0.2
+
+[[fault]]
+at_s = 2
+kind = "reconnect"
+share = 0.5
+
+[thresholds]
+lost_max = 0
+duplicates_max = 0
+closes_max = 0
+refused_max = 0
+failures_max = 0
+"""
+
+
+async def test_a_small_event(showcart: Showcart, tmp_path: Path) -> None:
+    file, folder = tmp_path / "event.toml", tmp_path / "report"
+    file.write_text(EVENT)
+    process = await showcart("loadtest", str(file), "--output", str(folder))
+    out, errors = await asyncio.wait_for(process.communicate(), 100)
+    assert process.returncode == 0, out.decode() + errors.decode()
+    report: dict[str, Any] = json.loads((folder / "report.json").read_bytes())
+    (outcome,) = report["runs"]
+    run, totals = outcome["run"], outcome["run"]["totals"]
+    assert report["ok"] and all(one["ok"] for one in outcome["judged"])
+    assert (totals["joined"], totals["cut"], totals["sent"], totals["acknowledged"]) == (12, 6, 8, 8)
+    assert totals["deliveries"] > 8 * 6
+    done = Counter({action["name"]: action["count"] for action in run["shopping"]["actions"]})
+    assert done["join"] and not run["shopping"]["failures"]
+    assert run["screening"]["totals"]["pictures"] > 10
+    assert [mark["word"] for mark in run["marks"]] == ["drop", "valkey-pause", "reconnect 50%"]
+    assert {usage["process"] for usage in run["usage"]} >= {"server", "valkey", "swarm", "shoppers", "media"}
+    assert run["server"], "the server told of itself"
+    page = (folder / "report.html").read_text()
+    assert page.index("<svg") < page.index("<table"), "pictures first"
+    assert (folder / "report.md").read_text().startswith("# Small")
+
+
+@pytest.mark.parametrize(("measured", "code"), [(1.0, 0), (3.0, 1)])
+def test_a_threshold_that_breaks_is_heard_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measured: float, code: int
+) -> None:
+    judged = Judged("lost_max", measured, 2.0, measured <= 2.0)
+    outcome = Outcome("2026-01-02T03:04:05+00:00", sample_run(), [judged], [])
+    monkeypatch.setattr(loadtests.run, "_rehearsed", lambda *_: ("http://127.0.0.1:8000", outcome))
+    console = Console(file=StringIO(), width=200)
+    assert loadtests.run.run("quiet", output=tmp_path, console=console) == code
