@@ -27,6 +27,7 @@ from cart.stock import Hold
 from live import store as shows_store
 from live.core.codec import encode
 from live.core.errors import Kind, Problem
+from live.core.limits import RULESETS_PAGE
 from live.timeline import Pin, selling
 
 
@@ -165,11 +166,28 @@ class Register:
         for rule_id, off_minor in (shipping_off or {}).items():
             taken[rule_id] = taken.get(rule_id, 0) + off_minor
         for rule_id in sorted(taken.keys() & set(self.known.counted)):
-            rule, amount_minor = self.known.rules[rule_id], taken[rule_id]
-            if not self._take(rule, customer, amount_minor):
+            rule = self.known.rules[rule_id]
+            if not self._use(rule, customer, taken[rule_id], order_id):
                 raise Problem(Kind.price_changed, f"{rule.label} is used up by now; look at the cart again.")
-            store.note_use(self._conn, order_id, rule_id, customer or store.ALL, amount_minor)
-            self._forget_uses()
+
+    def consume_again(self, cart: str, order_id: str, taken: Mapping[str, int]) -> bool:
+        """Use up anew what an order has used and given back: minor units by rule. Levels are locked before.
+
+        Limits are those of now; of a rule that has ended, those it had at last. False: somebody else has used it
+        since, or nobody knows the rule, and nothing was done.
+        """
+        customer = store.shoppers(self._conn, [cart]).get(cart, GUEST).customer
+        savepoint = self._conn.begin_nested()
+        for rule_id in sorted(taken):
+            rule = self.known.rules.get(rule_id) or self._ended(rule_id)
+            if rule is not None and rule.coupon is None and rule.budget_minor is None:
+                continue
+            if rule is None or not self._use(rule, customer, taken[rule_id], order_id):
+                savepoint.rollback()
+                self._forget_uses()
+                return False
+        savepoint.commit()
+        return True
 
     def release(self, order_id: str) -> None:
         """Give back what an order that came to nothing has used; once, however often it is called."""
@@ -179,6 +197,19 @@ class Register:
     def _forget_uses(self) -> None:
         """Others of this transaction read anew what is left of coupons and budgets."""
         self._shoppers.clear()
+
+    def _ended(self, rule_id: str) -> Rule | None:
+        """A rule that does not apply any more, as it was in the newest of the last RULESETS_PAGE sets that has it."""
+        sets = store.rulesets(self._conn, None, RULESETS_PAGE)
+        published = (rule for one in sets if one.published_at_ms is not None for rule in one.rules)
+        return next((rule for rule in published if rule.id == rule_id), None)
+
+    def _use(self, rule: Rule, customer: str | None, amount_minor: int, order_id: str) -> bool:
+        if not self._take(rule, customer, amount_minor):
+            return False
+        store.note_use(self._conn, order_id, rule.id, customer or store.ALL, amount_minor)
+        self._forget_uses()
+        return True
 
     def _take(self, rule: Rule, customer: str | None, amount_minor: int) -> bool:
         coupon = rule.coupon

@@ -92,6 +92,7 @@ class Shop:
             price=_price,
             consume=_consume,
             release=_release,
+            again=_consume_again,
         )
         self._checkout = self.office.checkout
         self._adding = Cost()
@@ -315,6 +316,14 @@ def _consume(moves: Moves, order: Order, priced: Priced) -> None:
 def _release(moves: Moves, order_id: str) -> None:
     """Give back what an order that came to nothing has used."""
     moves.register.release(order_id)
+
+
+def _consume_again(moves: Moves, order: Order) -> bool:
+    """Use up anew what an order has used and given back, if it is still there."""
+    taken: dict[str, int] = {}
+    for one in (*order.discounts, *(() if order.shipping is None else order.shipping.discounts)):
+        taken[one.rule] = taken.get(one.rule, 0) + one.amount_minor
+    return moves.register.consume_again(cart_id(order.show, order.viewer_id), order.id, taken)
 
 
 def _offer(moves: Moves, sku: str) -> Offer:

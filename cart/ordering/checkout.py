@@ -5,8 +5,8 @@ aside; the provider is asked; another transaction places the order, or gives the
 between, the sweep asks the provider what came of it after CLAIM_TTL_S: what was paid is placed, with its units still
 claiming. What was not heard of by then lapses, and the units go back.
 
-A payment that is heard of afterwards takes stock again if there is some; else, and whenever an order does not need the
-money, it is given back, once (see `payments`).
+A payment that is heard of afterwards takes stock, coupons and budgets again if they are there; else, and whenever an
+order does not need the money, it is given back, once (see `payments`).
 """
 
 from collections.abc import Callable, Sequence
@@ -43,6 +43,8 @@ Placed = Callable[[Moves, Order, Priced], None]
 """Told within the same transaction that an order is begun, to use up coupons and budgets."""
 Release = Callable[[Moves, str], None]
 """Told, by the order's id, that they were not used up after all."""
+Again = Callable[[Moves, Order], bool]
+"""Asked to use them up anew for an order that had given them back; False: somebody else has, and nothing was done."""
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -66,14 +68,16 @@ class Checkout:
         price: Pricer | None = None,
         consume: Placed | None = None,
         release: Release | None = None,
+        again: Again | None = None,
     ) -> None:
-        """`price`, `consume` and `release` are of the prices' service (None: what the holds say, without taxes)."""
+        """`price` and what follows are of the prices' service (None: what the holds say, without taxes)."""
         self._stockroom = stockroom
         self._till = till
         self._at_once = at_once
         self._price = price or _as_held
         self._consume = consume
         self.release: Release = release or _nothing_to_release
+        self._again = again
 
     def begin(self, moves: Moves, cart: str, form: Form) -> Order:
         """The pending order for a locked cart, whose holds are claiming now.
@@ -263,7 +267,7 @@ class Checkout:
         if verdict is Verdict.known:
             return order, verdict
         settling.write_down(moves, order, settling.asked(steps), receipt)
-        if verdict is Verdict.retake and not settling.retake(moves, order):
+        if verdict is Verdict.retake and not self._retake(moves, order):
             verdict = Verdict.surplus
         if verdict is Verdict.place or verdict is Verdict.retake:
             return self.place(moves, order), verdict
@@ -274,6 +278,15 @@ class Checkout:
             return refused, verdict
         _log.warning("payment_given_back", order=order.id, why=verdict.value)
         return order, verdict
+
+    def _retake(self, moves: Moves, order: Order) -> bool:
+        """Take anew what a lapsed order has given back: coupons, budgets, units; False: not all of it is there."""
+        if self._again is not None and not self._again(moves, order):
+            return False
+        if settling.retake(moves, order):
+            return True
+        self.release(moves, order.id)
+        return False
 
     def place(self, moves: Moves, order: Order) -> Order:
         """The order is sold, whose units are claiming, or allocated already when it had lapsed."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from cart.ordering.checkout import Checkout, Placed, Pricer, Release
+from cart.ordering.checkout import Again, Checkout, Placed, Pricer, Release
 from cart.ordering.clerk import Clerk
 from cart.ordering.facts import Facts
 from cart.ordering.mail import Folder, Mail, port
@@ -63,11 +63,12 @@ class Office:
         price: Pricer | None = None,
         consume: Placed | None = None,
         release: Release | None = None,
+        again: Again | None = None,
     ) -> None:
-        """`price`, `consume` and `release` are the cart's (None: what holds say, without taxes and coupons)."""
+        """`price` and what follows are the cart's (None: what holds say, without taxes and coupons)."""
         self.till = Till(database, stockroom, how.payment or PayOnPickup())
         self.checkout = Checkout(
-            stockroom, self.till, at_once=how.at_once, price=price, consume=consume, release=release
+            stockroom, self.till, at_once=how.at_once, price=price, consume=consume, release=release, again=again
         )
         self.orders = Orders(database, stockroom, self.till, self.checkout)
         self.facts = Facts(database, stockroom)
