@@ -15,6 +15,7 @@ from live.core.health import state
 from live.core.http import BoundedProtocol
 from live.core.lanes import LaneFigures
 from live.core.limits import READY_LOOK_S
+from live.core.rest import refused
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -83,6 +84,7 @@ class KernelCollector(Collector):
             "reason",
             BoundedProtocol.refused,
         )
+        yield counters("showcart_requests_refused", "Requests answered with a problem, by its name", "reason", refused)
         yield from self._of_the_bus()
         yield from self._of_the_database()
         yield from self._of_lanes()

@@ -6,6 +6,7 @@ encode what goes out and become the JSON Schemas of `/openapi.json`, so the docu
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from live.core.tracing import Tracing
 
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
+refused: Counter[str] = Counter()
+"""Requests that this process answered with a problem, by the problem's name."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,7 @@ def respond(value: Any, status: int = 200, headers: dict[str, str] | None = None
 
 def problem_response(problem: Problem) -> Response:
     """`problem` as RFC 9457 problem details, with Retry-After and WWW-Authenticate where they belong."""
+    refused[problem.kind.name] += 1
     headers = {"cache-control": "no-store"}
     if problem.retry_after_s is not None:
         headers["retry-after"] = str(problem.retry_after_s)

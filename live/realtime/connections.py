@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -125,6 +126,7 @@ class Connections:
         self._busy: set[Connection] = set()  # a message of theirs is being dealt with
         self.accepted = 0
         self.turned_back: dict[str, int] = {}  # handshakes, by what they were refused with before admission
+        self.turned_away: Counter[str] = Counter()  # viewers who asked to be put in step, by why they were not
         self.throttled = 0  # messages that came too fast
         self.streams = 0  # how many of those who are open get events by plain HTTP
         hub.refresh = self._refresh
@@ -305,6 +307,7 @@ class Connections:
 
     def _turn_away(self, connection: Connection, message_id: str, problem: Problem) -> None:
         """Say why; bad input may be mended on the same socket, everything else closes it."""
+        self.turned_away[problem.kind.name] += 1
         connection.send(Refused(message_id, problem.body()))
         if problem.kind is Kind.invalid_field and connection.viewer is None:
             connection.session.turned_away()

@@ -42,10 +42,16 @@ class RealtimeCollector(Collector):
         joins.add_metric(["not_recovered"], connections.recovery.not_recovered)
         joins.add_metric(["new"], connections.recovery.new)
         yield joins
+        yield counters(
+            "showcart_joins_refused", "Viewers who were not put in step, by why", "reason", connections.turned_away
+        )
         refused = connections.turned_back | connections.admission.refused
         yield counters("showcart_handshakes_refused", "Sockets that were not let in, by why", "reason", refused)
         yield counters(
             "showcart_sockets_cut", "Sockets ended for what their peer did, by what", "reason", GuardedProtocol.ended
+        )
+        yield CounterMetricFamily(
+            "showcart_pongs_skipped", "Pings of peers that do not read, not answered", GuardedProtocol.pongs_skipped
         )
 
     def _commands(self) -> Iterator[Family]:

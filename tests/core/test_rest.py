@@ -108,9 +108,11 @@ async def test_another_content_type_is_refused(client: httpx.AsyncClient) -> Non
 
 
 async def test_a_problem_becomes_problem_details(client: httpx.AsyncClient) -> None:
+    before = rest.refused["sold_out"]
     response = await client.post("/api/items", json={"sku": "gone"})
     assert (response.status_code, response.headers["retry-after"]) == (409, "2")
     assert response.json()["name"] == "sold_out"
+    assert rest.refused["sold_out"] == before + 1
 
 
 async def test_a_bug_shows_nothing_of_our_insides(client: httpx.AsyncClient) -> None:

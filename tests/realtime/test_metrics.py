@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
+from live.core.auth import Role
 from live.realtime import closes
 from live.realtime.metrics import RealtimeCollector
 from tests.realtime.conftest import Audience, Stage
@@ -18,11 +19,14 @@ async def test_figures_are_shown(stage: Stage, client: Audience) -> None:
     broken = await client()
     await broken.socket.send("{")
     assert await broken.closed() == 4502
+    foreign = await client()
+    await foreign.send(type="connect", id="c", token=stage.token(Role.host, show="other"))
+    await foreign.closed()
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, labels)
 
-    assert value("showcart_sockets_accepted_total") == 2
+    assert value("showcart_sockets_accepted_total") == 3
     assert value("showcart_channels") == 1
     assert value("showcart_joins_total", how="new") == 1
     assert value("showcart_events_total", what="delivered") == 1
@@ -34,5 +38,7 @@ async def test_figures_are_shown(stage: Stage, client: Audience) -> None:
     assert value("showcart_bus_lag_seconds_count") == 1
     assert (value("showcart_fanout_slice_max_seconds") or 0) > 0
     assert value("showcart_sockets_closed_total", code="4502") == before + 1
+    assert value("showcart_joins_refused_total", reason="show_forbidden") == 1
+    assert value("showcart_pongs_skipped_total") is not None
     assert value("showcart_slow_viewers") == 0
     assert value("showcart_unclean_ends_total") == 0
