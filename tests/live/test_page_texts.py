@@ -14,6 +14,7 @@ FURTHER = {
     "window.html": "window",
     "missing.html": "window",
     "withdraw.html": "withdraw",
+    "rules.html": "rules",
     "watch.html": "later",  # after the first paint
 }
 
@@ -30,7 +31,7 @@ def texts(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["", ".staff", ".ops", ".window", ".later", ".withdraw"])
+@pytest.mark.parametrize("name", ["", ".staff", ".ops", ".window", ".later", ".withdraw", ".rules"])
 def test_german_and_english_say_the_same_things(name: str) -> None:
     english, german = texts(f"en{name}"), texts(f"de{name}")
     assert list(english) == list(german)
@@ -78,6 +79,7 @@ def test_every_text_is_used() -> None:
         | texts("en.ops")
         | texts("en.window")
         | texts("en.withdraw")
+        | texts("en.rules")
     ):
         base = re.sub(r"\.(one|other)$", "", key)
         assert key in exact or base in exact or f'"{base}"' in sources or key.startswith(tuple(begun)), key

@@ -9,7 +9,10 @@ from live import pages
 from tests.live.conftest import settings
 from tests.live.web import WEB
 
-URLS = {"/": "window", "/watch/demo": "watch", "/studio/demo": "studio", "/ops": "ops", "/withdraw": "withdraw"}
+URLS = {
+    "/": "window", "/watch/demo": "watch", "/studio/demo": "studio", "/ops": "ops", "/withdraw": "withdraw",
+    "/prices": "rules",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("url", URLS)

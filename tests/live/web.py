@@ -7,7 +7,7 @@ from pathlib import Path
 from live import pages
 
 WEB = pages.WEB
-PAGES = ("window.html", "watch.html", "studio.html", "ops.html", "missing.html", "withdraw.html")
+PAGES = ("window.html", "watch.html", "studio.html", "ops.html", "missing.html", "withdraw.html", "rules.html")
 SCRIPTS = sorted(WEB.rglob("*.js"))
 STYLES = sorted(WEB.rglob("*.css"))
 

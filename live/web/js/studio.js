@@ -53,6 +53,7 @@ function received(message) {
   }
   store.dispatch(message);
   if (message.type === "connected" && !built) build();
+  if (message.type === "connected") id("prices-link").hidden = message.viewer.role !== "ops";
 }
 
 function build() {
