@@ -46,6 +46,17 @@ def test_every_setting_is_in_the_readme(field: str) -> None:
     assert f"`{PREFIX}{field.upper()}`" in README
 
 
+def test_only_settings_are_told_to_be_set() -> None:
+    settings = {f"{PREFIX}{field.upper()}" for field in Settings.__struct_fields__}
+    named = {
+        name: document.name
+        for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+        for name in re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", document.read_text())
+        if not name.startswith(f"{PREFIX}LOADTEST_")
+    }
+    assert set(named) - settings == {f"{PREFIX}SECERT"}, "an example of a mistake"
+
+
 @pytest.mark.parametrize(
     "document",
     [path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]],

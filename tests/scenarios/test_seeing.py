@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2] / "docs"
 OPERATIONS = ROOT / "operations"
 RULES = OPERATIONS / "prometheus/alerts.yml"
 DASHBOARD = OPERATIONS / "grafana/dashboards/showcart.json"
-_SUFFIX = re.compile(r"_(total|bucket|sum|count)$")
+_SUFFIX = re.compile(r"_(total|bucket|sum|count|created)$")
 
 
 def _rules() -> list[dict[str, Any]]:
@@ -40,6 +40,18 @@ def _asked() -> set[str]:
     return {_SUFFIX.sub("", name) for text in expressions for name in re.findall(r"\b(?:showcart|process)_\w+", text)}
 
 
+def _documented() -> set[str]:
+    """The families of the table in operations.md; "a_*" stands for all that begin so."""
+    table = (ROOT / "operations.md").read_text().partition("| figures | names |\n")[2].partition("\n\n")[0]
+    cells = re.sub(r"\([^)]*\)", "", "".join(line.split("|")[2] for line in table.splitlines()[1:]))
+    return {_SUFFIX.sub("", name) for name in re.findall(r"`([a-z_]+\*?)(?:\{[a-z_,]+\})?`", cells)}
+
+
+def _is_documented(family: str) -> bool:
+    name = family.removeprefix("showcart_")
+    return any(name == each or (each.endswith("*") and name.startswith(each[:-1])) for each in _documented())
+
+
 @pytest.fixture
 async def port(showcart: Run) -> AsyncIterator[int]:
     process = await showcart("demo", "--workers", "2", SHOWCART_LOG_LEVEL="error")
@@ -55,6 +67,9 @@ async def test_workers_tell_what_is_asked_for(port: int) -> None:
         assert "showcart_lane_wait_seconds" in told
         assert _asked() - told == set()
         assert REMEMBERED - told == set()
+        assert {name for name in told if not _is_documented(name)} == set()
+        bare = {name.removeprefix("showcart_") for name in told}
+        assert {name for name in _documented() if not name.endswith("*")} - bare == set()
         for worker in (0, 1):
             assert f'showcart_worker_up{{worker="{worker}"}} 1' in text
             assert re.search(rf'^showcart_lane_waiting{{worker="{worker}",lane="cart"}} 0', text, re.MULTILINE)
