@@ -31,7 +31,7 @@ def texts(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["", ".staff", ".ops", ".window", ".later", ".withdraw", ".rules"])
+@pytest.mark.parametrize("name", ["", ".staff", ".ops", ".window", ".later", ".withdraw", ".rules", ".errors"])
 def test_german_and_english_say_the_same_things(name: str) -> None:
     english, german = texts(f"en{name}"), texts(f"de{name}")
     assert list(english) == list(german)
@@ -56,7 +56,7 @@ def used_keys(source: str) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_text_that_a_page_uses_exists(page: str) -> None:
-    known = texts("en") | texts(f"en.{FURTHER[page]}")
+    known = texts("en") | texts("en.errors") | texts(f"en.{FURTHER[page]}")
     bases = {re.sub(r"\.(one|other)$", "", key) for key in known} | set(known)
     markup = Markup(text(page))
     assert markup.keys <= bases
@@ -80,6 +80,7 @@ def test_every_text_is_used() -> None:
         | texts("en.window")
         | texts("en.withdraw")
         | texts("en.rules")
+        | texts("en.errors")
     ):
         base = re.sub(r"\.(one|other)$", "", key)
         assert key in exact or base in exact or f'"{base}"' in sources or key.startswith(tuple(begun)), key

@@ -15,10 +15,10 @@ export function pick(wanted, offered = LANGUAGES) {
   return { language: "en", locale: "en" };
 }
 
-/** Loads the texts, those of the watch page and a further file's, and translates the static markup. */
-export async function loadTexts(further = null) {
+/** Loads the texts, those of the watch page and of further files, and translates the static markup. */
+export async function loadTexts(...further) {
   ({ language, locale } = pick(navigator.languages ?? [navigator.language]));
-  await Promise.all([read(language), further && moreTexts(further)]);
+  await Promise.all([read(language), ...further.map(moreTexts)]);
   plural = new Intl.PluralRules(locale);
   document.documentElement.lang = language;
   translate(document);
@@ -31,6 +31,10 @@ async function read(name) {
 
 /** Loads one more file of texts. */
 export const moreTexts = (name) => read(`${language}.${name}`);
+
+let errors = null;
+/** Waits for the words of refusals; those of a network that is away are there from the beginning. */
+export const errorTexts = () => (errors ??= moreTexts("errors").catch(() => { errors = null; }));
 
 /** The text of `key`, `{name}` replaced by `values.name`; `values.count` chooses `key.one` or `key.other`. */
 export function t(key, values = {}) {

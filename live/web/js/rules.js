@@ -107,7 +107,7 @@ async function over(rule) {
   }
 }
 
-await loadTexts("rules");
+await loadTexts("errors", "rules");
 document.title = `${t("rules.title")} · Showcart`;
 id("force-title").tabIndex = -1;
 staffTokens.take();

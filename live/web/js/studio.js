@@ -1,5 +1,6 @@
 /* The studio: signs the host in and wires preview, run of show, chat and figures together. */
 import { h, icon, toast } from "./dom.js";
+import "./icons.js";
 import { clock, compact, loadTexts, money, number, problemText, t } from "./i18n.js";
 import { Steady } from "./health.js";
 import { ShowSocket, socketUrl } from "./socket.js";
@@ -156,7 +157,7 @@ function alarms() {
   };
 }
 
-await loadTexts("staff");
+await loadTexts("errors", "staff");
 staffTokens.take();
 id("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,15 +1,15 @@
 /* The watch page: wires the socket, the picture and the parts together. */
 import { h, icon } from "./dom.js";
-import { compact, loadTexts, moreTexts, number, t } from "./i18n.js";
+import { compact, errorTexts, loadTexts, moreTexts, number, t } from "./i18n.js";
 import { ShowSocket, guestTokens, socketUrl } from "./socket.js";
-import { Store, cartCount, cover } from "./store.js";
+import { Store, cartCount } from "./store.js";
 import { Buying } from "./parts/buying.js";
 import "./parts/show-cover.js";
 import "./parts/show-chat.js";
 import "./parts/pinned-card.js";
 
 const LATER_MS = 800;
-const moving = Promise.all([import("./whep.js"), import("./parts/show-video.js")]); // the page is painted, and the show asked for, while they come
+const moving = Promise.all([import("./picture.js"), import("./whep.js"), import("./parts/show-video.js")]); // the page is painted, and the show asked for, while they come
 const show = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const wide = matchMedia("(min-width: 900px), (orientation: landscape) and (min-width: 640px)");
 const id = (name) => document.getElementById(name);
@@ -27,39 +27,6 @@ function socketOf() {
   };
   const socket = new ShowSocket({ url: socketUrl(show), tokens: guestTokens, onMessage: (message) => store.dispatch(message), onStatus });
   return socket;
-}
-
-async function picture() {
-  const [{ Watcher }] = await moving;
-  const video = document.querySelector("show-video");
-  sound(video);
-  const watcher = new Watcher({
-    show,
-    onStream: (stream) => { if (stream) id("chip-full").hidden = true; video.attach(stream); },
-    onFull: () => { id("chip-full").hidden = false; },
-    onQuality: (quality) => { id("chip-poor").hidden = quality !== "poor"; },
-  });
-  store.watch(["show", "status"], ({ show: known }) => {
-    if (!known) return;
-    watcher.waits = !known.publishing; // the session stays: the picture comes back by itself
-    if (known.state !== "live" && known.state !== "paused") watcher.stop(), id("chip-poor").hidden = true;
-    else if (known.publishing) watcher.start();
-  });
-  store.watch(["leaving"], ({ leaving }) => leaving && watcher.move(leaving));
-  return watcher;
-}
-
-function sound(video) {
-  const button = id("sound");
-  const draw = (muted, blocked) => {
-    button.replaceChildren(icon(muted ? "muted" : "sound"));
-    button.setAttribute("aria-pressed", String(!muted));
-    id("sound-on").hidden = !blocked || cover(store.state) !== null;
-  };
-  video.addEventListener("sound", ({ detail }) => draw(detail.muted, detail.blocked));
-  store.watch(["show"], () => draw(video.muted, video.blocked && video.muted));
-  button.addEventListener("click", () => video.setMuted(!video.muted));
-  id("sound-on").addEventListener("click", () => { video.setMuted(false); button.focus(); });
 }
 
 function bar() {
@@ -121,7 +88,7 @@ function place(chat, openProducts) {
 function later(buying, watching, socket) {
   const drawer = document.querySelector("cart-drawer");
   let ready = null;
-  const load = () => (ready ??= moreTexts("later").then(() => Promise.all([
+  const load = () => (ready ??= Promise.all([moreTexts("later"), errorTexts()]).then(() => Promise.all([
     import("./parts/cart-drawer.js").then(() => drawer.connect({ store, buying })),
     import("./parts/product-list.js").then(() => document.querySelector("product-list").connect({ store, buying })),
     import("./parts/reaction-bar.js").then(() => document.querySelector("reaction-bar").connect({ store, socket })),
@@ -152,6 +119,6 @@ chat.connect({ store, socket, tokens: guestTokens });
 document.querySelector("pinned-card").connect({ store, buying });
 bar();
 place(chat, tabs());
-later(buying, picture(), socket);
+later(buying, moving.then(([{ picture }]) => picture(store, show)), socket);
 document.body.classList.add("ready");
 socket.start();

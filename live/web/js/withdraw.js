@@ -85,7 +85,7 @@ function done({ number, email: address, at_ms: at }) {
   box.focus();
 }
 
-await loadTexts("withdraw");
+await loadTexts("errors", "withdraw");
 document.title = `${t("withdraw.title")} · Showcart`;
 const known = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 first("", known);

@@ -3,9 +3,11 @@
  * It comes after the first paint and brings its style sheet; `connect` resolves when that has arrived.
  */
 import { h, icon } from "../dom.js";
+import "../icons.js";
 import { clock, money, t } from "../i18n.js";
 import { available } from "../store.js";
 import { EndingNotice, tellOfHolds } from "./holds.js";
+import { refresh } from "./holding.js";
 import { CheckoutForm, confirmation, sumList } from "./checkout-form.js";
 import { CouponField } from "./coupon-field.js";
 import { hintText, lineMinor, sumRows, taxNote } from "../sums.js";
@@ -47,7 +49,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.#countdowns();
     document.body.classList.add("sheet-open");
     this.dialog.showModal();
-    if (this.store.state.cart.lines.length) this.buying.refresh().catch(() => {}); // discounts may have ended meanwhile; without a connection the cart stays as it was
+    if (this.store.state.cart.lines.length) refresh(this.buying).catch(() => {}); // discounts may have ended meanwhile; without a connection the cart stays as it was
   }
 
   #closed() {

@@ -3,6 +3,7 @@ import { h, icon } from "../dom.js";
 import { has, money, problemText, t } from "../i18n.js";
 import { lineMinor, sumRows, taxNote, titled } from "../sums.js";
 import { field } from "./field.js";
+import { checkout, refresh } from "./holding.js";
 import { ShippingChoice } from "./shipping-choice.js";
 
 const words = ({ quantity, title, variant }) => `${quantity} × ${title}${variant ? ` · ${variant}` : ""}`;
@@ -82,7 +83,7 @@ export class CheckoutForm {
   async #newTotal({ total_minor, currency }) {
     this.sending = false;
     try {
-      this.cart = await this.buying.refresh();
+      this.cart = await refresh(this.buying);
       await this.shipping.load();
     } catch {
       return (this.error.textContent = t("error.price_changed")); // the cart comes with the connection
@@ -103,7 +104,7 @@ export class CheckoutForm {
     this.#label();
     const note = this.note.input.value.trim();
     try {
-      const order = await this.buying.checkout({ ...this.#details(), ...(note && { note }) });
+      const order = await checkout(this.buying, { ...this.#details(), ...(note && { note }) });
       this.note.input.value = "";
       this.sending = false;
       this.onOrder(order);

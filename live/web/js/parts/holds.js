@@ -1,24 +1,24 @@
 /* What is told of holds that are about to end, with more time in one tap (WCAG 2.2, 2.2.1), and of those that have ended. */
 import { announce, h, icon, toast } from "../dom.js";
 import { clock, t } from "../i18n.js";
-import { WARN_MS } from "./buying.js";
+import { WARN_MS, ending, extend, extendable } from "./holding.js";
 
 /** Tells of them anywhere on the page; `open` opens the cart. */
 export function tellOfHolds({ store, buying, open }) {
   const [told, shown] = [new Map(), new Map()]; // hold → the end that was told: an extended hold is told of again
   let away = () => {};
   const news = (seen) => {
-    const lines = buying.ending().filter((line) => seen.get(line.hold_id) !== line.expires_at_ms);
+    const lines = ending(buying).filter((line) => seen.get(line.hold_id) !== line.expires_at_ms);
     for (const line of lines) seen.set(line.hold_id, line.expires_at_ms);
     return lines.map((line) => line.title).join(", ");
   };
   buying.addEventListener("tick", () => {
     const titles = news(told);
     if (titles) announce(t("cart.warning", { titles }), true);
-    if (!buying.ending().length) away();
+    if (!ending(buying).length) away();
     if (document.querySelector("dialog.sheet[open]")) return; // there it stands at the head
     const text = news(shown);
-    if (text) away = toast(t("cart.warning", { titles: text }), buying.extendable() ? { text: t("cart.moreTime"), run: () => moreTime(buying) } : { text: t("cart.toCheckout"), run: open }, WARN_MS);
+    if (text) away = toast(t("cart.warning", { titles: text }), extendable(buying) ? { text: t("cart.moreTime"), run: () => moreTime(buying) } : { text: t("cart.toCheckout"), run: open }, WARN_MS);
   });
   store.watch(["expired"], (state, before) => {
     for (const line of state.expired) {
@@ -31,7 +31,7 @@ export function tellOfHolds({ store, buying, open }) {
 }
 
 async function moreTime(buying) {
-  const ms = await buying.extend();
+  const ms = await extend(buying);
   if (ms > 0) announce(t("cart.moreTime.done", { clock: clock(ms) }));
 }
 
@@ -45,14 +45,14 @@ export class EndingNotice {
   }
 
   draw() {
-    const ending = this.buying.ending();
-    this.element.hidden = ending.length === 0;
-    if (!ending.length) return;
-    const left = clock(Math.min(...ending.map((line) => this.buying.left(line))));
-    const more = this.buying.extendable();
+    const lines = ending(this.buying);
+    this.element.hidden = lines.length === 0;
+    if (!lines.length) return;
+    const left = clock(Math.min(...lines.map((line) => this.buying.left(line))));
+    const more = extendable(this.buying);
     this.words.textContent = more ? t("cart.endingSoon", { clock: left }) : t("error.hold_final");
     this.button.hidden = !more;
-    this.button.setAttribute("aria-disabled", String(ending.some((line) => this.buying.busy(line.sku))));
+    this.button.setAttribute("aria-disabled", String(lines.some((line) => this.buying.busy(line.sku))));
   }
 
   async #ask() {

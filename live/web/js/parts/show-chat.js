@@ -1,6 +1,6 @@
 /* <show-chat>: the messages and the line to write one. */
 import { h, icon } from "../dom.js";
-import { problemText, t, timeOfDay } from "../i18n.js";
+import { errorTexts, problemText, t, timeOfDay } from "../i18n.js";
 
 const NEAR_BOTTOM_PX = 48;
 const RELEASE_MS = 200;
@@ -115,6 +115,7 @@ customElements.define("show-chat", class extends HTMLElement {
     } catch (problem) {
       this.#drop(pending);
       this.input.value ||= text;
+      await errorTexts();
       this.error.textContent = problemText(problem);
     }
   }
