@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from loadtests.charts import LINES_MAX, Line, chart, legend, number
 from loadtests.codes import told
@@ -16,14 +17,38 @@ _VIDEO_PERCENTILES = (("p50", 50.0), ("p95", 95.0))
 _Seconds = Sequence[Second] | Sequence[MediaSecond]
 
 
-def cards(scenario: Scenario, run: Run, knee: Knee | None = None) -> str:
-    """All charts of a run that have something to show."""
+class Card(NamedTuple):
+    """A chart and what it answers; the rest is as `charts.chart` takes it."""
+
+    question: str
+    words: str
+    lines: Sequence[Line]
+    unit: str
+    end_s: float
+    limit: float | None = None
+    marks: Sequence[Mark] = ()
+    log: bool = False
+    across: str = ""
+
+    def drawn(self, *, dots: bool = True) -> str:
+        """The chart alone; `dots`: with a word at each point."""
+        _, _, lines, unit, end_s, limit, marks, log, across = self
+        return chart(lines, unit, end_s=end_s, limit=limit, marks=marks, log=log, across=across, dots=dots)
+
+    def figure(self) -> str:
+        """All of it, for the page."""
+        words = f"<figcaption><h3>{self.question}</h3><p>{self.words}</p></figcaption>"
+        return f"<figure>{words}{legend(self.lines, self.unit)}{self.drawn()}</figure>"
+
+
+def cards(scenario: Scenario, run: Run, knee: Knee | None = None) -> list[Card]:
+    """All charts of a run that have something to show, those that matter most first."""
     limits = scenario.thresholds
     end_s = max([second.at_s for second in run.seconds], default=scenario.duration_s)
 
     def card(question: str, words: str, lines: Sequence[Line], unit: str, *, limit: float | None = None,
-             log: bool = False, marks: Sequence[Mark] = run.marks) -> str:  # fmt: skip
-        return _card(question, words, lines, unit, chart(lines, unit, end_s=end_s, limit=limit, marks=marks, log=log))
+             log: bool = False, marks: Sequence[Mark] = run.marks) -> Card:  # fmt: skip
+        return Card(question, words, lines, unit, end_s, limit, marks, log)
 
     made = [
         card("Is it fast?", "From the time a message was due to its arrival on each screen.",
@@ -72,25 +97,21 @@ def cards(scenario: Scenario, run: Run, knee: Knee | None = None) -> str:
         ]  # fmt: skip
     lag = Line("worst lag", [(second.at_s, second.lag_max_ms) for second in run.seconds])
     made.append(card("Can the figures be trusted?", "How late the load generator's own loop ran.", [lag], "ms"))
-    return "".join(made)
-
-
-def _card(question: str, words: str, lines: Sequence[Line], unit: str, drawn: str) -> str:
-    return f"<figure><figcaption><h3>{question}</h3><p>{words}</p></figcaption>{legend(lines, unit)}{drawn}</figure>"
+    return made
 
 
 def _bend(knee: Knee | None) -> list[Mark]:
     return [Mark(knee.at.at_s, f"knee: {number(knee.at.viewers)} viewers")] if knee and knee.at else []
 
 
-def _carried(knee: Knee) -> str:
+def _carried(knee: Knee) -> Card:
     """The p99 by how many are there."""
     lines = [Line("p99", [(one.viewers, one.p99_ms) for one in knee.levels])]
     marks = [Mark(knee.at.viewers, "knee")] if knee.at else []
     words = f"The p99 of the delivery by viewers, while they come. It is flat at {number(knee.flat_p99_ms)} ms; "
     words += "the knee is where it stays above the limit." if knee.at else "no knee was reached."
-    drawn = chart(lines, "ms", end_s=knee.levels[-1].viewers, limit=knee.limit_ms, marks=marks, across="viewers")
-    return _card("How many does it carry?", words, lines, "ms", drawn)
+    end = knee.levels[-1].viewers
+    return Card("How many does it carry?", words, lines, "ms", end, knee.limit_ms, marks, across="viewers")
 
 
 def _closes(seconds: _Seconds) -> list[Line]:

@@ -26,11 +26,11 @@ class Line(NamedTuple):
 
 def chart(
     lines: Sequence[Line], unit: str, *, end_s: float,
-    limit: float | None = None, marks: Sequence[Mark] = (), log: bool = False, across: str = "",
+    limit: float | None = None, marks: Sequence[Mark] = (), log: bool = False, across: str = "", dots: bool = True,
 ) -> str:  # fmt: skip
     """The lines with axes; `limit` is drawn across, `marks` upright or as a span. `log`: powers of ten.
 
-    `across` is what is counted from left to right, up to `end_s`; "": seconds pass.
+    `across` is what is counted from left to right, up to `end_s`; "": seconds pass. `dots`: a word at each point.
     """
     thinned = [Line(line.name, thin(line.points if across else holed(line.points))) for line in lines]
     values = [value for line in thinned for _, value in line.points if value is not None]
@@ -51,7 +51,7 @@ def chart(
             f'<text class="limit-word" x="{WIDTH - RIGHT}" y="{y - 4:.1f}">limit {number(limit)} {unit}</text>'
         )
     for index, line in enumerate(thinned):
-        parts.append(f'<g class="line l{index}">{_drawn(line, scale, end_s, unit, across)}</g>')
+        parts.append(f'<g class="line l{index}">{_drawn(line, scale, end_s, unit, across, dots)}</g>')
     return "".join([*parts, *words, "</svg>"])  # words last: above the lines
 
 
@@ -59,10 +59,17 @@ def legend(lines: Sequence[Line], unit: str) -> str:
     """The names of the lines with their colours and highest values."""
     items = []
     for index, line in enumerate(lines):
-        values = [value for _, value in line.points if value is not None]
-        peak = f" <b>≤ {number(max(values))} {escape(unit)}</b>" if any(values) else " <b>none</b>" if values else " –"
-        items.append(f'<li><i class="l{index}"></i>{escape(line.name)}{peak}</li>')
+        found = peak(line, unit)
+        items.append(
+            f'<li><i class="l{index}"></i>{escape(line.name)} {f"<b>{escape(found)}</b>" if found else "–"}</li>'
+        )
     return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def peak(line: Line, unit: str) -> str:
+    """The highest value in words; "" when nothing was measured."""
+    values = [value for _, value in line.points if value is not None]
+    return f"≤ {number(max(values))} {unit}".rstrip() if any(values) else "none" if values else ""
 
 
 def holed(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
@@ -164,10 +171,10 @@ def _word(mark: Mark, row: int, end_s: float) -> str:
     return f'<text class="{place[1]}" x="{place[0]:.1f}" y="{TOP + 9 + row * 12}">{escape(mark.word)}</text>'
 
 
-def _drawn(line: Line, scale: _Linear | _Log, end_s: float, unit: str, across: str) -> str:
-    """The line in pieces between its holes, and a dot with a word at each point."""
+def _drawn(line: Line, scale: _Linear | _Log, end_s: float, unit: str, across: str, dots: bool) -> str:
+    """The line in pieces between its holes, and a dot with a word at each point when there are to be `dots`."""
     pieces: list[list[str]] = [[]]
-    dots = []
+    made = []
     for at_s, value in line.points:
         if value is None:
             pieces.append([])
@@ -175,9 +182,9 @@ def _drawn(line: Line, scale: _Linear | _Log, end_s: float, unit: str, across: s
         x, y = _x(at_s, end_s), scale.y(value)
         pieces[-1].append(f"{x:.1f},{y:.1f}")
         said = escape(f"{line.name}: {number(value)} {unit} at {number(round(at_s))} {across or 's'}")
-        dots.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{said}</title></circle>')
+        made.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{said}</title></circle>')
     drawn = "".join(f'<polyline points="{" ".join(piece if piece[1:] else piece * 2)}" />' for piece in pieces if piece)
-    return drawn + "".join(dots)
+    return drawn + "".join(made if dots else ())
 
 
 def _spoken(lines: Sequence[Line], unit: str) -> str:

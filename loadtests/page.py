@@ -73,7 +73,8 @@ def _heading(report: Report, index: int, outcome: Outcome) -> str:
 
 def _pictures(report: Report, index: int, outcome: Outcome) -> str:
     heading = _heading(report, index, outcome)
-    return f"{heading}<section class='charts'>{cards(report.scenario, outcome.run, outcome.knee)}</section>"
+    shown = cards(report.scenario, outcome.run, outcome.knee)
+    return f"{heading}<section class='charts'>{''.join(card.figure() for card in shown)}</section>"
 
 
 def _figures(report: Report, index: int, outcome: Outcome) -> str:

@@ -16,7 +16,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from loadtests import page, report, summary
+from loadtests import page, poster, report, summary
 from loadtests.host import LoadTestError
 from loadtests.knee import knee_of
 from loadtests.progress import closing
@@ -131,12 +131,13 @@ def _check(options: Options) -> None:
 
 
 def write(written: Report, folder: Path) -> None:
-    """Write `report.html`, `report.md` and `report.json`."""
+    """Write `report.html`, `report.md` with `report.svg`, and `report.json`."""
     spreads = {name: over and over._asdict() for name, over in written.spreads.items()}
     stored = msgspec.json.encode({"ok": written.ok, "spreads": spreads, **msgspec.to_builtins(written)})
     (folder / "report.json").write_bytes(msgspec.json.format(stored, indent=1))
     (folder / "report.html").write_text(page.html(written), encoding="utf-8")
-    (folder / "report.md").write_text(summary.markdown(written), encoding="utf-8")
+    (folder / "report.svg").write_text(poster.svg(written), encoding="utf-8")
+    (folder / "report.md").write_text(summary.markdown(written, "report.svg"), encoding="utf-8")
 
 
 def _rehearsed(event: Scenario, options: Options, folder: Path, console: Console) -> tuple[str, Outcome]:

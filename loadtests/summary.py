@@ -8,8 +8,9 @@ from loadtests.report import Report
 from loadtests.tables import Table
 
 
-def markdown(report: Report) -> str:
-    """The summary: verdict, machine, and the tables of the last run, or of all runs and their spread."""
+def markdown(report: Report, picture: str) -> str:
+    """The summary: verdict, machine, the charts, which are in the file `picture`, and the tables of the last run, or of
+    all runs and their spread."""
     last = report.runs[-1]
     several = len(report.runs) > 1
     shown = [tables.spreads(report)] if several else []
@@ -21,6 +22,7 @@ def markdown(report: Report) -> str:
         f"**{verdict(report)}** · {when(report.runs[0].started_at)}",
         _plain(machine_line(report)),
         *(f"> {_plain(doubt)}" for doubt in report.doubts),
+        f"![Charts of the {'last ' if several else ''}run]({picture})",
     ]
     for index, table in enumerate(shown):
         of = " (of the last run)" if several and 0 < index < len(shown) - 2 else ""

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from loadtests import report
-from loadtests.cards import _closes
+from loadtests import poster, report
+from loadtests.cards import _closes, cards
 from loadtests.charts import Line, chart, holed, legend, number, thin, time_ticks
 from loadtests.codes import told
 from loadtests.histogram import Histogram
@@ -78,6 +78,19 @@ def test_the_files_are_written(tmp_path: Path) -> None:
     assert msgspec.convert(stored, Report) == sample()
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert (tmp_path / "report.md").read_text().startswith("# A drop")
+    assert "](report.svg)" in (tmp_path / "report.md").read_text().partition("\n## ")[0], "pictures first"
+    ElementTree.fromstring((tmp_path / "report.svg").read_text())
+
+
+@pytest.mark.parametrize("run", [sample_run(), quiet_run()], ids=["full", "empty"])
+def test_the_poster_has_all_charts_and_asks_nobody(run: Run) -> None:
+    report = sample(None, run)
+    drawn = poster.svg(report)
+    words = list(ElementTree.fromstring(drawn).itertext())
+    shown = cards(report.scenario, run)
+    assert [card.question for card in shown if card.question not in words] == []
+    assert drawn.count("<svg") == 1 + len(shown)
+    assert "<circle" not in drawn and not re.search(r"\b(src|href)\s*=|url\(|@import|<script", drawn)
 
 
 def test_several_runs_show_their_spread() -> None:
@@ -94,7 +107,7 @@ def test_several_runs_show_their_spread() -> None:
     ):
         assert expected in words, expected
     assert report.broken.count("delivery_p99_ms") == 1
-    told = markdown(report)
+    told = markdown(report, "report.svg")
     assert "(of the last run)" in told
     assert "2 × \\<Chip\\>" in told
     assert all(line.count("|") >= 3 for line in told.splitlines() if line.startswith("|"))
@@ -190,7 +203,7 @@ def test_the_knee_is_in_the_picture() -> None:
     for expected in ("knee: 500 viewers", "How many does it carry?", "flat at 20 ms", "limit 45 ms",
                      "Knee 500 viewers (5\u202f000 deliveries/s)", "knee 500 5\u202f000 50"):  # fmt: skip
         assert expected in words, expected
-    assert "| knee | 500 | 5\u202f000 | 50 |" in markdown(report)
+    assert "| knee | 500 | 5\u202f000 | 50 |" in markdown(report, "report.svg")
     assert (report.spreads["knee_viewers"], report.spreads["knee_deliveries_per_s"]) == (
         (500, 500, 500), (5000.0, 5000.0, 5000.0),
     )  # fmt: skip
