@@ -27,6 +27,7 @@ import cart.api
 import cart.ordering.api
 import cart.webhooks.api
 import chat.api
+import live.access.api
 import live.api
 import live.pages
 import stream.api
@@ -41,6 +42,8 @@ from cart.webhooks.service import Webhooks
 from chat.counting import Reactions
 from chat.metrics import ChatCollector
 from chat.service import NOT_MUTED, Chat
+from live.access.command import key_command
+from live.access.parts import Access
 from live.core import health, rest
 from live.core.addresses import ClientAddresses, Proxies
 from live.core.auth import Principal, Role, Tokens
@@ -95,6 +98,7 @@ class Store(NamedTuple):
     bus: Bus
     bus_url: str
     database: Database
+    access: Access
     outlet: Outlet
     shows: Shows
     shop: Shop
@@ -124,6 +128,8 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(bus.close)
         database = await Database.open(settings.effective_database_url, clock)
         stack.push_async_callback(database.close)
+        access = Access.of(settings, database, clock, bus.take)
+        stack.push_async_callback(access.close)
         outlet = await stack.enter_async_context(Outlet.open(bus, partial(database.read_sync, followed_shows)))
         shows = Shows(database, outlet, clock, tokens=tokens)
         shows.transactions.also = put_news
@@ -136,7 +142,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(shop.close)
         shop.attach()
         webhooks = Webhooks.of(settings, database, clock)
-        yield Store(clock, tokens, bus, bus_url, database, outlet, shows, shop, webhooks)
+        yield Store(clock, tokens, bus, bus_url, database, access, outlet, shows, shop, webhooks)
 
 
 @asynccontextmanager
@@ -165,11 +171,12 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         await stack.enter_async_context(store.shop.office.open())
         await stack.enter_async_context(running(store.shop.offering.watch.run()))
         await stack.enter_async_context(running(store.webhooks.run()))
+        await stack.enter_async_context(running(store.access.run()))
         kernel = KernelCollector(departure, store.bus, store.database, cart=store.shop.adds, chat=chat_room.posting)
         realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)
         tracing = await stack.enter_async_context(Tracing.open(settings.tracing, worker))
         connections.commands.tracing = hub.tracing = tracing
-        collectors = realtime, written, store.webhooks.collector
+        collectors = realtime, written, store.webhooks.collector, store.access.warden
         ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, *collectors, kernel=kernel))
         yield Parts(store, ops, chat_room, media, departure, connections, Gateway(connections))
 
@@ -239,6 +246,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
     """The application over open parts."""
     fallback = Fallback(parts.connections, parts.store.tokens, parts.store.clock, settings)
     operations = [
+        *live.access.api.operations(parts.store.access.keys),
         *live.api.operations(parts.store.shows, parts.store.tokens, parts.store.bus.take),
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),
@@ -258,7 +266,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
             *stream.api.routes(parts.media),
             parts.gateway.route,
             fallback.route,
-            *rest.routes(operations, parts.store.tokens, parts.connections.commands.tracing),
+            *rest.routes(operations, parts.store.tokens, parts.connections.commands.tracing, parts.store.access.warden),
             rest.document(operations, VERSION),
             *health.routes(lambda: checks | parts.departure.checks),
             parts.ops.route,
@@ -361,6 +369,7 @@ def worker_command(index: int) -> None:
 
 main.add_command(migrate_command)
 main.add_command(token_command)
+main.add_command(key_command)
 main.add_command(import_command(open_store))
 
 

@@ -225,7 +225,8 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
         *insight.operations(shop.insight),
         Operation(
             "POST", "/api/products/import", on.import_file, "Import products", result=ImportReport, role=Role.ops,
-            tag="commerce", errors=(Kind.import_failed, Kind.unsupported_media_type, Kind.too_large),
+            scope="catalogue:write", tag="commerce",
+            errors=(Kind.import_failed, Kind.unsupported_media_type, Kind.too_large),
             query={"dry_run": "1: only say what would happen"},
         ),
         viewer("GET", cart, on.cart, "Read one's cart", result=CartView, errors=(Kind.unknown_show,)),
@@ -245,7 +246,7 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
                        Kind.payment_refused, Kind.key_reused, Kind.key_in_flight, Kind.shipping_required,
                        Kind.shipping_unavailable, Kind.unknown_shipping_method, Kind.mixed_currency)),
         Operation("GET", "/api/shows/{show}/figures", on.figures, "Read how a show sells", result=Figures,
-                  role=Role.host, tag="commerce", errors=(Kind.unknown_show,)),
+                  role=Role.host, scope="reports:read", tag="commerce", errors=(Kind.unknown_show,)),
     ]  # fmt: skip
 
 

@@ -68,8 +68,8 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def actor(principal: Principal) -> Actor:
-    """The bearer of a token as the trail names them."""
-    return Actor(principal.subject, principal.role.value)
+    """The bearer of a token or of a service key (role "service") as the trail names them."""
+    return Actor(principal.subject, principal.role.value if principal.scopes is None else "service")
 
 
 def write(conn: Connection, now_ms: int, who: Actor, *changes: Change) -> None:

@@ -243,17 +243,19 @@ def operations(shows: Shows, tokens: Tokens, take: Take) -> list[Operation]:
 
     def host(method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
         errors = (*unknown, *more.pop("errors", ()))
-        return Operation(method, path, handler, summary, role=Role.host, tag="shows", errors=errors, **more)
+        return Operation(
+            method, path, handler, summary, role=Role.host, scope="shows:write", tag="shows", errors=errors, **more
+        )
 
     return [
         Operation(
-            "GET", "/api/shows", on.list_shows, "List shows", result=ShowPage, tag="shows",
+            "GET", "/api/shows", on.list_shows, "List shows", result=ShowPage, tag="shows", scope="shows:read",
             errors=(Kind.invalid_field, *unknown),
             query={"state": "only these states, separated by commas", "before": "the `next` of the page before"},
         ),
         Operation(
             "POST", "/api/shows", on.create_show, "Create a show", body=NewShow, result=Show, status=201,
-            role=Role.host, tag="shows", errors=(Kind.show_exists, Kind.key_reused), keyed=True,
+            role=Role.host, scope="shows:write", tag="shows", errors=(Kind.show_exists, Kind.key_reused), keyed=True,
         ),
         Operation("GET", show, on.show, "Read a show", result=ShowDetails, tag="shows", errors=unknown),
         host("PATCH", show, on.update_show, "Change a show", body=ShowPatch, result=Show,

@@ -81,7 +81,7 @@ def operations(media: Media) -> list[Operation]:
     return [
         Operation(
             "GET", "/api/shows/{show}/video", video, "Read the figures of a show's video", result=ShowVideo,
-            role=auth.Role.host, errors=(Kind.unknown_show, Kind.unavailable), tag="video",
+            role=auth.Role.host, scope="reports:read", errors=(Kind.unknown_show, Kind.unavailable), tag="video",
         ),
     ]  # fmt: skip
 

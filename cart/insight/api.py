@@ -18,5 +18,5 @@ def operations(insight: Insight) -> list[Operation]:
 
     return [
         Operation("GET", "/api/shows/{show}/revenue", revenue, "Read what each pin sold", result=Revenue,
-                  role=Role.host, tag="commerce", errors=(Kind.unknown_show,)),
+                  role=Role.host, scope="reports:read", tag="commerce", errors=(Kind.unknown_show,)),
     ]  # fmt: skip

@@ -98,7 +98,8 @@ def operations(window: Window) -> list[Operation]:
         ),
         Operation(
             "POST", "/api/shows/{show}/quotes", on.show_quotes, "Quote prices in a show", body=QuoteRequest,
-            result=Quotes, role=Role.viewer, tag="prices", errors=(Kind.unknown_show, *quoting),
+            result=Quotes, role=Role.viewer, scope="catalogue:read", tag="prices",
+            errors=(Kind.unknown_show, *quoting),
         ),
         Operation(
             "POST", "/api/quotes", on.channel_quotes, "Quote prices in the shop or on another channel",

@@ -144,8 +144,8 @@ def operations(offering: Offering) -> list[Operation]:
     """The HTTP operations of whoever makes prices."""
     on = _Operations(offering)
     live, sets = "/api/shows/{show}/live-price", "/api/rulesets"
-    host: dict[str, Any] = {"role": Role.host, "tag": "prices", "keyed": True}
-    ops: dict[str, Any] = {"role": Role.ops, "tag": "prices"}
+    host: dict[str, Any] = {"role": Role.host, "scope": "prices:write", "tag": "prices", "keyed": True}
+    ops: dict[str, Any] = {"role": Role.ops, "scope": "prices:write", "tag": "prices"}
     return [
         Operation("POST", live, on.start, "Start a live price", body=Start, result=LivePriceView, status=201,
                   errors=(Kind.unknown_show, Kind.nothing_pinned, Kind.unknown_sku, Kind.key_reused), **host),

@@ -194,27 +194,29 @@ def operations(office: Office, cart: Carts, take: Take) -> list[Operation]:
 
     def change(path: str, handler: Any, summary: str, *errors: Kind, body: Any = None) -> Operation:
         return viewer("POST", f"{order}/{path}", handler, summary, body=body, result=OrderAnswer, keyed=True,
-                      errors=(*step, *errors))  # fmt: skip
+                      scope="orders:write", errors=(*step, *errors))  # fmt: skip
 
     return [
         *facts_api.operations(office.facts, office.withdrawals, cart, take),
         viewer("GET", "/api/orders", on.mine, "List one's orders", result=OrderPage, query=page,
                errors=(Kind.invalid_field,)),
-        viewer("GET", order, on.get, "Read an order", result=OrderView, errors=(Kind.unknown_order,)),
-        viewer("GET", f"{order}/payments", on.payments, "Read an order's payments", result=OrderAnswer,
+        viewer("GET", order, on.get, "Read an order", result=OrderView, scope="orders:read",
                errors=(Kind.unknown_order,)),
-        viewer("GET", f"{order}/trail", on.trail, "Read who changed an order", result=Trail,
+        viewer("GET", f"{order}/payments", on.payments, "Read an order's payments", result=OrderAnswer,
+               scope="orders:read", errors=(Kind.unknown_order,)),
+        viewer("GET", f"{order}/trail", on.trail, "Read who changed an order", result=Trail, scope="orders:read",
                query={"after": "the `next` of the page before"}, errors=(Kind.unknown_order, Kind.invalid_field)),
         Operation("GET", "/api/shows/{show}/orders", on.of_show, "List a show's orders", result=OrderPage,
-                  role=Role.host, tag="orders", query=page | {"state": "only orders in this state"},
-                  errors=(Kind.invalid_field,)),
-        Operation("GET", "/api/all-orders", on.all, "List all orders", result=OrderPage, role=Role.ops, tag="orders",
+                  role=Role.host, scope="orders:read", tag="orders",
                   query=page | {"state": "only orders in this state"}, errors=(Kind.invalid_field,)),
+        Operation("GET", "/api/all-orders", on.all, "List all orders", result=OrderPage, role=Role.ops, tag="orders",
+                  scope="orders:read", query=page | {"state": "only orders in this state"},
+                  errors=(Kind.invalid_field,)),
         Operation("GET", "/api/trail", on.everything, "Read who changed what", result=Trail, role=Role.ops,
-                  tag="orders", errors=(Kind.invalid_field,),
+                  scope="reports:read", tag="orders", errors=(Kind.invalid_field,),
                   query={"after": "the `next` of the page before", "subject": "such as `sku:CUP`"}),
         Operation("POST", "/api/stock/{sku}/adjust", on.adjust, "Say how many more units there are", body=Adjustment,
-                  result=StockView, role=Role.ops, tag="orders", keyed=True,
+                  result=StockView, role=Role.ops, scope="stock:write", tag="orders", keyed=True,
                   errors=(Kind.unknown_sku, Kind.invalid_quantity, Kind.sold_out, Kind.key_reused)),
         change("capture", on.capture, "Take an order's money", Kind.payment_refused),
         change("ship", on.ship, "Say that an order has left", Kind.payment_refused, Kind.payment_pending),

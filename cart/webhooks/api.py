@@ -212,9 +212,8 @@ def operations(webhooks: Webhooks) -> list[Operation]:
     def ops(method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
         errors = (*more.pop("errors", ()), *((Kind.key_reused,) if method != "GET" else ()))
         keyed = method != "GET"
-        return Operation(
-            method, path, handler, summary, role=Role.ops, tag="webhooks", errors=errors, keyed=keyed, **more
-        )
+        return Operation(method, path, handler, summary, role=Role.ops, scope="webhooks:write", tag="webhooks",
+                         errors=errors, keyed=keyed, **more)  # fmt: skip
 
     return [
         ops("GET", "/api/webhooks", on.endpoints, "List webhook endpoints", result=Endpoints),

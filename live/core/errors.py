@@ -46,6 +46,8 @@ class Kind(Enum):
     origin_forbidden = _Kind(1106, 403, "This origin may not connect")
     scope_forbidden = _Kind(1107, 403, "The service key has not the scope that this needs")
     person_required = _Kind(1108, 403, "This is for persons; a service key may not do it")
+    unknown_service_key = _Kind(1109, 404, "There is no such service key")
+    too_many_service_keys = _Kind(1110, 409, "There are as many service keys as there may be")
 
     unknown_show = _Kind(2001, 404, "There is no such show")
     show_exists = _Kind(2002, 409, "A show with this id exists already")

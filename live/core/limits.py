@@ -76,6 +76,46 @@ TOKEN_TTL_S = 12 * 3600
 TOKEN_BYTES_MAX = 4096
 SECRET_CHARS_MIN = 16
 
+# --- services and signed-in shoppers ----------------------------------------------------------------------------
+SERVICE_KEYS_MAX = 100  # that are not revoked
+SERVICE_KEY_BYTES = 32  # of entropy
+SERVICE_KEY_FRESH_S = 2.0  # a worker believes so long what it knows of a key: a revoked one is refused by then
+SERVICE_KEYS_REMEMBERED_MAX = 1_024  # per worker, those that are none of ours included
+SERVICE_KEYS_TRIED_PER_S = 5.0  # keys that a worker does not know, from one address
+SERVICE_KEYS_TRIED_BURST = 50
+SERVICE_KEY_USED_S = 60  # its last use is written down no more often
+SERVICE_KEY_LOOK_S = 5.0  # between two looks whether a use is to be written down
+SERVICE_KEY_TTL_S_MIN = 60
+SERVICE_KEY_TTL_S_MAX = 10 * 366 * 24 * 3600
+SERVICE_KEY_OVERLAP_S = 24 * 3600  # after a rotation the key of before is good for so long ...
+SERVICE_KEY_OVERLAP_S_MAX = 30 * 24 * 3600  # ... or what was asked for, up to this
+SIGN_ON_TOKEN_BYTES_MAX = 8 * 1024
+SIGN_ON_LEEWAY_S = 30  # that the shop's clock may differ
+SIGN_ON_AGE_S_MAX = 24 * 3600  # that a setting may allow a shop's token to be old
+SIGN_ON_TTL_S_MAX = 30 * 24 * 3600
+SIGN_ON_ID_CHARS_MAX = 256  # of a token's jti
+SIGN_ON_SEGMENTS_CHARS_MAX = 2_000  # all of one customer, so that they fit into a viewer's token
+SIGN_ON_KEYS_MAX = 100  # that a shop publishes
+SIGN_ON_KEYS_BYTES_MAX = 256 * 1024
+SIGN_ON_KEYS_TIMEOUT_S = 5.0  # for the shop to tell them
+SIGN_ON_KEYS_FRESH_S = 300.0  # then they are asked for again ...
+SIGN_ON_KEYS_AGAIN_S = 10.0  # ... and sooner for a key that is not among them, or after a failure, but no more often
+SIGN_ON_KEYS_KEPT_S = 24 * 3600  # while the shop does not answer
+RSA_BITS_MIN = 2048
+RSA_BITS_MAX = 8192
+CHANGES_PER_S = 20  # over HTTP, of one shopper ...
+CHANGES_BURST = 100
+ADDRESS_CHANGES_PER_S = 500  # ... of one address; whole offices and mobile networks share one ...
+ADDRESS_CHANGES_BURST = 2_000
+STAFF_CHANGES_PER_S = 100  # ... of one of the staff ...
+STAFF_CHANGES_BURST = 500
+SERVICE_CHANGES_PER_S = 500  # ... and of one service key
+SERVICE_CHANGES_BURST = 2_000
+COMMANDS_OF_ONE_PER_S = 60  # of one person, over all sockets to one worker ...
+COMMANDS_OF_ONE_BURST = 120
+COMMANDS_OF_ADDRESS_PER_S = 2_000  # ... and of one address
+COMMANDS_OF_ADDRESS_BURST = 10_000
+
 # --- realtime -------------------------------------------------------------------------------------------------
 WS_MESSAGE_BYTES_MAX = 16 * 1024  # client → server
 WS_CONNECT_TIMEOUT_S = 10.0
@@ -372,6 +412,11 @@ assert HANDSHAKES_BURST <= WS_CONNECTIONS_MAX < HTTP_CONNECTIONS_MAX < 20_000, "
 assert LISTEN_BACKLOG < HTTP_UNFINISHED_MAX < HTTP_CONNECTIONS_MAX / 4, "a burst passes, and no address takes all"
 assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between two pieces"
 assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX
+assert SERVICE_KEY_FRESH_S * 5 <= SERVICE_KEY_USED_S, "a key is read more often than its use is written down"
+assert SIGN_ON_KEYS_TIMEOUT_S < SIGN_ON_KEYS_AGAIN_S < SIGN_ON_KEYS_FRESH_S < SIGN_ON_KEYS_KEPT_S
+assert SIGN_ON_SEGMENTS_CHARS_MAX * 4 / 3 < TOKEN_BYTES_MAX - 1024, "a customer's segments fit into a token"
+assert CHANGES_PER_S < STAFF_CHANGES_PER_S < SERVICE_CHANGES_PER_S
+assert COMMANDS_BURST < COMMANDS_OF_ONE_BURST < COMMANDS_OF_ADDRESS_BURST
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"
 assert PAYMENT_LATE_S > CLAIM_TTL_S, "a check-out ends before its payment is given up"
 assert HOLD_TTL_S <= QUOTE_TTL_S, "a quote must outlive the hold that was shown with it"

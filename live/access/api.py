@@ -1,0 +1,107 @@
+"""Service keys over HTTP: `/api/service-keys…`, for ops of all shows."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from live.access.keys import ServiceKey
+from live.access.service import Issued, Keys
+from live.core.auth import ALL_SHOWS, Principal, Role
+from live.core.errors import Kind
+from live.core.limits import SERVICE_KEY_OVERLAP_S
+from live.core.rest import Operation, idempotency_key, principal_of, respond
+
+
+class NewServiceKey(msgspec.Struct, forbid_unknown_fields=True):
+    """A key to make. `label`: whose it is, for people; `show` None: for all; `expires_in_s` None: it never expires."""
+
+    label: str
+    scopes: list[str]
+    show: str | None = None
+    expires_in_s: int | None = None
+
+
+class Rotation(msgspec.Struct, forbid_unknown_fields=True):
+    """How many seconds the secret of before is good beside the new one; 0: it ends at once."""
+
+    overlap_s: int = SERVICE_KEY_OVERLAP_S
+
+
+class ServiceKeys(msgspec.Struct):
+    """The keys that are not revoked, the oldest first."""
+
+    service_keys: list[ServiceKey]
+
+
+class ServiceKeySecret(msgspec.Struct):
+    """A key and its secret (`sck_…`), which is told this once: null when the request is a repeated one."""
+
+    service_key: ServiceKey
+    secret: str | None
+
+
+class _Operations:
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def create(self, request: Request, body: NewServiceKey) -> Response:
+        """For a program that calls this API: `Authorization: Bearer sck_…`. The token must be good for all shows."""
+        made = await self._keys.create(
+            _admin(request).subject,
+            body.label,
+            body.scopes,
+            show=body.show,
+            expires_in_s=body.expires_in_s,
+            key=idempotency_key(request),
+        )
+        return _respond(made, 201)
+
+    async def list_keys(self, request: Request) -> ServiceKeys:
+        _admin(request)
+        return ServiceKeys(await self._keys.all())
+
+    async def get(self, request: Request) -> ServiceKey:
+        """Good or revoked."""
+        _admin(request)
+        return await self._keys.get(request.path_params["id"])
+
+    async def rotate(self, request: Request, body: Rotation) -> Response:
+        """Both secrets are good until the overlap is over; the one before those ends now."""
+        by, key_id = _admin(request).subject, request.path_params["id"]
+        return _respond(await self._keys.rotate(by, key_id, body.overlap_s, key=idempotency_key(request)))
+
+    async def revoke(self, request: Request) -> None:
+        """No worker takes it any more two seconds later."""
+        _admin(request)
+        await self._keys.revoke(request.path_params["id"])
+
+
+def operations(keys: Keys) -> list[Operation]:
+    """The HTTP operations of access."""
+    on, path = _Operations(keys), "/api/service-keys"
+    unknown = (Kind.unknown_service_key,)
+    return [
+        Operation("GET", path, on.list_keys, "List service keys", result=ServiceKeys, role=Role.ops, tag="access"),
+        Operation("POST", path, on.create, "Make a service key", body=NewServiceKey, result=ServiceKeySecret,
+                  status=201, role=Role.ops, tag="access", keyed=True,
+                  errors=(Kind.too_many_service_keys, Kind.key_reused)),
+        Operation("GET", f"{path}/{{id}}", on.get, "Read a service key", result=ServiceKey, role=Role.ops,
+                  tag="access", errors=unknown),
+        Operation("POST", f"{path}/{{id}}/secret", on.rotate, "Rotate a service key's secret", body=Rotation,
+                  result=ServiceKeySecret, role=Role.ops, tag="access", keyed=True, errors=(*unknown, Kind.key_reused)),
+        Operation("DELETE", f"{path}/{{id}}", on.revoke, "Revoke a service key", role=Role.ops, tag="access",
+                  errors=unknown),
+    ]  # fmt: skip
+
+
+def _admin(request: Request) -> Principal:
+    """Who asks; a token of one show must not make a key for others. Raises `Problem` show_forbidden."""
+    principal = principal_of(request)
+    assert principal is not None, "the operation has a role"
+    principal.require(Role.ops, ALL_SHOWS)
+    return principal
+
+
+def _respond(issued: Issued, status: int = 200) -> Response:
+    replayed = {"idempotency-replayed": "true"} if issued.secret is None else None
+    return respond(ServiceKeySecret(issued.key, issued.secret), status, replayed)

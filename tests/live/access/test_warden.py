@@ -1,0 +1,97 @@
+"""How many changes over HTTP one may ask for."""
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from live.access.holders import Holders
+from live.access.warden import Warden
+from live.core.bus import Bus
+from live.core.clock import ManualClock
+from live.core.database import Database
+from live.core.errors import Problem
+from live.core.limits import (
+    ADDRESS_CHANGES_BURST,
+    ADDRESS_CHANGES_PER_S,
+    CHANGES_BURST,
+    CHANGES_PER_S,
+    SERVICE_CHANGES_BURST,
+    SERVICE_CHANGES_PER_S,
+    STAFF_CHANGES_BURST,
+    STAFF_CHANGES_PER_S,
+)
+from tests.live.access.conftest import ADA, HOST, OPS, Rates, Worker, issue, name_of
+
+_SHOPPER = ("changes:shopper:ada", CHANGES_PER_S, CHANGES_BURST)
+_ADDRESS = ("changes:address:2001:db8:1:2::", ADDRESS_CHANGES_PER_S, ADDRESS_CHANGES_BURST)
+_IP = "2001:db8:1:2:3:4:5:6"
+
+
+async def test_each_is_counted_by_who_and_where_it_is(worker: Worker, rates: Rates) -> None:
+    assert (await worker(ADA, "POST", "/quotes", ip=_IP)).status_code == 200
+    assert rates.asked == [_SHOPPER, _ADDRESS], "an IPv6 network is one address"
+    rates.asked.clear()
+    assert (await worker(OPS, "POST", "/orders", ip=_IP)).status_code == 200
+    assert rates.asked == [("changes:staff:ops", STAFF_CHANGES_PER_S, STAFF_CHANGES_BURST), _ADDRESS]
+    rates.asked.clear()
+    secret = await issue(worker, "orders:write")
+    subject = (await worker(secret, "POST", "/orders", ip=_IP)).json()["subject"]
+    own = (f"changes:service:{subject}", SERVICE_CHANGES_PER_S, SERVICE_CHANGES_BURST)
+    assert rates.asked == [own], "a service has its own bound, wherever it calls from"
+    rates.asked.clear()
+    await worker(ADA, "GET", "/cart")
+    assert (await worker(HOST, "POST", "/orders")).status_code == 403
+    assert rates.asked == [], "reading and what is refused anyway is not counted"
+
+
+async def test_too_many_are_refused_with_a_time_to_come_back(worker: Worker, rates: Rates) -> None:
+    rates.waits = {_SHOPPER[0]: 0.2}
+    refused = await worker(ADA, "POST", "/quotes", ip=_IP)
+    assert name_of(refused) == (429, "rate_limited") and refused.headers["retry-after"] == "1"
+    assert "20 changes a second for one shopper" in refused.json()["detail"]
+    assert rates.asked == [_SHOPPER], "who is over their own bound takes nothing of their neighbours'"
+    rates.waits = {_ADDRESS[0]: 7.1}
+    refused = await worker(ADA, "POST", "/quotes", ip=_IP)
+    assert name_of(refused) == (429, "rate_limited") and refused.headers["retry-after"] == "8"
+    registry = CollectorRegistry()
+    registry.register(worker.warden)
+    said = generate_latest(registry).decode()
+    for of, count in (("shopper", 1), ("address", 1), ("staff", 0), ("service", 0)):
+        assert f'showcart_changes_throttled_total{{of="{of}"}} {count}.0' in said
+
+
+async def test_a_flood_is_refused_without_the_bus(worker: Worker, rates: Rates, clock: ManualClock) -> None:
+    for _ in range(CHANGES_BURST):
+        await worker.warden.take(ADA, "")
+    assert len(rates.asked) == CHANGES_BURST
+    assert name_of(await worker(ADA, "POST", "/quotes", ip="192.0.2.1")) == (429, "rate_limited")
+    assert len(rates.asked) == CHANGES_BURST
+    clock.advance(1 / CHANGES_PER_S)
+    assert (await worker(ADA, "POST", "/quotes", ip="192.0.2.1")).status_code == 200
+
+
+async def test_behind_a_proxy_that_hides_everybody_no_address_is_bounded(
+    database: Database, clock: ManualClock, rates: Rates
+) -> None:
+    worker = Worker(database, clock, rates, addresses=False)
+    assert (await worker(ADA, "POST", "/quotes")).status_code == 200
+    assert rates.asked == [_SHOPPER]
+    await worker.warden.take(None, "192.0.2.1")
+    assert rates.asked == [_SHOPPER]
+    await worker.holders.close()
+
+
+async def test_two_workers_count_together(bus: Bus, clock: ManualClock) -> None:
+    class Nobody:
+        """No key is ever looked up here."""
+
+    holders: Holders = Nobody()  # type: ignore[assignment]
+    workers = [Warden(holders, bus.take, clock, addresses=True) for _ in range(2)]
+    taken = 0
+    for number in range(2 * CHANGES_BURST):
+        before = sum(worker.refused["shopper"] for worker in workers)
+        try:
+            await workers[number % 2].take(ADA, "")
+        except Problem:
+            assert sum(worker.refused["shopper"] for worker in workers) == before + 1
+        else:
+            taken += 1
+    assert CHANGES_BURST <= taken < 1.5 * CHANGES_BURST, "the bus's own clock goes on meanwhile"
