@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -213,3 +213,12 @@ async def viewer(house: House, client: Make, codecs: tuple[str, ...] = ("h264", 
     await house.enter(made.client, "whep", codecs)
     await until(lambda: len(house.media.stages["demo"].relay.subscribers) > 0)
     return made
+
+
+@pytest.fixture
+def raw() -> Iterator[socket.socket]:
+    """What datagrams are sent from."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.setblocking(False)
+        opened.bind(("127.0.0.1", 0))
+        yield opened

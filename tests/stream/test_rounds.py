@@ -70,14 +70,6 @@ class Room:
 
 
 @pytest.fixture
-def raw() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-        opened.setblocking(False)
-        opened.bind(("127.0.0.1", 0))
-        yield opened
-
-
-@pytest.fixture
 def room(raw: socket.socket) -> Iterator[Room]:
     made = Room(raw, 20)
     yield made

@@ -62,14 +62,6 @@ def viewer() -> Iterator[Make]:
         each.socket.close()
 
 
-@pytest.fixture
-def raw() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-        opened.setblocking(False)
-        opened.bind(("127.0.0.1", 0))
-        yield opened
-
-
 class Kernel:
     """`sendmmsg` with a script: for each call a number of messages to pass on at most, or an error."""
 

@@ -16,7 +16,6 @@ from cart.insight.report import Proceeds, Revenue
 from cart.ordering import refunds
 from cart.ordering import store as order_store
 from cart.ordering.orders import OPEN, Order, OrderState
-from cart.ordering.provider import Rehearsal
 from cart.ordering.refunds import Units
 from cart.sales import sales
 from cart.service import Shop
@@ -31,23 +30,11 @@ from live.store import pin
 from tests.cart.conftest import ADA, BOB, viewer
 from tests.cart.insight.test_report import amounts
 from tests.cart.ordering import samples
-from tests.cart.ordering.conftest import HOST, OPS, Box, buy
+from tests.cart.ordering.conftest import HOST, OPS, buy
+from tests.cart.ordering.conftest import at_once as at_once
+from tests.cart.ordering.conftest import box as box
+from tests.cart.ordering.conftest import payment as payment
 from tests.cart.ordering.conftest import shop as shop  # pays by a rehearsal
-
-
-@pytest.fixture
-def payment() -> Rehearsal:
-    return Rehearsal()
-
-
-@pytest.fixture
-def box() -> Box:
-    return Box()
-
-
-@pytest.fixture
-def at_once() -> bool:
-    return False
 
 
 async def test_what_pins_sold(shop: Shop, shows: Shows, database: Database, clock: ManualClock) -> None:

@@ -1,6 +1,6 @@
 """Orders over HTTP: from the ways of shipping to the withdrawal."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -11,8 +11,7 @@ from cart import api
 from cart.ordering import api as ordering_api
 from cart.ordering.shipping import Method
 from cart.service import Shop
-from live.core.auth import Principal, Tokens
-from live.core.clock import ManualClock
+from live.core.auth import Tokens
 from live.core.codec import plain
 from live.core.errors import Problem
 from live.core.rest import on_problem, openapi, routes
@@ -20,9 +19,11 @@ from live.service import Shows
 from tests.cart.conftest import ADA, BOB
 from tests.cart.ordering.conftest import HOST, OPS
 from tests.cart.ordering.samples import ADDRESS, PICKUP, POST
+from tests.cart.test_api import Bearer
+from tests.cart.test_api import bearer as bearer
+from tests.cart.test_api import tokens as tokens
 
 BUYER = {"name": "Ada", "email": "ada@example.com"}
-Bearer = Callable[..., dict[str, str]]
 
 
 class Rates:
@@ -40,26 +41,12 @@ def rates() -> Rates:
 
 
 @pytest.fixture
-def tokens(clock: ManualClock) -> Tokens:
-    return Tokens("a secret of the tests", clock)
-
-
-@pytest.fixture
 async def client(shop: Shop, shows: Shows, tokens: Tokens, rates: Rates) -> AsyncIterator[httpx.AsyncClient]:
     operations = [*api.operations(shop, shows), *ordering_api.operations(shop.office, shop.cart, rates.take)]
     app = Starlette(routes=routes(operations, tokens), exception_handlers={Problem: on_problem})
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
-
-
-@pytest.fixture
-def bearer(tokens: Tokens) -> Bearer:
-    def headers(principal: Principal, key: str | None = None) -> dict[str, str]:
-        found = {"authorization": f"Bearer {tokens.sign(principal, 60)}"}
-        return found if key is None else found | {"idempotency-key": key}
-
-    return headers
 
 
 async def _methods(client: httpx.AsyncClient, bearer: Bearer, *methods: Method) -> httpx.Response:
