@@ -156,7 +156,7 @@ class Missing:
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
-    """`/`, `/watch/{show}`, `/studio/{show}`, `/ops`, `/withdraw`, `/prices` and `/static/…`."""
+    """`/`, `/watch/{show}`, `/studio/{show}`, `/ops`, `/withdraw`, `/shipping`, `/prices` and `/static/…`."""
     files = static_files()
 
     async def static(request: Request) -> Response:
@@ -171,6 +171,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
         Route("/studio/{show}", _page(settings, "studio.html", capture=True)),
         Route("/ops", _page(settings, "ops.html")),
         Route("/withdraw", _page(settings, "withdraw.html")),
+        Route("/shipping", _page(settings, "shipping.html")),
         Route("/prices", _page(settings, "rules.html")),
         Route("/static/{path:path}", static),
     ]

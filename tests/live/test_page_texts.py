@@ -15,6 +15,7 @@ FURTHER = {
     "missing.html": "window",
     "withdraw.html": "withdraw",
     "rules.html": "rules",
+    "shipping.html": "later",
     "watch.html": "later",  # after the first paint
 }
 

@@ -11,7 +11,7 @@ from tests.live.web import WEB
 
 URLS = {
     "/": "window", "/watch/demo": "watch", "/studio/demo": "studio", "/ops": "ops", "/withdraw": "withdraw",
-    "/prices": "rules",
+    "/shipping": "shipping", "/prices": "rules",
 }  # fmt: skip
 
 

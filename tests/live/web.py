@@ -7,7 +7,16 @@ from pathlib import Path
 from live import pages
 
 WEB = pages.WEB
-PAGES = ("window.html", "watch.html", "studio.html", "ops.html", "missing.html", "withdraw.html", "rules.html")
+PAGES = (
+    "window.html",
+    "watch.html",
+    "studio.html",
+    "ops.html",
+    "missing.html",
+    "withdraw.html",
+    "rules.html",
+    "shipping.html",
+)
 SCRIPTS = sorted(WEB.rglob("*.js"))
 STYLES = sorted(WEB.rglob("*.css"))
 

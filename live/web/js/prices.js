@@ -27,3 +27,13 @@ export const priceNodes = ({ now, was, deal }, testid = null) => [
 
 /** What belongs beside it, in small type. */
 export const priceNotes = ({ tax, unit, lowest }) => [tax, unit, lowest].filter(Boolean).join(" · ");
+
+/** "plus shipping", with what it costs one tap away. */
+export const shippingLink = () => h("a", { href: "/shipping", target: "_blank", rel: "noopener", text: t("price.shipping"), "data-testid": "shipping-terms" });
+
+/** The same as nodes; `ships`: shipping comes on top. */
+export const noteNodes = (facts, ships) => {
+  if (!ships) return [priceNotes(facts)];
+  const rest = priceNotes({ ...facts, tax: null });
+  return [facts.tax ? `${facts.tax}, ` : "", shippingLink(), rest ? ` · ${rest}` : ""];
+};

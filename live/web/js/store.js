@@ -9,7 +9,7 @@ export function initial() {
   return {
     status: "connecting", reason: "", skewMs: 0, viewer: null, show: null, lineup: [], pin: null,
     chat: { messages: [], slow_s: 0 }, viewers: null, stock: {}, cart: { lines: [], total_minor: 0, currency: "EUR" },
-    expired: [], mute: null, figures: null, video: null, leaving: null,
+    expired: [], mute: null, figures: null, video: null, leaving: null, ships: [], own: false,
   };
 }
 
@@ -25,6 +25,7 @@ export function reduce(state, message) {
     case "price": return withPrice(state, message);
     case "forgive": return { ...state, expired: state.expired.filter((line) => line.sku !== message.sku) };
     case "written": return EVENTS["chat.message"](state, message.message);
+    case "ships": return { ...state, ships: message.ships };
     case "viewer": return { ...state, viewer: message.viewer };
     default: return state;
   }
@@ -47,6 +48,7 @@ function connected(state, message) {
   }
   if (personal?.chat) next.mute = personal.chat.muted;
   if (personal?.chat?.left_out) next.chat = { ...next.chat, messages: merged(next.chat.messages, personal.chat.left_out) };
+  next.own ||= Boolean(personal?.prices?.length); // prices that are not everybody's
   for (const price of personal?.prices ?? []) Object.assign(next, EVENTS["product.price"](next, price));
   return personal?.cart ? withCart(next, personal.cart, state.cart.lines.length ? "hold_expired" : "changed") : next;
 }

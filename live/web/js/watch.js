@@ -90,10 +90,17 @@ function later(buying, watching, socket) {
   let ready = null;
   const load = () => (ready ??= Promise.all([moreTexts("later"), errorTexts()]).then(() => Promise.all([
     import("./parts/cart-drawer.js").then(() => drawer.connect({ store, buying })),
+    import("./ways.js").then(({ tellShipping }) => tellShipping(store)),
     import("./parts/product-list.js").then(() => document.querySelector("product-list").connect({ store, buying })),
     import("./parts/reaction-bar.js").then(() => document.querySelector("reaction-bar").connect({ store, socket })),
     Promise.all([watching, import("./parts/quality-menu.js")]).then(([watcher]) => document.querySelector("quality-menu").connect({ stage: document.querySelector("show-video"), watcher })),
   ])));
+  const away = store.watch(["own"], async ({ own }) => {
+    if (!own) return;
+    away();
+    const { keepOwnPrices, quotesOf } = await import("./own-prices.js");
+    keepOwnPrices({ store, ask: quotesOf(show, guestTokens) });
+  });
   const open = () => load().then(() => drawer.open());
   setTimeout(load, navigator.connection?.saveData || localStorage.getItem("showcart.quality") ? 0 : LATER_MS);
   id("tab-products").addEventListener("click", load);

@@ -1,7 +1,7 @@
 /* <buy-box>: variant, price, stock and the one button, for the pinned card and for the list. */
 import { h, icon } from "../dom.js";
 import { clock, t } from "../i18n.js";
-import { priceFacts, priceNodes, priceNotes } from "../prices.js";
+import { noteNodes, priceFacts, priceNodes } from "../prices.js";
 import { available, lineOf } from "../store.js";
 
 const FEW = 10;
@@ -23,7 +23,7 @@ customElements.define("buy-box", class extends HTMLElement {
     this.greater = h("button", { class: "button icon", type: "button", "aria-label": t("cart.greater"), onclick: () => this.#step(1) }, icon("plus"));
     this.stepper = h("div", { class: "stepper", hidden: true, role: "group", "aria-label": t("cart.quantity") }, this.fewer, this.count, this.greater);
     this.append(this.facts, this.notes, this.variants, h("div", { class: "buy-action" }, this.main, this.out, this.stepper));
-    store.watch(["stock", "cart", "status"], () => this.update());
+    store.watch(["stock", "cart", "status", "ships"], () => this.update());
     buying.addEventListener("change", () => this.update());
     buying.addEventListener("tick", () => this.update());
   }
@@ -76,11 +76,12 @@ customElements.define("buy-box", class extends HTMLElement {
 
   #price(variant) {
     const facts = priceFacts(variant, this.item.currency);
-    const stamp = JSON.stringify(facts);
+    const ships = this.store.state.ships.includes(this.item.currency);
+    const stamp = JSON.stringify([facts, ships]);
     if (this.stamp === stamp) return;
     this.stamp = stamp;
     this.price.replaceChildren(...priceNodes(facts, `price${this.scope}`));
-    this.notes.textContent = priceNotes(facts);
+    this.notes.replaceChildren(...noteNodes(facts, ships));
   }
 
   #tap() {

@@ -8,6 +8,7 @@ import { clock, money, t } from "../i18n.js";
 import { available } from "../store.js";
 import { EndingNotice, tellOfHolds } from "./holds.js";
 import { refresh } from "./holding.js";
+import { noteNodes } from "../prices.js";
 import { CheckoutForm, confirmation, sumList } from "./checkout-form.js";
 import { CouponField } from "./coupon-field.js";
 import { hintText, lineMinor, sumRows, taxNote } from "../sums.js";
@@ -38,7 +39,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.#buildCart();
     this.form = new CheckoutForm({ buying, onOrder: (order) => this.#ordered(order), onBack: () => { this.#step("cart"); this.toCheckout.focus(); } });
     this.#step("cart");
-    store.watch(["cart", "expired", "stock", "lineup", "pin"], () => this.#render());
+    store.watch(["cart", "expired", "stock", "lineup", "pin", "ships"], () => this.#render());
     buying.addEventListener("change", () => this.#render());
     buying.addEventListener("tick", () => this.#countdowns());
     tellOfHolds({ store, buying, open: () => this.open() });
@@ -73,7 +74,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
       this.sums, h("div", { class: "row" }, h("span", { text: t("cart.total") }), this.tax, h("span", { class: "push" }, this.total)),
       this.toCheckout);
     this.cart = h("div", { class: "sheet-step" }, h("div", { class: "sheet-scroll" }, this.expired, this.empty, this.list, this.extras,
-      h("p", { class: "cart-law" }, h("a", { class: "tiny muted", href: "/withdraw", target: "_blank", rel: "noopener", text: t("order.withdraw") }))), this.foot);
+      h("p", { class: "cart-law" }, h("a", { class: "tiny muted", href: "/shipping", target: "_blank", rel: "noopener", text: t("ways.title") }), h("a", { class: "tiny muted", href: "/withdraw", target: "_blank", rel: "noopener", text: t("order.withdraw") }))), this.foot);
   }
 
   #step(step) {
@@ -104,7 +105,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.coupons.show(cart);
     this.hints.replaceChildren(...(cart.hints ?? []).map((hint) => h("li", { class: "notice good" }, icon("tag"), h("span", { text: hintText(hint, cart.currency) }))));
     this.sums.replaceChildren(...sumList(sumRows(cart)));
-    this.tax.textContent = taxNote(cart);
+    this.tax.replaceChildren(...noteNodes({ tax: taxNote(cart), unit: null, lowest: null }, this.store.state.ships.includes(cart.currency)));
     this.expired.replaceChildren(...expired.map((line) => this.#gone(line)));
     if (this.step === "checkout") {
       if (cart.lines.length || this.form.sending) this.form.show(cart);
