@@ -5,6 +5,7 @@ Guarantees, per channel (a channel is a show):
 - A subscriber is told `gone` whenever it may have missed something: the connection was lost and is back, the
   server was restarted or replaced, or the epoch was rotated. It then asks `history` or takes a snapshot.
 - `history` is complete or None, never partial.
+- Who begins to listen is told by `recent` the newest events and what has no numbers: the newest of each state.
 What is published while the server is away is lost here; the database is the truth and `rotate` makes everyone
 look at it again.
 
@@ -22,7 +23,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from live.core.buckets import Buckets
 from live.core.cluster import Cluster
@@ -38,29 +39,21 @@ from live.core.limits import (
     BUS_TIMEOUT_S,
     HISTORY_EVENTS_MAX,
     HISTORY_TTL_S,
+    STATES_MAX,
 )
-from live.core.listener import UNNUMBERED, Handler, Message
+from live.core.listener import UNNUMBERED, Handler, Message, parse
 from live.core.listeners import Listeners
 from live.core.marks import Marks
+from live.core.parcels import Parcel, Recent, carried, kept_under, state_key
 from live.core.position import Position
 from live.core.servers import FAILURES, REFUSALS, Alone, NotNow, Script, Servers
 from live.core.slots import CLUSTER_SCHEMES
 from live.core.speakers import Speakers
-from live.core.tallies import Tallies
+from live.core.tallies import Tallies, Told
 
-__all__ = ["Bus", "BusError", "Handler", "Message", "Parcel", "Position", "Take", "Wire"]
+__all__ = ["Bus", "BusError", "Handler", "Message", "Parcel", "Position", "Recent", "Take", "Wire", "state_key"]
 
 T = TypeVar("T")
-
-
-class Parcel(NamedTuple):
-    """What is handed to every subscriber. An "event" is numbered and kept, and with a `key` published once; a "state"
-    and a "direct" message are neither.
-    """
-
-    payload: bytes
-    kind: Literal["event", "state", "direct"] = "event"
-    key: str | None = None
 
 
 Take = Callable[[str, float, float], Awaitable[float]]
@@ -68,6 +61,7 @@ Take = Callable[[str, float, float], Awaitable[float]]
 
 _PUBLISH = Script((Path(__file__).parent / "publish.lua").read_text())
 _HISTORY = Script((Path(__file__).parent / "history.lua").read_text())
+_RECENT = Script((Path(__file__).parent / "recent.lua").read_text())
 _LEASE = Script((Path(__file__).parent / "lease.lua").read_text())
 
 _TAKE = Script((Path(__file__).parent / "rate.lua").read_text())
@@ -180,6 +174,22 @@ class Bus:
         # The ids are unique and ascending: as many as offsets, from the first one on, means that none is missing.
         return events if not events or events[0][0].offset == since.offset + 1 else None
 
+    async def recent(self, channel: str, limit: int) -> Recent | None:
+        """The newest events, at most `limit`, and all states; None: ask for the `position` first, and again.
+
+        With what is heard from then on, a subscriber knows as much as one that has listened since the first of these
+        events. Raises `BusError`.
+        """
+        found = await self._run(_RECENT, [_head_key(channel), _history_key(channel)], [limit], again=True)
+        if not found:
+            return None
+        epoch, newest, entries, states, forgot = found
+        offset = int(newest)
+        # Ascending without a gap from the first to the newest one, unless the server has evicted them.
+        unbroken = bool(entries) and int(entries[0][0].partition(b"-")[0]) == offset - len(entries) + 1
+        events = [fields[1] for _, fields in entries] if unbroken else []
+        return Recent(Position(epoch.decode(), offset), events, [parse(frame) for frame in states], whole=not forgot)
+
     async def rotate(self, channel: str) -> None:
         """Begin a new epoch: every subscriber is told `gone` and every position is void. Raises `BusError`."""
         await self._head("rotate", channel, again=True)
@@ -225,8 +235,8 @@ class Bus:
     async def count(
         self, channel: str, name: str, member: str, counts: Mapping[str, int], head: bytes
     ) -> dict[str, int]:
-        """`tallies.count`, telling the sums to all subscribers of `channel` as a state that begins with `head`."""
-        told = (_name(channel), UNNUMBERED["state"] + head)
+        """`tallies.count`, telling all subscribers of `channel` the sums as the state `name`; `head`: how it begins."""
+        told = Told(_name(channel), UNNUMBERED["state"] + head, _head_key(channel), kept_under(state_key(name, "")))
         return await self.tallies.count(channel, name, member, counts, told=told)
 
     async def _run_tally(self, script: str, keys: list[str], arguments: list[str | bytes | float]) -> Any:
@@ -243,17 +253,18 @@ class Bus:
         again: bool,
     ) -> Position:
         keys = [_head_key(channel), _history_key(channel)]
-        keys += [f"showcart:{{{channel}}}:once:{parcel.key}" for parcel in parcels if parcel.key is not None]
+        once = [parcel.key for parcel in parcels if parcel.kind == "event" and parcel.key is not None]
+        keys += [f"showcart:{{{channel}}}:once:{key}" for key in once]
         age: int | str = "" if age_s is None else math.ceil(age_s * 1000)
         about: list[str | int] = ["", 0, age] if known is None else [known.epoch, known.offset, age]
-        carried = [part for parcel in parcels for part in _carried(parcel)]
+        load = [part for parcel in parcels for part in carried(parcel)]
 
         async def call() -> Any:
             # Each try brings an epoch of its own: both may be done, long after one another, and an epoch that begins
             # twice gives out its offsets twice.
             args: list[str | bytes | int] = [
                 operation, secret_token(9), _name(channel), HISTORY_EVENTS_MAX, HISTORY_TTL_S, BUS_KEY_KEPT_S, *about,
-                *carried,
+                STATES_MAX, *load,
             ]  # fmt: skip
             return await self._servers.execute(keys[0], _PUBLISH, len(keys), *keys, *args, patience_s=BUS_TIMEOUT_S)
 
@@ -357,13 +368,6 @@ async def _subscribed(listener: Listeners, channel: str, handler: Handler) -> As
 
 def _servers(url: str) -> Servers:
     return Cluster(url) if url.partition("://")[0] in CLUSTER_SCHEMES else Alone(url)
-
-
-def _carried(parcel: Parcel) -> tuple[str, bytes]:
-    """A parcel as `publish.lua` takes it."""
-    if parcel.kind != "event":
-        return "", UNNUMBERED[parcel.kind] + parcel.payload
-    return "e" if parcel.key is None else "k", parcel.payload
 
 
 def _name(channel: str) -> str:

@@ -1,16 +1,19 @@
 -- Everything that changes a show's head, in one call each, so that no reader ever sees half of it.
 --
--- KEYS[1] head: hash {epoch, offset, server, since: when the epoch began, ms}; KEYS[2] history: stream whose ids are the offsets;
--- KEYS[3 …] once: the position an idempotency key was published at; one for each parcel that has such a key, because a
--- cluster refuses scripts of which one key is missing while their slot moves. All share the hash tag {show}.
+-- KEYS[1] head: hash {epoch, offset, server; since: when the epoch began, ms; ":<name>\n<key>": the frame of a state, the
+-- newest of this epoch; forgot: there: not all states are here}; KEYS[2] history: stream whose ids are the
+-- offsets; KEYS[3 …] once: the position an idempotency key was published at; one for each parcel that has such a key,
+-- because a cluster refuses scripts of which one key is missing while their slot moves. All share the hash tag {show}.
 -- ARGV[1] operation; [2] an epoch to use if a new one is needed; [3] channel; [4] events kept; [5] seconds kept;
--- [6] seconds an idempotency key is kept; [7] an epoch, "" for none; [8] an offset; [9] milliseconds; [10 …] parcels
+-- [6] seconds an idempotency key is kept; [7] an epoch, "" for none; [8] an offset; [9] milliseconds; [10] states kept;
+-- [11 …] parcels
 --
 -- publish: the parcels in their order, each a tag and its bytes. "e": an event; "k": an event with the next of the
--- keys in KEYS, which is not published again when it was; "": handed on as it is, not numbered and not kept. [7] is the
--- epoch that the caller knows; in another one nothing is done and the offset answered is -1. A command that waited in a
--- server which stood still would otherwise be done after the caller has given it up, made everybody look at the
--- database again, and published newer things. Answers the position of the last event.
+-- keys in KEYS, which is not published again when it was; ":…": a state, handed on and kept under that name; "": handed
+-- on as it is, not numbered and not kept. [7] is the epoch that the caller knows; in another one nothing is done and the
+-- offset answered is -1. A command that waited in a server which stood still would otherwise be done after the caller
+-- has given it up, made everybody look at the database again, and published newer things. Answers the position of the
+-- last event.
 --
 -- position: [7] and [8] were published [9] ago ("": at no known time). When that went to a server that had been
 -- replaced already, or was lost, nobody here has it: a new epoch begins, so that everybody looks at the database again.
@@ -36,7 +39,7 @@ local function now_ms()
 end
 
 local function begin_epoch()
-  redis.call('DEL', KEYS[2])
+  redis.call('DEL', KEYS[1], KEYS[2])
   redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', 0, 'server', server,
     'since', string.format('%.0f', now_ms()))
   redis.call('EXPIRE', KEYS[1], ARGV[5])
@@ -96,7 +99,19 @@ local function publish(payload, once)
   return {epoch, offset}
 end
 
-for i = 10, #ARGV, 2 do
+-- Of more states than are kept all are forgotten: which of them somebody has not seen is known to nobody here.
+local function keep(name, frame)
+  local new = redis.call('HSET', KEYS[1], name, frame)
+  if new == 1 and redis.call('HLEN', KEYS[1]) > ARGV[10] + 4 then
+    local fields = redis.call('HKEYS', KEYS[1])
+    for i = 1, #fields do
+      if string.sub(fields[i], 1, 1) == ':' then redis.call('HDEL', KEYS[1], fields[i]) end
+    end
+    redis.call('HSET', KEYS[1], 'forgot', 1)
+  end
+end
+
+for i = 11, #ARGV, 2 do
   local tag, payload = ARGV[i], ARGV[i + 1]
   if tag == 'k' then
     keys = keys + 1
@@ -110,6 +125,7 @@ for i = 10, #ARGV, 2 do
   elseif tag == 'e' then
     last = publish(payload)
   else
+    if tag ~= '' then keep(tag, payload) end
     redis.call('SPUBLISH', ARGV[3], payload)
   end
 end

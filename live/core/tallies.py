@@ -30,6 +30,15 @@ class Grant(NamedTuple):
     shared: bool
 
 
+class Told(NamedTuple):
+    """Where sums are told: on a channel, in a frame that begins with `head`, kept under `name` in the hash `kept`."""
+
+    channel: str
+    head: bytes
+    kept: str
+    name: str
+
+
 class TakeEach(Protocol):
     """`Tallies.take_each`, for those who need nothing else of the bus."""
 
@@ -58,16 +67,22 @@ class Tallies:
         return [Grant(float(wait), granted == 1) for wait, granted in zip(answer[::2], answer[1::2], strict=True)]
 
     async def count(
-        self, channel: str, name: str, member: str, counts: Mapping[str, int], *, told: tuple[str, bytes] = ("", b"")
+        self, channel: str, name: str, member: str, counts: Mapping[str, int], *, told: Told | None = None
     ) -> dict[str, int]:
         """Note that `member` has counted so much of each kind since it began; answers the sums over all members.
 
         A count that is not higher than the last one changes nothing, so a call that failed may be made again. `told`:
-        the bus's channel and the frame's head to tell the sums with when they have grown. Sums are kept for
-        COUNTS_KEPT_S after the last change. Raises `BusError`; then the counts may have been noted or not.
+        how to tell the sums when they have grown; None: nobody is told. Sums are kept for COUNTS_KEPT_S after the last
+        change. Raises `BusError`; then the counts may have been noted or not.
         """
-        arguments: list[str | bytes | float] = [member, COUNTS_KEPT_S, *told]
+        keys = [f"showcart:{{{channel}}}:{name}:count"]
+        arguments: list[str | bytes | float] = [member, COUNTS_KEPT_S]
+        if told is None:
+            arguments += ["", "", ""]
+        else:
+            keys.append(told.kept)
+            arguments += [told.channel, told.head, told.name]
         for kind, counted in counts.items():
             arguments += [kind, counted]
-        sums = await self._run(_COUNT, [f"showcart:{{{channel}}}:{name}:count"], arguments)
+        sums = await self._run(_COUNT, keys, arguments)
         return dict(zip(counts, map(int, sums), strict=True))

@@ -23,6 +23,7 @@ have the same `next`, which is nearly everybody.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from live.core.codec import Encoding
@@ -33,13 +34,13 @@ from live.realtime.audience import Audience
 from live.realtime.facts import Facts
 from live.realtime.figures import Figures, Kind
 from live.realtime.frames import encoded
-from live.realtime.payloads import PublishedEvent
+from live.realtime.payloads import PublishedEvent, PublishedState
 from live.realtime.protocol import Event, Notice, ServerMessage, State
 from live.realtime.snapshot import Snapshot
 from live.realtime.tail import Tail
 from live.realtime.traces import Traces
 from live.realtime.turns import Pace, Turns
-from live.realtime.viewer import Viewer
+from live.realtime.viewer import STATE_WAITS_S, Viewer
 
 __all__ = ["Channel", "Viewer"]
 
@@ -70,7 +71,8 @@ class Channel:
     ) -> None:
         self.show = show
         self.epoch = position.epoch
-        self.heard_from = position.offset  # who has seen a later event of this epoch has missed no state unknown here
+        # Who has seen a later event of this epoch has missed no state that is unknown here.
+        self.heard_from: float = math.inf
         self.figures: Figures = turns.figures
         self.viewers: dict[Viewer, None] = {}  # in the order of their turns
         self.slow: set[Viewer] = set()
@@ -88,8 +90,11 @@ class Channel:
         self._told: list[ServerMessage] = []
         self._pace, self._due_s = Pace(), 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0  # when it is due; uvloop's handles of timers that are due already do not say
         self._round: _Round | None = None
         self.traces = Traces()
+        self._since: asyncio.TimerHandle | None = None
+        self._heard_since_now()
 
     @property
     def received(self) -> int:
@@ -102,6 +107,21 @@ class Channel:
         return Position(self.epoch, self._tail.last)
 
     # --- from the bus
+
+    def know(self, events: Iterable[PublishedEvent], states: Iterable[PublishedState], *, whole: bool) -> None:
+        """Take what was told before there was anybody here: the `events` up to `received`, and the newest `states`.
+
+        `whole`: there were no other states.
+        """
+        events = list(events)
+        last = self.received
+        self._tail = Tail(last - len(events))
+        for offset, published in enumerate(events, last - len(events) + 1):
+            self._tail.append(Event(offset, published.at_ms, published.name, published.data))
+        for state in states:
+            self._facts.know(State(state.name, state.data, state.key), state.staff)
+        if whole:
+            self._known_from(-1)
 
     def event(self, offset: int, published: PublishedEvent, size_bytes: int) -> None:
         """Take the event that follows `received`."""
@@ -118,7 +138,7 @@ class Channel:
         since the one before, unless a newer one comes. No round is made earlier for it: see `interval_s`.
         """
         if self._facts.put(message, staff, self._loop.time()):
-            self.heard_from = self.received
+            self._heard_since_now()
         self._wake(max(self._facts.due_s, self._due_s))
 
     def notice(self, viewer_id: str, message: Notice) -> None:
@@ -135,7 +155,8 @@ class Channel:
         `deaf`: states and notices may have been missed as well.
         """
         if deaf:
-            self.heard_from, self.heard_s, self.kept = position.offset, self._loop.time(), None
+            self.heard_s, self.kept = self._loop.time(), None
+            self._heard_since_now()
             self._facts = Facts()  # or an old value might be told after a snapshot that has the new one
             for viewer in self.viewers:
                 viewer.owed = True
@@ -150,6 +171,18 @@ class Channel:
             viewer.next = 0
         self._refresh(self, self.viewers)
         self._again()
+
+    def _heard_since_now(self) -> None:
+        """States of before may be unknown here. Workers tell events sooner than states, so only who has seen an event
+        of STATE_WAITS_S later has surely been told them elsewhere.
+        """
+        self._known_from(math.inf)
+        self._since = self._loop.call_later(STATE_WAITS_S, lambda: self._known_from(self.received))
+
+    def _known_from(self, offset: float) -> None:
+        if self._since is not None:
+            self._since.cancel()
+        self._since, self.heard_from = None, offset
 
     # --- viewers
 
@@ -214,10 +247,10 @@ class Channel:
 
     def close(self) -> None:
         """Nothing more is written."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-        self._round = None
+        for handle in (self._timer, self._since):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._since = self._round = None
         self._turns.remove(self)
 
     # --- rounds
@@ -229,10 +262,10 @@ class Channel:
                 self._timer.cancel()
                 self._timer = None
             self._turns.add(self)
-        elif not self._turns.waits(self) and (self._timer is None or due_s < self._timer.when()):
+        elif not self._turns.waits(self) and (self._timer is None or due_s < self._timer_s):
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(due_s, self._wake, 0.0)
+            self._timer, self._timer_s = self._loop.call_at(due_s, self._wake, 0.0), due_s
 
     def _begin(self) -> _Round:
         now_s = self._loop.time()

@@ -1,5 +1,6 @@
 """The newest value of each thing a show tells by state: stock, counts. Values are conflated, never queued."""
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -40,6 +41,10 @@ class Facts:
         self._facts[key] = _Fact(message, staff, now_s)
         self._changed.add(key)
         return forgets
+
+    def know(self, message: State, staff: bool) -> None:
+        """Take a value that was told before anybody could be here to hear it."""
+        self._facts[message.name, message.key] = _Fact(message, staff, -math.inf)
 
     def since(self, since_s: float, staff: bool) -> list[State]:
         """The values that changed since; those for the staff only if asked for."""

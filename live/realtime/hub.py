@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from live.core.bus import Bus, BusError, Message
+from live.core.bus import Bus, BusError, Message, Recent
 from live.core.codec import Malformed, decode
 from live.core.errors import TOO_SLOW
 from live.core.ids import secret_token
@@ -27,6 +27,7 @@ from live.core.limits import (
     POSITION_INTERVAL_S,
     PRESENCE_INTERVAL_S,
     PRESENCE_TTL_S,
+    RECOVERY_EVENTS_MAX,
     SHOWS_TICKED_MAX,
     VIEWER_STALL_S_MAX,
 )
@@ -137,12 +138,24 @@ class Hub:
             # Subscribed first, asked second: what comes in between is held and sorted by offset.
             await stack.enter_async_context(self._bus.subscribe(show, lambda message: self._receive(feed, message)))
             position = await self._bus.position(show)
+            recent = await self._bus.recent(show, RECOVERY_EVENTS_MAX)
+            if recent is not None:
+                position = recent.position
             feed.channel = Channel(show, position, lambda channel, viewers: self.refresh(channel, viewers), self._turns)
+            if recent is not None:
+                self._tell_of_before(feed.channel, recent)
             feed.subscription = stack.pop_all()
         feed.used_s = feed.told_s = asyncio.get_running_loop().time()
         self._feeds[show] = feed
         self._release(feed)
         return feed
+
+    def _tell_of_before(self, channel: Channel, recent: Recent) -> None:
+        """A channel that is opened knows as much as if it had been open while `recent` was told: who comes over from
+        another worker goes on without a snapshot."""
+        states = [_parsed(message.payload, PublishedState, channel.show) for message in recent.states]
+        events = [_published(payload, channel.show) for payload in recent.events]
+        channel.know(events, filter(None, states), whole=recent.whole)
 
     async def _drop(self, feed: _Feed) -> None:
         self._feeds.pop(feed.show, None)

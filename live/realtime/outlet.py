@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Any, Self
 
-from live.core.bus import Bus, BusError, Parcel
+from live.core.bus import Bus, BusError, Parcel, state_key
 from live.core.codec import encode
 from live.core.limits import (
     BUS_CALL_BYTES_MAX,
@@ -134,7 +134,7 @@ class Outlet:
                     state = {"name": one.name, "key": one.key, "data": one.data, "staff": one.staff}
                     payload = encode(state, "msgpack")
                     if len(payload) <= BUS_PAYLOAD_BYTES_MAX:
-                        yield Parcel(payload, "state")
+                        yield Parcel(payload, "state", state_key(one.name, one.key))
                     else:
                         log.warning("the state %s of %s is too large and was dropped", one.name, show)
 

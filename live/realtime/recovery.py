@@ -4,9 +4,12 @@ A snapshot is labelled with the position of the channel *before* it is built, so
 says, never less; and every event is absolute, so applying one that is already in it does no harm. One build
 serves everybody who joins within a second: they get the events and states since then on top of it.
 
-States and notices have no numbers. So events alone are enough for nobody who left before this worker began to listen
-to the show, or for whom it was deaf since: what changed meanwhile may be told by nobody again. Notices that come
-while what is personal is read for a viewer are told after it, being newer or the same.
+States and notices have no numbers. So whoever comes back is told the newest of all states, and what is personal. A
+worker that begins to listen to a show asks the bus for the newest of each state, together with the events
+(`Bus.recent`), and serves those who were elsewhere as one that listened all the while. Where states may be missing,
+because it was deaf or there are more than are kept, events alone are enough for nobody who left before: what changed
+meanwhile may be told by nobody again. Notices that come while what is personal is read are told after it, being newer
+or the same.
 """
 
 import asyncio

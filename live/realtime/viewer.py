@@ -16,7 +16,7 @@ from live.realtime.transport import Socket
 if TYPE_CHECKING:
     from live.realtime.channel import Channel
 
-_STATE_WAITS_S = 1.0  # at the most, for the round it goes out with
+STATE_WAITS_S = 1.0  # at the most, for the round it goes out with
 
 
 class Viewer:
@@ -80,7 +80,7 @@ class Viewer:
             since_s, self.stalled_s = self.stalled_s, 0.0
             self.next = -self.next
             self.channel.slow.discard(self)
-            self.channel.catch_up(self, since_s - _STATE_WAITS_S)
+            self.channel.catch_up(self, since_s - STATE_WAITS_S)
 
     def lost(self) -> None:
         self.channel.leave(self)

@@ -1,6 +1,6 @@
 """Servers of the bus that do what a test says, under the real `Bus` with its real listeners.
 
-A `Node` answers `publish.lua` and `history.lua` as a Valkey does; that they agree is a test of its own
+A `Node` answers `publish.lua`, `history.lua` and `recent.lua` as a Valkey does; that they agree is a test of its own
 (`test_scripted_bus`). What may happen to it: it stands still and does later what was asked meanwhile; it dies, and its
 successor knows all but the last writes; it is replaced and goes on for a while for those who still believe in it; it
 evicts keys. What may happen on the way: calls fail before or after they were done, messages to listeners are late,
@@ -34,9 +34,11 @@ class Show:
     since_ms: int = 0
     history: dict[int, bytes] = field(default_factory=dict)
     once: dict[str, tuple[str, int]] = field(default_factory=dict)
+    states: dict[str, bytes] = field(default_factory=dict)
+    forgot: bool = False  # not all states are here
 
     def copy(self) -> "Show":
-        return replace(self, history=dict(self.history), once=dict(self.once))
+        return replace(self, history=dict(self.history), once=dict(self.once), states=dict(self.states))
 
 
 class Node:
@@ -100,6 +102,7 @@ class Node:
     def evict(self, *, head: bool, history: bool) -> None:
         if head:
             self.show.epoch, self.show.offset = "", 0
+            self._forget(forgot=False)
         if history:
             self.show.history.clear()
         self._written()
@@ -114,9 +117,11 @@ class Node:
         name, rest = command[0], command[1:]
         if name is bus_module._PUBLISH:
             keys, args = rest[1 : 1 + rest[0]], rest[1 + rest[0] :]
-            return self._publish(*args[:9], parcels=args[9:], once=list(keys[2:]))
+            return self._publish(*args[:10], parcels=args[10:], once=list(keys[2:]))
         if name is bus_module._HISTORY:
             return self._history(int(str(rest[3]).partition("-")[0]), rest[4])
+        if name is bus_module._RECENT:
+            return self._recent(rest[3])
         if name is bus_module._BEAT:
             return rest[3]
         assert name == "SPUBLISH"
@@ -125,7 +130,7 @@ class Node:
 
     def _publish(
         self, operation: str, token: str, channel: str, kept: int, ttl: int, once_ttl: int,
-        known: str, offset: int, age: int | str, *, parcels: tuple[Any, ...], once: list[str],
+        known: str, offset: int, age: int | str, states_kept: int, *, parcels: tuple[Any, ...], once: list[str],
     ) -> list[Any]:  # fmt: skip
         show = self.show
         if operation == "rotate":
@@ -148,7 +153,8 @@ class Node:
         last = (show.epoch, show.offset)
         for tag, payload in zip(parcels[::2], parcels[1::2], strict=True):
             key = once.pop(0) if tag == "k" else ""
-            if not tag:
+            if tag not in ("e", "k"):
+                self._keep(tag, payload, states_kept)
                 self._push(payload)
             elif key in show.once:
                 last = show.once[key]
@@ -178,10 +184,28 @@ class Node:
             [[f"{offset}-0".encode(), [b"p", show.history[offset]]] for offset in found],
         ]
 
+    def _recent(self, count: int) -> list[Any]:
+        show = self.show
+        answer = self._history(max(1, show.offset - count + 1), count)
+        return answer and [*answer, list(show.states.values()), int(show.forgot)]
+
+    def _keep(self, name: str, frame: bytes, kept: int) -> None:
+        states = self.show.states
+        new = bool(name) and name not in states
+        if name:
+            states[name] = frame
+        if new and len(states) + self.show.forgot > kept:
+            self._forget(forgot=True)
+
+    def _forget(self, *, forgot: bool) -> None:
+        self.show.states.clear()
+        self.show.forgot = forgot
+
     def _begin(self, token: str) -> None:
         show = self.show
         show.epoch, show.offset, show.server, show.since_ms = token, 0, self.identity, self.now_ms()
         show.history.clear()
+        self._forget(forgot=False)
         self._written()
 
     def _rotate(self, token: str) -> None:

@@ -76,6 +76,11 @@ class Network(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self._do(lambda world: None, seconds)
 
+    @rule(who=WORKER, moment_s=MOMENT)
+    def renew(self, who: int, moment_s: float) -> None:
+        """As in a rolling restart."""
+        self._do(lambda world: world.workers[who].renew(), moment_s)
+
     # --- what the network does
 
     @rule(who=WORKER, pranks=st.lists(st.sampled_from(["", "lose", "double", "swap", "late"]), max_size=4))

@@ -15,12 +15,14 @@ from tests.properties.scripted_bus import Node
 
 KEYS = ["{s}head", "{s}history", "{s}once"]
 KEPT = 5
+STATES_KEPT = 2
 
 CALLS = st.one_of(
     st.tuples(st.just("publish"), st.sampled_from(["", "now", "before"]), st.booleans()),
     st.tuples(st.just("position"), st.sampled_from(["", "now", "before", "beyond", "late"]), st.just(False)),
     st.tuples(st.just("rotate"), st.just(""), st.just(False)),
     st.tuples(st.just("history"), st.integers(0, 9), st.just(False)),
+    st.tuples(st.just("recent"), st.integers(1, 4), st.just(False)),
     st.tuples(st.just("evict"), st.sampled_from(["head", "history"]), st.just(False)),
     st.tuples(st.just("another"), st.just(""), st.just(False)),
 )
@@ -46,8 +48,9 @@ class Pair:
         age: int | str = {"before": 3_600_000, "late": 0}.get(epoch, "")
         count = 3 if once else 2
         payload = b"payload %d" % self.tokens
-        parcels = ["k" if once else "e", payload, "", b"s" + payload, "e", b"and " + payload]
-        args: list[Any] = [operation, f"t{self.tokens}", "{s}events", KEPT, 60, 60, known, offset, age]
+        state = ["", ":a\n1", ":a\n2", ":b\n", ":c\n", ":d\n"][self.tokens % 6]
+        parcels = ["k" if once else "e", payload, state, b"s" + payload, "e", b"and " + payload]
+        args: list[Any] = [operation, f"t{self.tokens}", "{s}events", KEPT, 60, 60, known, offset, age, STATES_KEPT]
         args += parcels[: 2 * (self.tokens % 4)] if operation == "publish" else []
         count = min(count, 2 + args.count("k"))
         theirs = await self.redis.eval(bus_module._PUBLISH.text, count, *KEYS[:count], *args)
@@ -63,6 +66,15 @@ class Pair:
         ours = self.node.execute((bus_module._HISTORY, 2, *KEYS[:2], *args))
         if ours:
             theirs[1] = int(theirs[1])
+        assert theirs == ours
+
+    async def recent(self, count: int) -> None:
+        theirs = await self.redis.eval(bus_module._RECENT.text, 2, *KEYS[:2], count)
+        ours = self.node.execute((bus_module._RECENT, 2, *KEYS[:2], count))
+        if ours:
+            theirs[1] = int(theirs[1])
+            theirs[3].sort()
+            ours[3].sort()
         assert theirs == ours
 
     async def evict(self, what: str) -> None:
@@ -111,6 +123,8 @@ async def _ask_both(url: str, calls: list[tuple[str, Any, bool]]) -> None:
                 await pair.publish(name, argument, once)
             elif name == "history":
                 await pair.history(argument)
+            elif name == "recent":
+                await pair.recent(argument)
             elif name == "evict":
                 await pair.evict(argument)
             else:

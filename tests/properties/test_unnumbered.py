@@ -39,7 +39,7 @@ def test_an_ordinary_show(shop: Shop) -> None:
 
 
 def test_a_worker_that_did_not_listen_while_the_stock_changed(shop: Shop) -> None:
-    """The other one's channel is opened by who comes back: it has the events from the history, and heard no state."""
+    """The other one's channel is opened by who comes back: it asks for the events and the newest states."""
     one, other = shop.workers
     customer = shop.customers[1]
     do(shop, one.write)
@@ -48,6 +48,34 @@ def test_a_worker_that_did_not_listen_while_the_stock_changed(shop: Shop) -> Non
     do(shop, shop.clerks[0].sell, one.write)
     do(shop, lambda: customer.connect(other))
     shop.check()
+    assert customer.recoveries == customer.snapshots == 1
+
+
+@pytest.mark.parametrize("moment_s", [0.001, 0.01, 0.1, 1.0, 5.0])
+def test_a_younger_worker_serves_as_one_that_listened(shop: Shop, moment_s: float) -> None:
+    """Whenever it begins to listen: before, while, and after something is told that who comes over has not seen."""
+    one, other = shop.workers
+    staying, going = shop.customers
+    do(shop, one.write, shop.clerks[0].sell, going.leave, other.renew, seconds=moment_s)
+    do(shop, one.write, shop.clerks[0].sell, lambda: shop.give(1), seconds=moment_s)
+    do(shop, lambda: going.connect(other), shop.clerks[0].sell, seconds=3.0)
+    shop.check()
+    assert going.recoveries == going.snapshots == staying.snapshots == 1
+
+
+def test_events_are_told_sooner_than_states(shop: Shop) -> None:
+    """Who leaves in between has not seen a state of before the last event it has seen. A worker that does not know all
+    states does not take that for one who has."""
+    one, other = shop.workers
+    going, staying = shop.customers
+    for _ in range(20):
+        do(shop, shop.clerks[0].sell, seconds=0.05)
+        do(shop, shop.clerks[0].sell, lambda: shop.node._forget(forgot=True), other.renew, seconds=0.02)
+        do(shop, lambda: staying.connect(other), seconds=0.05)
+        do(shop, one.write, seconds=0.03)
+        do(shop, lambda: going.connect(other), seconds=0.5)
+        assert going.stock == shop.stock
+        do(shop, lambda: going.connect(one), seconds=0.5)
 
 
 def test_a_connection_of_the_bus_that_ends_between_two_states(shop: Shop) -> None:

@@ -42,33 +42,61 @@ class Worker:
         self.name = name
         self.road = Road(world.node, world.dice)
         self.bus = Bus(ScriptedServers(self.road))
-        self.hub = Hub(self.bus)
-        self.hub._turns.clock = world.loop.time
         self.outlet = Outlet(self.bus)
         self.builds = 0
-        clock = LoopClock(world.loop)
-        self.connections = Connections(
-            self.hub, Tokens("a secret of the tests", clock, demo_show=SHOW), Commands(), clock,
-            snapshot=self._snapshot, personal=self._personal, newcomer={}, settings=Settings(),
-            exists=self._exists,
-        )  # fmt: skip
+        self.ear, self.hub, self.connections = self._audience(self.bus)
+        self._renewals: list[asyncio.Task[None]] = []
         self._untold: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._telling: asyncio.Task[None] | None = None
 
+    def _audience(self, ear: Bus) -> tuple[Bus, Hub, Connections]:
+        """The half that hears, and knows of the show what it has heard."""
+        hub = Hub(ear)
+        hub._turns.clock = self.world.loop.time
+        clock = LoopClock(self.world.loop)
+        tokens = Tokens("a secret of the tests", clock, demo_show=SHOW)
+        connections = Connections(
+            hub, tokens, Commands(), clock, snapshot=self._snapshot, personal=self._personal, newcomer={},
+            settings=Settings(), exists=self._exists,
+        )  # fmt: skip
+        return ear, hub, connections
+
     async def start(self) -> None:
-        await self.bus._listener.start()
+        await self._listen()
+        self._telling = asyncio.create_task(self._tell())
+
+    async def _listen(self) -> None:
+        await self.ear._listener.start()
         self.hub.start()
         self.connections.start()
-        self._telling = asyncio.create_task(self._tell())
 
     async def close(self) -> None:
         assert self._telling is not None
         self._telling.cancel()
-        await asyncio.wait([self._telling])
-        await self.connections.close()
-        await self.hub.close()
+        await asyncio.wait([self._telling, *self._renewals])
+        await self._hear_no_more(self.ear, self.hub, self.connections)
         await self.outlet.close()
         await self.bus.close()
+
+    async def _hear_no_more(self, ear: Bus, hub: Hub, connections: Connections) -> None:
+        await connections.close()
+        await hub.close()
+        if ear is not self.bus:  # by which it goes on to tell
+            await ear.close()
+
+    def renew(self) -> None:
+        """A younger process takes over, which has heard nothing yet. The screens of the old one go when they like."""
+        self._renewals.append(asyncio.create_task(self._renew()))
+
+    async def _renew(self) -> None:
+        before = self.ear, self.hub, self.connections
+        self.ear, self.hub, self.connections = self._audience(Bus(ScriptedServers(self.road)))
+        await self._listen()
+        await asyncio.sleep(self.world.dice.uniform(0.0, 2.0))
+        for screen in self.world.screens:
+            if screen.connections is before[2]:
+                screen.leave()
+        await self._hear_no_more(*before)
 
     def write(self) -> None:
         """Commit; what is told of it comes later, in the order of the commits."""
@@ -139,6 +167,7 @@ class Screen:
         self.snapshots = 0
         self.recoveries = 0
         self.worker: Worker | None = None
+        self.connections: Connections | None = None  # of that worker, or of the one before it
         self.line: Line | None = None
         self.connection: Connection | None = None
         self._say: asyncio.Queue[bytes] = asyncio.Queue()
@@ -158,21 +187,21 @@ class Screen:
     def connect(self, worker: Worker) -> None:
         """As a browser does that has a new socket."""
         self.leave()
-        self.worker, self.line = worker, Line(self)
-        self.connection = worker.connections.open(self.line, "json", SHOW, "")
+        self.worker, self.connections, self.line = worker, worker.connections, Line(self)
+        self.connection = self.connections.open(self.line, "json", SHOW, "")
         self._say = asyncio.Queue()
-        self._carrier = asyncio.create_task(self._carry(worker.connections, self.connection, self._say))
+        self._carrier = asyncio.create_task(self._carry(self.connections, self.connection, self._say))
         self._ask("connect", position=self._position)
 
     def leave(self) -> None:
         """The socket is gone, without a word."""
         if self.connection is None:
             return
-        assert self.worker is not None and self.line is not None and self._carrier is not None
+        assert self.connections is not None and self.line is not None and self._carrier is not None
         self.line.open = False
-        self.worker.connections.closed(self.connection)
+        self.connections.closed(self.connection)
         self._say.put_nowait(b"")
-        self.worker = self.line = self.connection = None
+        self.worker = self.connections = self.line = self.connection = None
         self.sequence.disconnected()
 
     def lost(self, line: Line) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from live.core.auth import Principal, Role
 from live.core.errors import TOO_SLOW
@@ -14,9 +15,11 @@ from live.core.position import Position
 from live.realtime import channel as channel_module
 from live.realtime import turns
 from live.realtime.channel import Channel, Viewer
+from live.realtime.figures import Figures
+from live.realtime.payloads import PublishedEvent
 from live.realtime.protocol import Here
-from live.realtime.turns import Pace
-from tests.realtime.scripted import Refreshes, ScriptedSocket, add, flush, publish, wait
+from live.realtime.turns import Pace, Turns
+from tests.realtime.scripted import START, Refreshes, ScriptedSocket, add, flush, publish, wait
 
 
 async def test_quiet_show_sends_at_once_one_frame_for_each_encoding(channel: Channel) -> None:
@@ -202,3 +205,17 @@ async def test_rounds_are_as_rare_as_their_cost_wants(channel: Channel, monkeypa
     assert len(socket.frames) == 1
     await wait(0.08)
     assert socket.offsets() == [11, 12]
+
+
+def test_round_that_is_due_within_a_millisecond() -> None:
+    """On uvloop, whose handles of such timers do not say when they are due."""
+
+    async def show() -> None:
+        channel = Channel("demo", START, Refreshes(), Turns(Figures()))
+        for offset in range(START.offset + 1, START.offset + 3):
+            channel._due_s = asyncio.get_running_loop().time() + 0.0004
+            channel.event(offset, PublishedEvent(0, "word", {}), 10)
+        channel.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(show())

@@ -261,7 +261,7 @@ async def test_nothing_is_missed_or_seen_twice_however_often_a_stream_is_cut(
             viewer = Streams((stage, second)[round_ % 2], stack)()
             message = await viewer.join(token=token, position=position)
             token = viewer.token
-            assert message["recovered"] == (round_ > 1), "the second worker has not listened before"
+            assert message["recovered"] == (round_ > 0)
             events = message["events"]
             if position is None or not message["recovered"]:
                 position, words = message["position"], list(message["snapshot"]["words"])

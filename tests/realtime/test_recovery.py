@@ -38,17 +38,24 @@ async def test_viewer_that_comes_back_gets_what_it_missed(stage: Stage, client: 
     await page.shows(list("abcde"))
 
 
-@pytest.mark.parametrize("seen", [1, 3])
-async def test_worker_that_did_not_listen_meanwhile_gives_a_snapshot(stage: Stage, client: Audience, seen: int) -> None:
-    """As after a restart of the worker: the bus has the events from before it listened, and nobody has the states."""
+@pytest.mark.parametrize("seen", [0, 1, 3])
+async def test_worker_that_did_not_listen_meanwhile_asks_the_bus(stage: Stage, client: Audience, seen: int) -> None:
+    """As after a restart of the worker: the bus has the events from before it listened, and the newest states."""
     start = await stage.bus.position("demo")
     for word in "abc":
+        await stage.outlet.state("demo", "stock", {"left": word}, key="cup")
+        await stage.outlet.state("demo", "stock", {"left": word}, key="vase")
         await stage.say(word)
+    await stage.outlet.count("demo", "reactions", "another worker", {"heart": 3})
     page = Page(await client())
     page.position = {"epoch": start.epoch, "offset": seen}
     page.words = list("abc"[:seen])
-    assert (await page.join())["recovered"] is False
+    assert (await page.join())["recovered"] is True
     assert page.words == ["a", "b", "c"]
+    states = [await page.client.until("state") for _ in range(3)]
+    assert sorted((state["name"], state["key"], str(state["data"])) for state in states) == [
+        ("reactions", "", "{'heart': 3}"), ("stock", "cup", "{'left': 'c'}"), ("stock", "vase", "{'left': 'c'}"),
+    ]  # fmt: skip
     witness = Page(await client())
     await witness.join()
     await stage.say("d")
