@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from cart.baskets import Cart, Line
 from cart.feeds.formats import Format
-from cart.feeds.importer import ImportReport, import_stream
+from cart.feeds.importer import Options, import_stream
+from cart.feeds.report import ImportReport
+from cart.handoff import api as handoff
 from cart.insight import api as insight
 from cart.keeper import Figures
 from cart.offering import api as offering
@@ -134,7 +136,7 @@ class _Operations:
             raise Problem(Kind.unsupported_media_type, f"Send {' or '.join(_FORMATS)}.", field="Content-Type")
         body = await read_bytes(request, IMPORT_FILE_BYTES_MAX)
         dry_run = request.query_params.get("dry_run", "").lower() in ("1", "true", "yes")
-        report = await import_stream(BytesIO(body), len(body), self._shows, format_, dry_run=dry_run)
+        report = (await import_stream(BytesIO(body), self._shows, format_, Options(dry_run=dry_run))).report
         if report.errors and not report.accepted:
             first = report.errors[0]
             errors = msgspec.to_builtins(report.errors)

@@ -1,7 +1,7 @@
 """Products and their variants, and the rules that an imported one must keep."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -75,11 +75,24 @@ class Product(msgspec.Struct, frozen=True):
     tax_included: bool = True
 
 
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What product feeds say of a variant beside what the shop sells by; "" and []: nothing. Kept and exported."""
+
+    link: Annotated[str, Meta(max_length=2000)] = ""
+    gtin: Annotated[str, Meta(max_length=14)] = ""
+    mpn: Annotated[str, Meta(max_length=70)] = ""
+    brand: Annotated[str, Meta(max_length=70)] = ""
+    condition: Literal["new", "refurbished", "used", ""] = ""
+    base_measure: Annotated[str, Meta(max_length=20)] = ""
+    labels: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=5)] = []
+
+
 class VariantEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A variant in a file. `stock` counts the units that are there, ordered ones included; UNSET leaves it alone.
 
     `tax_bp`: of gross prices' net, in basis points (None: as the product). `content`: how much a pack holds, for the
-    price of a kilogram and the like (None: it is not sold by weight, volume, length or area).
+    price of a kilogram and the like (None: it is not sold by weight, volume, length or area). `facts` UNSET: as they
+    are.
     """
 
     sku: Id
@@ -89,6 +102,7 @@ class VariantEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stock: Annotated[int, Meta(ge=0, le=STOCK_MAX)] | UnsetType = UNSET
     tax_bp: TaxRate | None = None
     content: Content | None = None
+    facts: Facts | UnsetType = UNSET
 
 
 class ProductEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +144,11 @@ def check(entry: ProductEntry) -> ProductEntry:
     for place, variant in enumerate(entry.variants):
         path = f"variants[{place}]"
         _check_text(f"{path}.title", variant.title)
+        if isinstance(variant.facts, Facts):
+            for name in ("link", "gtin", "mpn", "brand", "base_measure"):
+                _check_text(f"{path}.facts.{name}", getattr(variant.facts, name))
+            for label in variant.facts.labels:
+                _check_text(f"{path}.facts.labels", label)
         if variant.sku in seen:
             raise Invalid(f"{path}.sku", f"the SKU {variant.sku} appears twice")
         seen.add(variant.sku)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cart.feeds.importer import import_products
+from cart.feeds.importer import Options, import_products
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
 from live.service import Shows
@@ -20,7 +20,7 @@ _LINEUP = (
 
 async def stage(shows: Shows) -> None:
     """Put the show `demo` into its lobby, with its lineup in stock again; does no harm to a show that waits."""
-    await import_products(PRODUCTS, shows, stock_means="available")
+    await import_products(PRODUCTS, shows, Options(stock_means="available"))
     try:
         show = await shows.get(DEMO_SHOW)
     except Problem as problem:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, bindparam, func, insert, select, text, update
 
+from cart.catalogue import Facts
 from cart.pricing import basket
 from cart.pricing.reductions import Content, Measure
 from cart.stock import MAIN, Level
@@ -51,7 +52,13 @@ _VARIANTS = (
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A variant as the catalogue has it. `price_minor` is its own price, before any rule; None: nothing is said."""
+_ADD_PRODUCT, _ADD_VARIANT, _ADD_LEVEL = insert(product), insert(variant), insert(stock_level)
+
+
+    """A variant as the catalogue has it. `price_minor` is its own price, before any rule; None: nothing is said.
+
+    `hidden`: it is not shown beside others of its product. `facts`: what feeds say of it beside.
+    """
 
     sku: str
     title: str
@@ -61,6 +68,8 @@ class Listed(msgspec.Struct, frozen=True):
     tax_bp: int | None
     content: Content | None
 
+    hidden: bool
+    facts: Facts | None
 
 class Item(msgspec.Struct, frozen=True):
     """A product as the catalogue has it. `tax_bp` None: the installation's own rate."""
@@ -117,12 +126,18 @@ def lock_offers(conn: Connection, skus: Iterable[str], standard_bp: int) -> dict
     return {row.sku: (_offer(row), Level(row.sku, row.location, row.on_hand, row.allocated, row.held)) for row in rows}
 
 
-def items(conn: Connection, ids: Sequence[str]) -> list[Item]:
-    """These products with their variants, in the order of `ids`; unknown ones are left out."""
+def items(conn: Connection, ids: Sequence[str], *, hidden: bool = False) -> list[Item]:
+    """These products with their variants, in the order of `ids`; unknown ones are left out.
+
+    Hidden variants are left out beside others (`hidden`: they are not).
+    """
     variants: dict[str, list[Listed]] = {}
     for row in conn.execute(_VARIANTS, {"product_ids": list(ids)}):
-        members = {name: row._mapping[name] for name in Listed.__struct_fields__ if name != "content"}
-        variants.setdefault(row.product_id, []).append(Listed(**members, content=_content(row)))
+        members = {name: row._mapping[name] for name in Listed.__struct_fields__ if name not in ("content", "facts")}
+        facts = None if row.facts is None else msgspec.convert(row.facts, Facts)
+        variants.setdefault(row.product_id, []).append(Listed(**members, content=_content(row), facts=facts))
+    if not hidden:
+        variants = {id_: [one for one in all_ if not one.hidden] or all_ for id_, all_ in variants.items()}
     found: dict[str, Item] = {}
     for row in conn.execute(_PRODUCTS, {"product_ids": list(ids)}):
         members = {name: row._mapping[name] for name in Item.__struct_fields__ if name != "variants"}
@@ -131,8 +146,10 @@ def items(conn: Connection, ids: Sequence[str]) -> list[Item]:
 
 
 def product_ids(conn: Connection, after: str, limit: int) -> list[str]:
-    """A page of product ids in their order; `after` "": from the first on."""
-    return list(conn.scalars(select(product.c.id).where(product.c.id > after).order_by(product.c.id).limit(limit)))
+    """A page of ids of products of which not all is hidden, in their order; `after` "": from the first on."""
+    shown = select(variant.c.sku).where(variant.c.product_id == product.c.id, variant.c.hidden.is_(False)).exists()
+    statement = select(product.c.id).where(product.c.id > after, shown).order_by(product.c.id).limit(limit)
+    return list(conn.scalars(statement))
 
 
 def currency(conn: Connection) -> str | None:
@@ -153,12 +170,15 @@ def owners(conn: Connection, skus: Sequence[str]) -> dict[str, str]:
     return {row.sku: row.product_id for row in rows}
 
 
-def save_product(conn: Connection, id_: str, values: dict[str, Any], *, new: bool) -> None:
-    """Write a product's own members."""
-    if new:
-        conn.execute(insert(product).values(values | {"id": id_}))
-    else:
-        conn.execute(update(product).where(product.c.id == id_).values(values))
+def add_products(conn: Connection, products: Sequence[dict[str, Any]]) -> None:
+    """New products, with all their own members."""
+    if products:
+        conn.execute(_ADD_PRODUCT, products)
+
+
+def save_product(conn: Connection, id_: str, values: dict[str, Any]) -> None:
+    """Write own members of a product that exists."""
+    conn.execute(update(product).where(product.c.id == id_).values(values))
 
 
 def save_variant(conn: Connection, sku: str, values: dict[str, Any]) -> None:
@@ -166,18 +186,32 @@ def save_variant(conn: Connection, sku: str, values: dict[str, Any]) -> None:
     conn.execute(update(variant).where(variant.c.sku == sku).values(_columns(values)))
 
 
-def add_variant(conn: Connection, product_id: str, sku: str, values: dict[str, Any]) -> None:
-    """A new variant, behind the product's others, of which there is nothing in stock."""
-    last = conn.scalar(select(func.max(variant.c.position)).where(variant.c.product_id == product_id))
-    position = 0 if last is None else last + 1
-    conn.execute(
-        insert(variant).values(_columns(values) | {"product_id": product_id, "sku": sku, "position": position})
-    )
-    conn.execute(insert(stock_level).values(sku=sku, location=MAIN, on_hand=0, allocated=0, held=0))
+def hide(conn: Connection, skus: Sequence[str]) -> list[str]:
+    """Show these no longer; those that were shown."""
+    statement = update(variant).where(variant.c.sku.in_(skus), variant.c.hidden.is_(False)).values(hidden=True)
+    return list(conn.scalars(statement.returning(variant.c.sku)))
+
+
+def add_variants(conn: Connection, variants: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    """New variants (product, SKU, members), behind their products' others, of which there is nothing in stock."""
+    if not variants:
+        return
+    statement = select(variant.c.product_id, func.max(variant.c.position)).group_by(variant.c.product_id)
+    ids = {product_id for product_id, _, _ in variants}
+    last: dict[str, int] = {row[0]: row[1] for row in conn.execute(statement.where(variant.c.product_id.in_(ids)))}
+    rows = []
+    for product_id, sku, values in variants:
+        last[product_id] = last.get(product_id, -1) + 1
+        rows.append(_columns(values) | {"product_id": product_id, "sku": sku, "position": last[product_id]})
+    conn.execute(_ADD_VARIANT, rows)
+    levels = [{"sku": sku, "location": MAIN, "on_hand": 0, "allocated": 0, "held": 0} for _, sku, _ in variants]
+    conn.execute(_ADD_LEVEL, levels)
 
 
 def _columns(values: dict[str, Any]) -> dict[str, Any]:
-    """`values` with their `content`, if they have the member, in its two columns."""
+    """`values` with their `content`, if they have the member, in its two columns, and `facts` as JSON."""
+    if "facts" in values:
+        values = values | {"facts": msgspec.to_builtins(values["facts"])}
     if "content" not in values:
         return values
     content: Content | None = values["content"]

@@ -7,6 +7,7 @@ to the holds of a SKU is made with its `stock_level` row locked; that row is the
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 from live.core.database import metadata
@@ -52,6 +54,8 @@ variant = Table(
     Column("tax_bp", Integer),  # NULL: as the product
     Column("content_amount", BigInteger),  # of `content_unit` in a pack; NULL: its unit price is not named
     Column("content_unit", String(8)),
+    Column("hidden", Boolean, nullable=False, server_default=false()),
+    Column("facts", JSON(none_as_null=True)),  # what feeds say of it beside
     Index("ix_variant_product_id", "product_id", "position"),
 )
 stock_level = Table(

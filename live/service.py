@@ -86,6 +86,14 @@ class Shows:
         """The show; raises `Problem` unknown_show."""
         return (await self._database.glance(lambda conn: self.on_screen(conn, show_id)))[0]
 
+    async def read_sync(self, work: Callable[[Connection], T]) -> T:
+        """As `Database.read_sync`, for those who write by `batch` what they have read."""
+        return await self._database.read_sync(work)
+
+    def now_ms(self, conn: Connection) -> int:
+        """The database's clock, inside a plain function."""
+        return self._database.now_ms_sync(conn)
+
     def on_screen(self, conn: Connection, show_id: str) -> tuple[Show, Pin | None]:
         """The show and what is pinned, inside a plain function; raises `Problem` unknown_show."""
         # An id that cannot be one never reaches SQL, where a NUL or half a surrogate would be our error.

@@ -7,7 +7,8 @@ from typing import Protocol
 import click
 from rich import progress as bars
 
-from cart.feeds.importer import ImportReport, import_products
+from cart.feeds.importer import Options, import_products
+from cart.feeds.report import ImportReport
 from live.core.command import run, settings_of, with_settings
 from live.core.settings import Settings
 from live.service import Shows
@@ -58,10 +59,10 @@ async def _import_watched(path: Path, shows: Shows, *, dry_run: bool) -> ImportR
     with bars.Progress(*columns, transient=True) as bar:
         task = bar.add_task(path.name, total=None)
 
-        def show(done: int, total: int) -> None:
+        async def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return await import_products(path, shows, dry_run=dry_run, progress=show)
+        return await import_products(path, shows, Options(dry_run=dry_run), progress=show)
 
 
 def _show(report: ImportReport) -> None:

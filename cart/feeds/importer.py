@@ -1,249 +1,239 @@
-"""Brings product files into the catalogue, a batch of lines a transaction, while the shop is open.
+"""Brings feeds into the catalogue, while the shop is open.
 
-The good lines land, the others are reported with their numbers. A product or variant that the file does not name
-stays as it is. Stock means the units that are there, those in orders and carts included (`on_hand`), or those that
-can still be sold, as many shops' feeds have it (`available`). Screens hear at once: `product.changed` in the shows
-that have the product in their lineup, stock as always.
+The good lines land, the others are reported with their numbers. What a feed does not name stays as it is; SKUs that
+the same feed has named before are kept, hidden or sold no longer, as it is told. Stock means the units that are there,
+those in orders and carts included (`on_hand`), or those that can still be sold (`available`); it never falls below what
+carts and orders were promised. Screens hear at once: `product.changed` in the shows that have the product in their
+lineup, stock as always.
+
+A feed is read in pieces. What differs from the store is written in transactions that are as long as FEED_CHANGE_S, so
+that the clicks of a running show wait no longer than that.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import msgspec
-from msgspec import UNSET
+from sqlalchemy import Connection
 
-from cart import shelf, store
-from cart.catalogue import ProductEntry, VariantEntry
-from cart.feeds.formats import Entry, Format, LineError, read
+from cart import audit
+from cart.feeds import items_store
+from cart.feeds.diff import Change, Stored, Task, withdraw
+from cart.feeds.entries import Broken, Entry, LineError
+from cart.feeds.formats import Format, read
+from cart.feeds.pace import Pace
+from cart.feeds.report import ImportReport, Missing
+from cart.feeds.seen import Seen
 from cart.moves import Moves
-from cart.shelf import Item
-from cart.stock import Level, Movement
-from cart.store import Part
-from live.core.limits import IMPORT_BATCH, IMPORT_ERRORS_SHOWN
-from live.pinning import Changed
+from live.core.limits import FEED_CHANGE_S, FEED_MISSING_SHARE_MAX, FEED_PAGE, IMPORT_BATCH
 from live.service import Batch, Shows
 
 StockMeans = Literal["on_hand", "available"]
-Progress = Callable[[int, int], None]  # bytes read, bytes in the file
+Progress = Callable[[int, int], Awaitable[None]]  # bytes read, bytes in the file
 
 
-class ImportReport(msgspec.Struct):
-    """What came of a file. An entry is a product of a JSON file or a row of a CSV file.
+class Options(msgspec.Struct, frozen=True):
+    """How a feed is brought in. `feed`: the name that its SKUs are kept by, so that a later run knows what is missing
+    (None: nothing is kept). `dry_run`: only say what would happen. `actor`: who has counted stock, for the trail."""
 
-    `created` and `changed` count entries that made a product or altered one; `unchanged` ones said nothing new.
-    `errors` holds the first IMPORT_ERRORS_SHOWN of `refused`. With `dry_run` nothing was kept.
-    """
+    dry_run: bool = False
+    stock_means: StockMeans = "on_hand"
+    feed: str | None = None
+    missing: Missing = "kept"
+    actor: audit.Actor = audit.SERVER
 
-    dry_run: bool
-    created: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    refused: int = 0
-    errors: list[LineError] = []
 
-    @property
-    def accepted(self) -> int:
-        return self.created + self.changed + self.unchanged
+class Outcome(msgspec.Struct):
+    """What came of it; `turns_ms`: when the feed has a price change next (Unix milliseconds; None: never)."""
 
-    def refuse(self, error: LineError) -> None:
-        self.refused += 1
-        if len(self.errors) < IMPORT_ERRORS_SHOWN:
-            self.errors.append(error)
+    report: ImportReport
+    turns_ms: int | None = None
 
 
 def format_of(path: Path) -> Format:
     """The format that a file's name promises; raises `ValueError`."""
-    formats: dict[str, Format] = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
-    format_ = formats.get(path.suffix.lower())
+    formats: dict[str, Format] = {
+        ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json",
+        ".xml": "xml",
+    }  # fmt: skip
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    format_ = formats.get(name.suffix.lower())
     if format_ is None:
-        raise ValueError(f"{path.name}: the name must end with {', '.join(formats)}")
+        raise ValueError(f"{path.name}: the name must end with {', '.join(formats)}, or one of these and .gz")
     return format_
 
 
 async def import_products(
     path: Path,
     shows: Shows,
+    options: Options = Options(),  # noqa: B008 (it is frozen)
     *,
     format_: Format | None = None,
-    dry_run: bool = False,
-    stock_means: StockMeans = "on_hand",
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import the file at `path`. `format_` None: by its name; `dry_run`: only say what would happen.
+    """Import the file at `path`. `format_` None: by its name.
 
     Raises `ValueError` for a name without a known ending, `OSError` for a file that cannot be read, and `Problem`
-    when the store is out of reach: batches that were committed before stay.
+    when the store is out of reach: what was committed before stays.
     """
     format_ = format_ or format_of(path)
-    size_bytes = (await asyncio.to_thread(path.stat)).st_size
     source = await asyncio.to_thread(path.open, "rb")
     try:
-        return await import_stream(
-            source, size_bytes, shows, format_, dry_run=dry_run, stock_means=stock_means, progress=progress
-        )
+        return (await import_stream(source, shows, format_, options, progress=progress)).report
     finally:
         await asyncio.to_thread(source.close)
 
 
 async def import_stream(
     source: BinaryIO,
-    size_bytes: int,
     shows: Shows,
-    format_: Format,
+    format_: Format | None,
+    options: Options = Options(),  # noqa: B008 (it is frozen)
     *,
-    dry_run: bool = False,
-    stock_means: StockMeans = "on_hand",
     progress: Progress | None = None,
-) -> ImportReport:
-    """As `import_products`, from an open, seekable file."""
-    report = ImportReport(dry_run=dry_run)
-    made: dict[str, str] = {}  # product → currency, of those that a dry run would have made
-    items = read(source, format_)
-    # Reading and parsing may take long: both are a thread's work.
-    while batch := await asyncio.to_thread(lambda: list(islice(items, IMPORT_BATCH))):
-        for item in batch:
-            if isinstance(item, LineError):
-                report.refuse(item)
-        entries = [item for item in batch if isinstance(item, Entry)]
-        if entries:
-            await _import_batch(shows, entries, report, made, stock_means)
-        if progress is not None:
-            progress(min(await asyncio.to_thread(source.tell), size_bytes), size_bytes)
-    return report
+) -> Outcome:
+    """As `import_products`, from an open, seekable file; `format_` None: by what it begins with."""
+    seen = await asyncio.to_thread(Seen)
+    try:
+        return await _Run(source, shows, options, seen, progress).all(format_)
+    finally:
+        await asyncio.to_thread(seen.close)
 
 
 class _DryRun(Exception):
-    """Rolls a batch back."""
+    """Rolls a transaction back."""
 
 
-async def _import_batch(
-    shows: Shows, entries: list[Entry], report: ImportReport, made: dict[str, str], stock_means: StockMeans
-) -> None:
-    def work(tx: Batch) -> None:
-        batch = _Import(Moves(tx), report, made, stock_means, shows.pinning.changed)
-        batch.prepare(entries)
-        for entry in entries:
-            batch.apply(entry)
-        if report.dry_run:
-            raise _DryRun
-        batch.announce()
+class _Run:
+    def __init__(self, source: BinaryIO, shows: Shows, options: Options, seen: Seen, progress: Progress | None) -> None:
+        self._source = source
+        self._shows = shows
+        self._options = options
+        self._seen = seen
+        self._progress = progress
+        self._report = ImportReport(dry_run=options.dry_run)
+        self._turns_ms: int | None = None
+        self._pace = Pace(FEED_CHANGE_S, IMPORT_BATCH)
 
-    with contextlib.suppress(_DryRun):
-        _, told = await shows.batch(work, here=False)
-        await told
+    async def all(self, format_: Format | None) -> Outcome:
+        now_ms = await self._shows.read_sync(self._shows.now_ms)
+        size_bytes = await asyncio.to_thread(_size_bytes, self._source)
+        items = self._unique(read(self._source, format_, now_ms))
+        # Reading and parsing may take long: both are a thread's work.
+        while batch := await asyncio.to_thread(lambda: list(islice(items, IMPORT_BATCH))):
+            await self._batch([item for item in batch if isinstance(item, Task)])
+            if self._progress is not None:
+                await self._progress(min(await asyncio.to_thread(self._source.tell), size_bytes), size_bytes)
+        if self._options.feed is not None:
+            await self._look_for_missing(self._options.feed)
+        return Outcome(self._report, self._turns_ms)
 
+    def _unique(self, items: Iterator[Entry | LineError]) -> Iterator[Task | LineError]:
+        """Entries whose SKUs were not there before; what is refused is reported."""
+        try:
+            for item in items:
+                error = self._seen.take(item) if isinstance(item, Entry) else item
+                if error is not None:
+                    self._refuse(error)
+                    yield error
+                elif isinstance(item, Entry):
+                    if item.turns_ms is not None:
+                        self._turns_ms = min(item.turns_ms, self._turns_ms or item.turns_ms)
+                    yield Task(item, self._seen.first(item.product.id) or not item.grouped)
+        except Broken as broken:
+            self._refuse(broken.error)
 
-class _Import:
-    """Some entries in one transaction. What stands in the store is read once, for all of them."""
+    def _refuse(self, error: LineError) -> None:
+        self._report.refuse(error)
+        self._seen.refuse(error)
 
-    def __init__(
-        self, moves: Moves, report: ImportReport, made: dict[str, str], stock_means: StockMeans, told: Changed
-    ) -> None:
-        self._moves = moves
-        self._told = told
-        self._conn = moves.tx.conn
-        self._report = report
-        self._made = made
-        self._stock_means = stock_means
-        self._changed: dict[str, None] = {}  # products that screens may show, in the order of the file
-        self._products: dict[str, Item] = {}
-        self._owners: dict[str, str] = {}
-        self._levels: dict[str, Level] = {}
-
-    def prepare(self, entries: list[Entry]) -> None:
-        """Lock what the entries may change, in the order that everybody keeps."""
-        shelf.lock_catalogue(self._conn)
-        skus = [variant.sku for entry in entries for variant in entry.product.variants]
-        self._levels = store.lock_levels(self._conn, skus)
-        self._owners = shelf.owners(self._conn, skus)
-        ids = list(dict.fromkeys(entry.product.id for entry in entries))
-        self._products = {product.id: product for product in shelf.items(self._conn, ids)}
-
-    def apply(self, entry: Entry) -> None:
-        """Bring one entry in, or report why not."""
-        if (error := self._refusal(entry)) is not None:
-            self._report.refuse(error)
+    async def _batch(self, tasks: list[Task]) -> None:
+        """Bring in what differs from the store, as many entries a transaction as the pace allows."""
+        if not tasks:
             return
-        new = entry.product.id not in self._products
-        changed = self._save_product(entry.product, new=new)
-        stocked = False
-        for variant in entry.product.variants:
-            changed |= self._save_variant(entry.product, variant)
-            stocked |= self._save_stock(entry.product, variant)
-        if new and entry.product.id not in self._made:
-            self._report.created += 1
-        elif changed or stocked:
-            self._report.changed += 1
+        means = self._options.stock_means
+
+        def different(conn: Connection) -> list[Task]:
+            stored = Stored(conn, tasks, self._options.feed, lock=False)
+            return [task for task in tasks if not stored.says_nothing_new(task, means)]
+
+        new = await self._shows.read_sync(different)
+        self._report.unchanged += len(tasks) - len(new)
+        while new:
+            now, new = new[: self._pace.size], new[self._pace.size :]
+            await self._bring_in(now)
+
+    async def _bring_in(self, tasks: list[Task]) -> None:
+        options, seen = self._options, self._seen
+        made: dict[str, str] = {}
+        if options.dry_run:  # nobody finds in the store what it has made
+            made = await asyncio.to_thread(seen.made, [task.entry.product.id for task in tasks])
+        refused: list[LineError] = []
+
+        def work(moves: Moves) -> None:
+            change = Change(moves, tasks, options.feed, options.stock_means, self._report, made)
+            change.apply()
+            change.announce(self._shows.pinning.changed)
+            refused.extend(change.refused)
+
+        await self._write(work, len(tasks))
+        if refused or options.dry_run:
+            await asyncio.to_thread(seen.learn, made, refused)
+
+    async def _write(self, work: Callable[[Moves], None], count: int) -> None:
+        took_ms = 0.0
+
+        def body(tx: Batch) -> None:
+            nonlocal took_ms
+            began_s = time.perf_counter()
+            moves = Moves(tx)
+            moves.actor = self._options.actor
+            work(moves)
+            took_ms = (time.perf_counter() - began_s) * 1000
+            if self._options.dry_run:
+                raise _DryRun
+
+        with contextlib.suppress(_DryRun):
+            _, told = await self._shows.batch(body, here=False)
+            await told
+        self._pace.took(count, took_ms / 1000)
+        self._report.took(took_ms)
+
+    # --- what is not there any more
+
+    async def _look_for_missing(self, feed: str) -> None:
+        report, options, told = self._report, self._options, self._shows.pinning.changed
+        known = await self._shows.read_sync(lambda conn: items_store.count(conn, feed))
+        async for lacking in self._lacking(feed):
+            report.missing += len(lacking)
+        if options.missing == "kept" or not report.missing:
+            return
+        if not report.complete:
+            report.note = "the feed could not be read to its end, so what is missing is not known"
+        elif self._seen.unnamed:
+            report.note = f"{self._seen.unnamed} lines do not say which SKU they are about, so it may not be missing"
+        elif report.missing > FEED_MISSING_SHARE_MAX * known and report.missing > 1:
+            report.note = f"{report.missing} of {known} SKUs are missing: more than a feed may take away at once"
         else:
-            self._report.unchanged += 1
-        if new:
-            self._made[entry.product.id] = entry.product.currency
-        if changed:
-            [fresh] = shelf.items(self._conn, [entry.product.id])
-            self._products[entry.product.id] = fresh
-            self._changed[entry.product.id] = None
+            async for lacking in self._lacking(feed):
+                work = partial(withdraw, skus=lacking, missing=options.missing, report=report, told=told)
+                await self._write(work, len(lacking))
 
-    def announce(self) -> None:
-        """Tell the screens of what they may be showing."""
-        if self._changed:
-            self._told(self._moves.tx, self._conn, list(self._changed))
-        self._moves.finish()
+    async def _lacking(self, feed: str) -> AsyncIterator[list[str]]:
+        after = ""
+        while page := await self._shows.read_sync(partial(items_store.page, feed=feed, after=after, limit=FEED_PAGE)):
+            if lacking := await asyncio.to_thread(self._seen.lacks, page):
+                yield lacking
+            after = page[-1]
 
-    def _refusal(self, entry: Entry) -> LineError | None:
-        """Why the store cannot take an entry that is right in itself."""
-        product = entry.product
-        before = self._products.get(product.id)
-        currency = before.currency if before is not None else self._made.get(product.id, product.currency)
-        if currency != product.currency:
-            detail = f"{product.id} is sold in {currency}; a currency cannot change"
-            return LineError(line=entry.line, detail=detail, field="currency")
-        for variant in product.variants:
-            owner = self._owners.get(variant.sku, product.id)
-            if owner != product.id:
-                return LineError(line=entry.line, detail=f"the SKU {variant.sku} belongs to {owner}", field="sku")
-            level = self._levels.get(variant.sku)
-            if level is None or variant.stock is UNSET:
-                continue
-            promised = level.allocated + level.held
-            if self._stock_means == "on_hand" and variant.stock < promised:
-                detail = f"{variant.stock} is less than the {promised} units in carts and orders"
-                return LineError(line=entry.line, detail=detail, field="stock")
-        return None
 
-    def _save_product(self, entry: ProductEntry, *, new: bool) -> bool:
-        members = ("title", "description", "picture", "currency", "categories", "tax_bp")
-        values: dict[str, Any] = {name: getattr(entry, name) for name in members}
-        before = self._products.get(entry.id)
-        if before is not None and all(getattr(before, name) == value for name, value in values.items()):
-            return False
-        shelf.save_product(self._conn, entry.id, values | {"updated_at_ms": self._moves.tx.now_ms}, new=new)
-        return True
-
-    def _save_variant(self, entry: ProductEntry, variant: VariantEntry) -> bool:
-        members = ("title", "price_minor", "list_price_minor", "tax_bp", "content")
-        values = {name: getattr(variant, name) for name in members}
-        if variant.sku not in self._owners:
-            shelf.add_variant(self._conn, entry.id, variant.sku, values)
-            self._owners[variant.sku] = entry.id
-            return True
-        before = next(one for one in self._products[entry.id].variants if one.sku == variant.sku)
-        if all(getattr(before, name) == value for name, value in values.items()):
-            return False
-        shelf.save_variant(self._conn, variant.sku, values)
-        return True
-
-    def _save_stock(self, entry: ProductEntry, variant: VariantEntry) -> bool:
-        if variant.stock is UNSET:
-            return False
-        level = self._levels.get(variant.sku)
-        now = 0 if level is None else level.available if self._stock_means == "available" else level.on_hand
-        more = variant.stock - now
-        if more == 0:
-            return False
-        moved = self._moves.move(entry.id, variant.sku, Movement.counted, [Part(quantity=more)])
-        assert moved is not None, "what is promised was looked at before"
-        return True
+def _size_bytes(source: BinaryIO) -> int:
+    size_bytes = source.seek(0, 2)
+    source.seek(0)
+    return size_bytes

@@ -271,7 +271,7 @@ PRICE_MINOR_MAX = 10**10
 IMPORT_LINE_BYTES_MAX = 64 * 1024
 IMPORT_ERRORS_SHOWN = 100
 IMPORT_RECORD_LINES_MAX = 20  # lines that one quoted CSV record may span
-IMPORT_SKUS_MAX = 100_000  # per file; they are remembered to find duplicates
+IMPORT_SKUS_MAX = 2_000_000  # per feed; they are remembered, on disk, to find duplicates and what is missing
 IMPORT_BATCH = 100  # entries a transaction
 IMPORT_FILE_BYTES_MAX = 16 * 1024 * 1024  # over HTTP; the command line streams any size
 ID_CHARS_MAX = 64  # SKUs and product ids
@@ -389,6 +389,15 @@ assert LANE_BATCH_MAX <= LANE_KEY_WAITING_MAX < LANE_WAITING_MAX, "a hot SKU mus
 assert LANE_CROWD <= LANE_BATCH_MAX
 assert CHANGES_BATCH_MAX <= LANE_CROWD, "a crowd of changes must not wait for the pace"
 assert CHAT_PACE_S + BATCH_INTERVAL_S_MAX <= 0.25, "what is written is seen within 250 ms"
+# --- feeds ------------------------------------------------------------------------------------------------------
+FEED_BYTES_MAX = 4 * 1024**3  # unpacked
+FEED_XML_DEPTH_MAX = 16  # elements inside each other
+FEED_CHANGE_S = 0.015  # of a transaction that changes products: so long the clicks of a show wait for it
+FEED_MISSING_SHARE_MAX = 0.5  # of what a feed has named; when more is missing, something is wrong with the feed
+FEED_PAGE = 50  # SKUs that are looked at, and taken away, at a time
+FEED_NAME_CHARS_MAX = 60
+FEED_URL_CHARS_MAX = 2000
+
 assert RECOVERY_EVENTS_MAX <= HISTORY_EVENTS_MAX, "a recovery must fit into the history"
 assert WS_MESSAGE_BYTES_MAX <= BUS_PAYLOAD_BYTES_MAX, "what a viewer may send must fit through the bus"
 assert CHAT_TEXT_BYTES_MAX < WS_MESSAGE_BYTES_MAX

@@ -75,7 +75,7 @@ def product(
 async def stock(shows: Shows, *products: ProductEntry) -> None:
     """Put products on the shelf, the way an import does."""
     body = b"\n".join(encode(one, "json") for one in products)
-    report = await import_stream(BytesIO(body), len(body), shows, "json")
+    report = (await import_stream(BytesIO(body), shows, "json")).report
     assert not report.errors, report.errors
 
 

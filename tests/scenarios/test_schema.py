@@ -4,6 +4,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
+import cart.feeds.tables
 import cart.pricing.tables
 import cart.store
 import cart.webhooks.tables
@@ -13,7 +14,8 @@ from live.core.database import Database, metadata
 
 
 async def test_the_schema_is_what_the_stores_declare(database: Database) -> None:
-    assert cart.store and cart.pricing.tables and cart.webhooks.tables and chat.store and live.store
+    assert cart.feeds.tables and cart.store and cart.pricing.tables and cart.webhooks.tables
+    assert chat.store and live.store
 
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
