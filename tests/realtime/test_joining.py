@@ -4,12 +4,15 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from live.core.auth import Role
+from live.core.codec import Encoding
 from live.core.errors import BAD_SUBPROTOCOL, BUS_LOST, TOKEN_EXPIRED, TOKEN_REFUSED, UNKNOWN_SHOW
+from live.realtime.frames import raw
 from tests.realtime.conftest import Audience, Stage, both, still_serves
 
 pytestmark = pytest.mark.timeout(60)
@@ -94,12 +97,22 @@ async def test_snapshot_that_fails_is_our_fault_and_worth_a_retry(
     await still_serves(stage, client)
 
 
-async def test_many_join_at_once_and_one_snapshot_serves_them(stage: Stage, client: Audience) -> None:
+async def test_many_join_at_once_and_one_snapshot_serves_them(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+
+    def counted(value: Any, encoding: Encoding) -> msgspec.Raw:
+        encoded.append(encoding)
+        return raw(value, encoding)
+
+    monkeypatch.setattr("live.realtime.snapshot.raw", counted)
     await stage.say("a")
     viewers = await asyncio.gather(*[client(encoding) for encoding in ["json", "msgpack"] * 15])
     connected = await asyncio.gather(*[viewer.join() for viewer in viewers])
     assert all(message["snapshot"] == {"words": ["a"]} for message in connected)
     assert stage.builds <= 2, "one to see that the show exists, one for all"
+    assert sorted(encoded) == ["json", "msgpack"], "once for all who join, whatever their number"
     await stage.say("b")
     for viewer in viewers:
         assert (await viewer.until("event"))["data"] == {"index": 1, "text": "b"}
