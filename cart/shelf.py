@@ -51,10 +51,10 @@ _VARIANTS = (
 )
 
 
-class Listed(msgspec.Struct, frozen=True):
 _ADD_PRODUCT, _ADD_VARIANT, _ADD_LEVEL = insert(product), insert(variant), insert(stock_level)
 
 
+class Listed(msgspec.Struct, frozen=True):
     """A variant as the catalogue has it. `price_minor` is its own price, before any rule; None: nothing is said.
 
     `hidden`: it is not shown beside others of its product. `facts`: what feeds say of it beside.
@@ -67,9 +67,9 @@ _ADD_PRODUCT, _ADD_VARIANT, _ADD_LEVEL = insert(product), insert(variant), inser
     available: int
     tax_bp: int | None
     content: Content | None
-
     hidden: bool
     facts: Facts | None
+
 
 class Item(msgspec.Struct, frozen=True):
     """A product as the catalogue has it. `tax_bp` None: the installation's own rate."""

@@ -398,6 +398,10 @@ FEED_PAGE = 50  # SKUs that are looked at, and taken away, at a time
 FEED_NAME_CHARS_MAX = 60
 FEED_URL_CHARS_MAX = 2000
 
+assert LANE_BATCH_MAX <= LANE_KEY_WAITING_MAX < LANE_WAITING_MAX, "a hot SKU must leave places for the others"
+assert LANE_CROWD <= LANE_BATCH_MAX
+assert CHANGES_BATCH_MAX <= LANE_CROWD, "a crowd of changes must not wait for the pace"
+assert CHAT_PACE_S + BATCH_INTERVAL_S_MAX <= 0.25, "what is written is seen within 250 ms"
 assert RECOVERY_EVENTS_MAX <= HISTORY_EVENTS_MAX, "a recovery must fit into the history"
 assert WS_MESSAGE_BYTES_MAX <= BUS_PAYLOAD_BYTES_MAX, "what a viewer may send must fit through the bus"
 assert CHAT_TEXT_BYTES_MAX < WS_MESSAGE_BYTES_MAX
