@@ -11,7 +11,6 @@ from cart.baskets import Cart, Line
 from cart.feeds.formats import Format
 from cart.feeds.importer import Options, import_stream
 from cart.feeds.report import ImportReport
-from cart.handoff import api as handoff
 from cart.insight import api as insight
 from cart.keeper import Figures
 from cart.offering import api as offering

@@ -288,6 +288,10 @@ SWEEP_BATCH = 200  # holds a transaction
 CHANGES_BATCH_MAX = 16  # changes of carts a transaction: a check-out takes 1.2 ms of the loop, which others wait for
 RECONCILE_INTERVAL_S = 60.0
 FIGURES_WINDOW_S = 60
+WAITLIST_MAX = 2_000  # places for one SKU
+WAITLIST_PLACES_MAX = 10  # of one shopper
+WAITLIST_BATCH = 50  # places served in one transaction, and told of their position
+DROPS_MAX = 100  # of one show
 REVENUE_PINS_MAX = 500  # of a show, the newest; what those before them sold is one row
 
 # --- orders -----------------------------------------------------------------------------------------------------
@@ -385,10 +389,6 @@ WEBHOOK_COUNT_S = 10.0  # between two counts of what waits
 WEBHOOK_PRUNE_S = 600.0  # between two rounds of forgetting
 WEBHOOK_PRUNE_BATCH = 1_000  # rows a transaction
 
-assert LANE_BATCH_MAX <= LANE_KEY_WAITING_MAX < LANE_WAITING_MAX, "a hot SKU must leave places for the others"
-assert LANE_CROWD <= LANE_BATCH_MAX
-assert CHANGES_BATCH_MAX <= LANE_CROWD, "a crowd of changes must not wait for the pace"
-assert CHAT_PACE_S + BATCH_INTERVAL_S_MAX <= 0.25, "what is written is seen within 250 ms"
 # --- feeds ------------------------------------------------------------------------------------------------------
 FEED_BYTES_MAX = 4 * 1024**3  # unpacked
 FEED_XML_DEPTH_MAX = 16  # elements inside each other
