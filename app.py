@@ -209,12 +209,12 @@ def _connections(
         return found | {"viewers": hub.count(show), "now_ms": store.clock.now_ms()}
 
     async def stored(asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[Any, bool]]:
-        """For each show and viewer the cart, and whether the viewer has written there."""
+        """For each show and viewer the cart and what is waited for, and whether the viewer has written there."""
         found: dict[tuple[str, str], tuple[Any, bool]] = {}
         for show in {show for show, _ in asked}:
             subjects = [subject for of, subject in asked if of == show]
-            carts, known = await store.shop.carts(show, subjects), await chat_room.known(show, subjects)
-            found |= {(show, subject): (plain(carts[subject]), subject in known) for subject in subjects}
+            own, known = await store.shop.seen.personal(show, subjects), await chat_room.known(show, subjects)
+            found |= {(show, subject): (own[subject], subject in known) for subject in subjects}
         return found
 
     returning = Together(stored, RETURNING_MAX)
@@ -222,11 +222,11 @@ def _connections(
 
     async def personal(show: str, viewer: Principal) -> dict[str, Any]:
         # Most who come back have written nothing: two queries for hundreds of them, instead of six for each.
-        cart, known = await returning.ask((show, viewer.subject))
+        own, known = await returning.ask((show, viewer.subject))
         quiet = not known and viewer.role is Role.viewer
-        prices = await store.shop.offering.personal(show, viewer)
-        found = {"cart": cart, "chat": NOT_MUTED if quiet else await chat_room.personal(show, viewer)}
-        return found | {"prices": prices} if prices else found
+        besides = await store.shop.seen.besides(show, viewer)
+        found: dict[str, Any] = own | {"chat": NOT_MUTED if quiet else await chat_room.personal(show, viewer)}
+        return found | besides
 
     newcomer = {"cart": plain(cart_of(())), "chat": NOT_MUTED}
     registry = Commands()

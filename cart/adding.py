@@ -1,10 +1,11 @@
 """Clicks: many adds to carts, decided one after the other in memory, and written down together.
 
 A batch reads what its adds may touch in five statements (shows with their pins, kept answers, SKUs with their levels,
-living holds; on PostgreSQL the carts' locks), however many there are. Locks are taken in the order that everybody
-keeps: carts, then levels. Each add is then granted or refused by the pure model (`stock`, `baskets`), first come first
-served, on what the adds before it have left; a refusal changes nothing. At last the batch is written: one guarded
-UPDATE a SKU, and one statement each for movements, new holds, grown holds and kept answers.
+living holds; on PostgreSQL the carts' locks), however many there are. Drops are read, and those who wait are served,
+only where a level says that there are any. Locks are taken in the order that everybody keeps: carts, then levels. Each
+add is then granted or refused by the pure model (`stock`, `baskets`, drops), first come first served, on what the adds
+before it have left; a refusal changes nothing. At last the batch is written: one guarded UPDATE a SKU, and one
+statement each for movements, new holds, grown holds and kept answers.
 """
 
 from collections.abc import Hashable, Sequence
@@ -15,22 +16,22 @@ import msgspec
 from cart import catalogue, shelf, stock, store
 from cart.answers import Answer, replay
 from cart.baskets import Cart, cart_id
-from cart.moves import Moves
+from cart.moves import Moves, new_hold
 from cart.pricing.priced import Unit
 from cart.pricing.quotes import Quote
 from cart.pricing.service import GUEST, screen
 from cart.pricing.store import Shopper
 from cart.shelf import Offer
-from cart.stock import MAIN, Hold, HoldState, Level, Movement
+from cart.stock import Hold, HoldState, Level, Movement
 from cart.store import Kept, Key, Part
+from cart.waiting.allowances import Gate
 from cart.webhooks import outbox
 from live import store as shows_store
 from live.core.codec import encode, plain
 from live.core.errors import Kind, Problem
-from live.core.ids import uuid7
 from live.core.limits import SWEEP_BATCH
 from live.shows import Show, is_show_id
-from live.timeline import Pin, selling, show_clock
+from live.timeline import Pin, selling
 
 
 class Add(NamedTuple):
@@ -89,6 +90,7 @@ class _Batch:
         self._register.meet({add.cart: add.shopper for add in known})
         self._units: dict[tuple[str, str, Shopper], tuple[Unit, Quote, str]] = {}
         self._end_overdue(known)
+        self._gate = Gate(conn, self._levels.values(), ((add.show, add.sku, add.viewer_id) for add in known))
         self._new: dict[str, Hold] = {}  # by id, as they are at last
         self._grown: dict[str, Hold] = {}
         self._parts: dict[str, list[Part]] = {}  # by SKU
@@ -107,6 +109,7 @@ class _Batch:
         offer = self._offers.get(add.sku)
         if offer is None:
             raise Problem(Kind.unknown_sku, field="sku")
+        self._gate.check(add.show, add.sku, add.viewer_id, add.quantity, self._tx.now_ms)
         unit, quote, kept = self._price(add, offer)
         if add.quote is not None and add.quote.expires_at_ms <= self._tx.now_ms:
             raise Problem(Kind.quote_expired, field="quote", extra={"quote": plain(quote)})
@@ -116,15 +119,20 @@ class _Batch:
         cart = self._carts[add.cart]
         before = cart.get(add.sku)
         hold = self._fresh(add, offer, unit, kept) if before is None else self._larger(before, add, quote)
-        level = self._levels[add.sku].after(Movement.held, add.quantity)
+        before_it = self._levels[add.sku]
+        if add.sku in self._moves.reserved:
+            raise stock.sold_out(msgspec.structs.replace(before_it, on_hand=before_it.allocated + before_it.held))
+        level = before_it.after(Movement.held, add.quantity)
         if level is None:
-            raise stock.sold_out(self._levels[add.sku])
+            raise stock.sold_out(before_it)
         holds = list((cart | {add.sku: hold}).values())
         seen = self._register.cart(add.cart, add.show, holds)  # may refuse it as well
         self._levels[add.sku] = level
         cart[add.sku] = hold
         (self._new if before is None or before.id in self._new else self._grown)[hold.id] = hold
-        self._parts.setdefault(add.sku, []).append(Part(quantity=add.quantity, hold_id=hold.id, show=add.show))
+        self._gate.take(add.show, add.sku, add.viewer_id, add.quantity)
+        part = Part(add.quantity, hold_id=hold.id, show=add.show, viewer_id=add.viewer_id)
+        self._parts.setdefault(add.sku, []).append(part)
         return self._answer(add, key, seen)
 
     def write(self) -> None:
@@ -165,8 +173,14 @@ class _Batch:
             while wanted[sku] > self._levels[sku].available and (ended := moves.expire([sku], SWEEP_BATCH)):
                 over += ended
                 self._levels |= store.levels(self._tx.conn, [sku])
+        queues = [level for _, level in sorted(self._levels.items()) if level.waiting and level.available]
+        for level in queues:
+            moves.line_up(level)
+        if queues:
+            self._levels |= store.levels(self._tx.conn, self._levels)
         if over:
             moves.tell_owners(over, "hold_expired")
+        if over or queues:
             self._carts = self._read_carts(list(self._carts))
 
     # --- one add
@@ -205,30 +219,9 @@ class _Batch:
 
     def _fresh(self, add: Add, offer: Offer, unit: Unit, quote: str) -> Hold:
         """A hold with the stamp of what is on screen."""
-        now_ms = self._tx.now_ms
-        show, pin = self._shows[add.show]
-        return Hold(
-            id=uuid7(now_ms),
-            cart=add.cart,
-            show=add.show,
-            viewer_id=add.viewer_id,
-            sku=offer.sku,
-            location=MAIN,
-            quantity=add.quantity,
-            price_minor=unit.unit_minor,
-            currency=offer.currency,
-            state=HoldState.active,
-            expires_at_ms=now_ms + self._hold_ttl_ms,
-            claim_until_ms=None,
-            order_id=None,
-            pin_id=pin.id if pin is not None and pin.product_id == offer.product_id else None,
-            at_ms=show_clock(show.started_at_ms, show.ended_at_ms, now_ms),
-            product_id=offer.product_id,
-            title=offer.title,
-            variant=offer.variant,
-            picture=offer.picture,
-            quote=quote,
-            categories=offer.categories,
+        on_screen = self._shows[add.show]
+        return new_hold(
+            self._tx, on_screen, add.cart, add.viewer_id, offer, unit.unit_minor, quote, add.quantity, self._hold_ttl_ms
         )
 
 

@@ -14,7 +14,7 @@ The screens then show the older value until the SKU sells again or they take a s
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cart import store
@@ -45,11 +45,19 @@ class _Late:
 class Board:
     """See the module. `interval_s` 0: every change is told by its own transaction, and not looked at again.
 
+    `also` tells what else there is to tell of a SKU that has drops: its name, and how many are left.
     `take` is called inside transactions, which may be in the writer's thread; everything else on the loop.
     """
 
-    def __init__(self, shows: Shows, clock: Clock, interval_s: float = STATE_INTERVAL_S) -> None:
+    def __init__(
+        self,
+        shows: Shows,
+        clock: Clock,
+        interval_s: float = STATE_INTERVAL_S,
+        also: Callable[[Batch, str, int], None] | None = None,
+    ) -> None:
         self._shows = shows
+        self._also = also
         self._clock = clock
         self._interval_s = interval_s
         self._told_s: dict[str, float] = {}  # SKU → when it was told last, for an interval
@@ -109,6 +117,8 @@ class Board:
             available = levels[sku].available
             if available != one.told:
                 tell_stock(tx, sku, one.product_id, available, one.sellers)
+                if levels[sku].drops and self._also is not None:
+                    self._also(tx, sku, available)
                 self._told_s[sku] = now_s
                 self._mark(sku, _Late(one.product_id, one.sellers, available))
 

@@ -1,4 +1,4 @@
-"""What happens in a shop by itself: holds end, the staff sees figures, the books are checked."""
+"""What happens in a shop by itself: holds end, queues move on, the staff sees figures, the books are checked."""
 
 import asyncio
 from typing import Any
@@ -12,6 +12,7 @@ from cart.moves import Moves
 from cart.ordering.checkout import Checkout
 from cart.stock import Hold
 from cart.stockroom import Stockroom
+from cart.waiting.service import Waiting
 from live.core.clock import Clock
 from live.core.codec import plain
 from live.core.database import Database
@@ -45,13 +46,20 @@ class Keeper:
     """Looks after the carts of all shows. Any number of workers may each run one: the levels' locks keep order."""
 
     def __init__(
-        self, database: Database, shows: Shows, clock: Clock, stockroom: Stockroom, checkout: Checkout
+        self,
+        database: Database,
+        shows: Shows,
+        clock: Clock,
+        stockroom: Stockroom,
+        checkout: Checkout,
+        waiting: Waiting,
     ) -> None:
         self._database = database
         self._shows = shows
         self._stockroom = stockroom
         self._clock = clock
         self._checkout = checkout
+        self._waiting = waiting
         self._sells_until: dict[str, float] = {}  # show → until when its figures may change, on the monotonic clock
 
     async def run(self) -> None:
@@ -61,10 +69,13 @@ class Keeper:
             await asyncio.sleep(HOLD_SWEEP_INTERVAL_S)
             try:
                 await self.sweep()
+                await self._waiting.look()
+                await self._waiting.tell()
                 await self.send_figures()
                 if self._clock.monotonic() >= reconcile_at:
                     reconcile_at = self._clock.monotonic() + RECONCILE_INTERVAL_S
                     await self.reconcile()
+                    await self._waiting.check()
                     await self.prune()
             except Problem as problem:  # the store is out of reach; the next round may find it
                 _log.warning("sweep_postponed", problem=problem.kind.name)

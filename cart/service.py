@@ -30,10 +30,15 @@ from cart.pricing.store import Shopper
 from cart.register import Register
 from cart.shelf import Offer
 from cart.stock import Hold, HoldState, Movement
+from cart.seen import Seen
 from cart.stockroom import Cost, Stockroom
 from cart.store import Part
 from live import store as shows_store
 from live.core.auth import Principal
+from cart.waiting import planning
+from cart.waiting.planning import Planning
+from cart.waiting.promises import Promised
+from cart.waiting.service import Waiting
 from live.core.clock import Clock
 from live.core.codec import plain
 from live.core.database import Database
@@ -76,6 +81,7 @@ class Shop:
         self._stockroom = Stockroom(
             shows,
             clock,
+        promised = Promised(self._hold_ttl_ms)
             stock_interval_s=stock_interval_s,
             shared=database.dialect == "sqlite",
             pace_s=pace_s / 2,  # a check-out is two changes
@@ -83,6 +89,7 @@ class Shop:
         )
         self.offering = Offering(database, shows, self._stockroom, self._pricing)
         self.window = self.offering.window
+            promises=promised,
         self.office = Office(
             database,
             self._stockroom,
@@ -97,7 +104,10 @@ class Shop:
         self._checkout = self.office.checkout
         self._adding = Cost()
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)
-        self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout)
+        self.waiting = Waiting(database, shows, self._stockroom, promised)
+        self.planning = Planning(database, shows, self._stockroom)
+        self.seen = Seen(database, self._pricing, self.offering, self.waiting)
+        self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout, self.waiting)
         self.insight = Insight(database, shows)
 
     async def close(self) -> None:
@@ -116,6 +126,7 @@ class Shop:
         """Products as they are in the shop, in the order of `ids`; unknown ones are left out."""
         return [plain(product) for product in await self.window.products(ids)]
 
+        self._shows.pinning.besides = planning.on_screen
     async def cart(self, show: str, principal: Principal) -> Cart:
         """The viewer's cart in a show; raises `Problem` unknown_show."""
         cart = cart_id(show, principal.subject)
@@ -130,15 +141,7 @@ class Shop:
 
     async def carts(self, show: str, subjects: Sequence[str]) -> dict[str, Cart]:
         """The carts of several viewers of a show that exists, in one query."""
-        ids = {subject: cart_id(show, subject) for subject in subjects}
-
-        def read(conn: Connection) -> dict[str, Cart]:
-            register = Register(self._pricing, conn, self._database.now_ms_sync(conn))
-            register.look(ids.values())
-            holds = store.cart_holds(conn, list(ids.values()))
-            return {subject: register.cart(cart, show, holds[cart]) for subject, cart in ids.items()}
-
-        return await self._database.glance(read)
+        return await self.seen.carts(show, subjects)
 
     # --- the cart ---------------------------------------------------------------------------------------------
 
@@ -327,7 +330,7 @@ def _consume_again(moves: Moves, order: Order) -> bool:
 
 
 def _offer(moves: Moves, sku: str) -> Offer:
-    """What a SKU is, with its level locked; raises `Problem` unknown_sku."""
+    """What a SKU is, with its level locked, and free units given to those who wait; raises `Problem` unknown_sku."""
     standard_bp = moves.register.standard_bp
     found = shelf.lock_offers(moves.tx.conn, [sku], standard_bp) if catalogue.is_id(sku) else {}
     if sku not in found:
@@ -339,6 +342,7 @@ def _alive(moves: Moves, cart: str, offer: Offer) -> Hold | None:
     """The cart's active hold; one whose time is over is ended. Raises `Problem` checkout_running."""
     hold = store.live_hold(moves.tx.conn, cart, offer.sku)
     if hold is None:
+    moves.line_up(found[sku][1])
         return None
     if hold.state is HoldState.claiming:
         raise Problem(Kind.checkout_running, retry_after_s=2)
@@ -359,13 +363,13 @@ def _held(moves: Moves, cart: str, offer: Offer) -> Hold:
 
 def _take(moves: Moves, offer: Offer, part: Part) -> None:
     """Hold units of a locked level, expired ones of other carts if need be; raises `Problem` sold_out."""
-    while moves.move(offer.product_id, offer.sku, Movement.held, [part]) is None:
+    while offer.sku not in moves.reserved:
+        if moves.move(offer.product_id, offer.sku, Movement.held, [part]) is not None:
+            return
         expired = moves.expire([offer.sku], SWEEP_BATCH)
-        if not expired:
-            break
+        if not expired or store.levels(moves.tx.conn, [offer.sku])[offer.sku].waiting:
+            break  # what has expired is for those who wait
         moves.tell_owners(expired, "hold_expired")
-    else:
-        return
     raise stock.sold_out((store.lock_levels(moves.tx.conn, [offer.sku]))[offer.sku])
 
 

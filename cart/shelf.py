@@ -36,8 +36,9 @@ _OFFERS: Select[Any] = (
     .join(product, product.c.id == variant.c.product_id)
     .where(variant.c.sku.in_(bindparam("skus", expanding=True)))
 )
+_LEVEL = Level.__struct_fields__[1:]
 _LOCK_OFFERS = (
-    _OFFERS.add_columns(stock_level.c.location, stock_level.c.on_hand, stock_level.c.allocated, stock_level.c.held)
+    _OFFERS.add_columns(*(stock_level.c[name] for name in _LEVEL))
     .join(stock_level, (stock_level.c.sku == variant.c.sku) & (stock_level.c.location == MAIN))
     .order_by(stock_level.c.sku, stock_level.c.location)  # everybody's order
     .with_for_update(of=stock_level)
@@ -123,7 +124,7 @@ def offers(conn: Connection, skus: Iterable[str], standard_bp: int) -> dict[str,
 def lock_offers(conn: Connection, skus: Iterable[str], standard_bp: int) -> dict[str, tuple[Offer, Level]]:
     """As `offers`, with their levels, which nobody else changes before this transaction ends."""
     rows = conn.execute(_LOCK_OFFERS, {"skus": sorted(set(skus)), "standard_bp": standard_bp})
-    return {row.sku: (_offer(row), Level(row.sku, row.location, row.on_hand, row.allocated, row.held)) for row in rows}
+    return {row.sku: (_offer(row), Level(row.sku, *(row._mapping[name] for name in _LEVEL))) for row in rows}
 
 
 def items(conn: Connection, ids: Sequence[str], *, hidden: bool = False) -> list[Item]:

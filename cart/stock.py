@@ -20,6 +20,7 @@ An expired hold never comes back: its units may be somebody else's by then.
 from enum import Enum
 
 import msgspec
+from msgspec.structs import replace
 
 from live.core.errors import Kind, Problem
 from live.core.limits import HOLD_EXTENSIONS_MAX, QUANTITY_MAX
@@ -74,13 +75,15 @@ EFFECTS: dict[Movement, tuple[int, int, int]] = {
 
 
 class Level(msgspec.Struct, frozen=True):
-    """The units of one SKU at one location."""
+    """The units of one SKU at one location, with how many places of the waitlist wait for them, and its drops."""
 
     sku: str
     location: str
     on_hand: int
     allocated: int
     held: int
+    waiting: int = 0
+    drops: int = 0
 
     @property
     def available(self) -> int:
@@ -94,12 +97,8 @@ class Level(msgspec.Struct, frozen=True):
         """
         assert quantity > 0 or movement is Movement.counted, "only a count goes both ways"
         on_hand, allocated, held = (sign * quantity for sign in EFFECTS[movement])
-        level = Level(
-            sku=self.sku,
-            location=self.location,
-            on_hand=self.on_hand + on_hand,
-            allocated=self.allocated + allocated,
-            held=self.held + held,
+        level = replace(
+            self, on_hand=self.on_hand + on_hand, allocated=self.allocated + allocated, held=self.held + held
         )
         return level if min(level.available, level.allocated, level.held) >= 0 else None
 

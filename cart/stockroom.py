@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from cart.board import Board
-from cart.moves import Moves
+from cart.moves import Moves, Promises
 from cart.pricing.service import Pricing
 from live.core.clock import Clock
 from live.core.lanes import Committed, Lane
@@ -48,7 +48,8 @@ class Cost:
 class Stockroom:
     """See the module. `stock_interval_s`: what is left of a SKU is told no more often (0: with every change).
 
-    `shared`: changes share transactions, at the pace of `pace_s` (see `Lane`). `pricing` prices the carts of all.
+    `shared`: changes share transactions, at the pace of `pace_s` (see `Lane`). `pricing` prices the carts of all;
+    `promises` says whom free units go to (None: to anybody).
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class Stockroom:
         shared: bool = False,
         pace_s: float = 0.0,
         pricing: Pricing | None = None,
+        promises: Promises | None = None,
     ) -> None:
         self._shows = shows
         self._pricing = pricing
-        self.board = Board(shows, clock, stock_interval_s)
+        self._promises = promises
+        self.board = Board(shows, clock, stock_interval_s, None if promises is None else promises.tell)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._cost = Cost(CHANGES_HERE_MAX)
         self._changes: Lane[Callable[[Moves], Any], Any] | None = None
@@ -93,7 +96,7 @@ class Stockroom:
 
         def body(tx: Batch) -> T:
             began_s = time.thread_time()
-            moves = Moves(tx, self.board, self._pricing)
+            moves = Moves(tx, self.board, self._pricing, self._promises)
             result = work(moves)
             moves.finish()
             known.took(count, time.thread_time() - began_s)

@@ -104,12 +104,13 @@ Key = tuple[str, str]  # scope (a cart), key
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One hold's share in a movement. None: it belongs to no hold, no order, no show."""
+    """One hold's share in a movement. None: it belongs to no hold, no order, no show; nobody says whose it is."""
 
     quantity: int
     hold_id: str | None = None
     order_id: str | None = None
     show: str | None = None
+    viewer_id: str | None = None
 
 
 class Moved(NamedTuple):

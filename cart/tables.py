@@ -66,6 +66,8 @@ stock_level = Table(
     Column("on_hand", BigInteger, nullable=False),
     Column("allocated", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
+    Column("waiting", Integer, nullable=False, server_default="0"),  # places on the waitlist that have no offer
+    Column("drops", Integer, nullable=False, server_default="0"),  # of now, in all shows
     CheckConstraint("held >= 0", name="held"),
     CheckConstraint("allocated >= 0", name="allocated"),
     CheckConstraint("on_hand - allocated - held >= 0", name="available"),

@@ -5,6 +5,7 @@ shown, and hears of each turn in the transaction that makes it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -23,6 +24,15 @@ Turned = Callable[[Announcements, Connection, str, Pin | None, Pin | None], None
 def no_products(_conn: Connection, _ids: Sequence[str], _show_id: str, _pin: Pin | None) -> list[Product]:
     """The products of an installation without a catalogue."""
     return []
+
+
+# What a snapshot of a show says besides: its further members.
+Besides = Callable[[Connection, str], dict[str, Any]]
+
+
+def nothing_besides(_conn: Connection, _show_id: str) -> dict[str, Any]:
+    """A snapshot is the show, its lineup and its pin."""
+    return {}
 
 
 # Called in the transaction that changed products in the catalogue.
@@ -44,6 +54,7 @@ class Pinning:
         self.products = products
         self.turned = turned
         self.changed: Changed = not_changed
+        self.besides: Besides = nothing_besides
 
     async def shown(self, tx: Transaction, ids: Sequence[str], show: Show, pin: Pin | None) -> list[Product]:
         """These products, as the show's screens see them while `pin` is on them."""

@@ -123,12 +123,12 @@ class Shows:
             return await store.list_shows(conn, wanted, last, SHOWS_LISTED_MAX)
 
     async def snapshot(self, show_id: str) -> timeline.Snapshot:
-        """The show's part of a snapshot: `show`, `lineup`, `pin`; raises `Problem` unknown_show."""
+        """The show's part of a snapshot: `show`, `lineup`, `pin`, `drops`; raises `Problem` unknown_show."""
 
         def read(conn: Connection) -> timeline.Snapshot:
             show, pin = self.on_screen(conn, show_id)
             lineup = self.pinning.products(conn, store.lineup(conn, show_id), show_id, timeline.selling(show, pin))
-            return timeline.compose(show, lineup, _pinned(pin, lineup))
+            return timeline.compose(show, lineup, _pinned(pin, lineup)) | self.pinning.besides(conn, show_id)
 
         return await self._database.read_sync(read)
 

@@ -10,7 +10,7 @@ one twice does no harm, and what holds is:
     apply(… apply(snapshot at offset n, event n+1) …, event m)  ==  snapshot at offset m
 
 with two bounds: the list of messages reaches further back on a screen that was there longer (compare from the
-younger of the two first messages on), and what states carry (`viewers`, `stock`) is as new as the newest state.
+younger of the two first messages on), and what states carry (`viewers`, `stock`, `left`) is as new as the newest state.
 """
 
 from collections.abc import Callable, Mapping
@@ -77,14 +77,14 @@ def apply(snapshot: Snapshot, name: str, data: Mapping[str, Any]) -> Snapshot:
 
 
 def apply_state(snapshot: Snapshot, name: str, data: Mapping[str, Any]) -> Snapshot:
-    """`snapshot` after a state message: `viewers`, `stock` and `reactions`; others are not in the snapshot."""
+    """`snapshot` after a state message: `viewers`, `stock`, `drop` and `reactions`; others are not in the snapshot."""
     if name == "viewers":
         return snapshot | {"viewers": data["count"]}
     if name == "reactions":
         return snapshot | {"reactions": dict(data)}
     if name == "stock":
         return _with_stock(snapshot, data["sku"], data["available"])
-    return snapshot
+    return _drop_left(snapshot, data) if name == "drop" else snapshot
 
 
 def _show_state(snapshot: Snapshot, data: Mapping[str, Any]) -> Snapshot:
@@ -156,6 +156,21 @@ def _with_variant(snapshot: Snapshot, sku: str, members: Mapping[str, Any]) -> S
     return snapshot if pin is None else snapshot | {"pin": pin | {"product": changed(pin["product"])}}
 
 
+def _drop(snapshot: Snapshot, data: Mapping[str, Any]) -> Snapshot:
+    drops = [drop for drop in snapshot.get("drops", []) if drop["sku"] != data["sku"]]
+    if data["drop"] is not None:
+        drops.append(data["drop"])
+    return snapshot | {"drops": sorted(drops, key=lambda drop: str(drop["id"]))}
+
+
+def _drop_left(snapshot: Snapshot, data: Mapping[str, Any]) -> Snapshot:
+    """`snapshot` with what is `left` of the drop of a SKU, if there is one."""
+    drops = snapshot.get("drops", [])
+    return snapshot | {
+        "drops": [drop | {"left": data["left"]} if drop["sku"] == data["sku"] else drop for drop in drops]
+    }
+
+
 def _message(snapshot: Snapshot, data: Mapping[str, Any]) -> Snapshot:
     others = [message for message in snapshot["chat"]["messages"] if message["id"] != data["id"]]
     # Ids are ordered by time, so two messages that crossed on their way stand in the order of the log.
@@ -189,6 +204,7 @@ _EVENTS: dict[str, Callable[[Snapshot, Mapping[str, Any]], Snapshot]] = {
     "product.price": _priced,
     "product.sold_out": _sold_out,
     "product.restocked": _restocked,
+    "drop.changed": _drop,
     "chat.message": _message,
     "chat.deleted": _deleted,
     "chat.cleared": _cleared,

@@ -325,8 +325,10 @@ class Checkout:
         conn = moves.tx.conn
         holds = cart_store.cart_holds(conn, [cart])[cart]
         if holds:
-            cart_store.lock_levels(conn, [hold.sku for hold in holds])
-            holds = cart_store.cart_holds(conn, [cart])[cart]  # as they are now that nobody changes them
+            skus = {hold.sku for hold in holds}
+            cart_store.lock_levels(conn, skus)
+            # As they are now that nobody changes them; what the waitlist has brought meanwhile was never seen.
+            holds = [hold for hold in cart_store.cart_holds(conn, [cart])[cart] if hold.sku in skus]
         lost = cart_store.newest_state(conn, cart) is HoldState.expired
         orders.check_holds(holds, moves.tx.now_ms, lost=lost)
         return holds, self._price(moves, cart, holds)

@@ -300,7 +300,7 @@ def _move(moves: Moves, order: Order, sku: str, kind: Movement, units: int) -> N
     if units == 0:
         return
     product_id = next(line.product_id for line in order.lines if line.sku == sku)
-    part = Part(quantity=units, order_id=order.id, show=order.show)
+    part = Part(quantity=units, order_id=order.id, show=order.show, viewer_id=order.viewer_id)
     assert moves.move(product_id, sku, kind, [part]), "a level has the units of its orders"
 
 

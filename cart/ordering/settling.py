@@ -43,7 +43,7 @@ def write_down(moves: Moves, order: Order, asked: Step, receipt: Receipt) -> Non
 def retake(moves: Moves, order: Order) -> bool:
     """Allocate a lapsed order's units again: those that its cart still holds, the rest from the shelf.
 
-    False: there are not enough, and nothing was moved.
+    False: there are not enough, or a drop has no room for them, and nothing was moved.
     """
     tx = moves.tx
     moves.tell_owners(moves.expire([line.sku for line in order.lines], SWEEP_BATCH), "hold_expired")
@@ -51,11 +51,12 @@ def retake(moves: Moves, order: Order) -> bool:
     own = {hold.sku: hold for hold in cart_store.cart_holds(tx.conn, [cart])[cart] if hold.state is HoldState.active}
     levels = cart_store.levels(tx.conn, [line.sku for line in order.lines])
     kept = {line.sku: min(own[line.sku].quantity, line.quantity) if line.sku in own else 0 for line in order.lines}
-    if any(levels[line.sku].available < line.quantity - kept[line.sku] for line in order.lines):
+    rests = [(levels[line.sku], line.quantity - kept[line.sku]) for line in order.lines]
+    if any(level.available < rest or not moves.has_room(level, order, rest) for level, rest in rests):
         return False
     for line in order.lines:
         if rest := line.quantity - kept[line.sku]:
-            part = Part(quantity=rest, order_id=order.id, show=order.show)
+            part = Part(quantity=rest, order_id=order.id, show=order.show, viewer_id=order.viewer_id)
             assert moves.move(line.product_id, line.sku, Movement.reserved, [part]), "the level is locked"
         if line.sku not in own:
             continue
