@@ -4,7 +4,8 @@ The server is this process, as it is in production (`fanout_stage`); the viewers
 reads. Beside ours stand the ways that everybody would try first: `send_bytes` of Starlette in a loop and
 `websockets.broadcast` in this process, node's `ws` and Socket.IO in theirs. All costs are CPU time of the sending
 process, kernel included, per event and viewer; rounds of all ways alternate, and the median of each is taken, so
-that a noisy neighbour hits all alike. `fanout_crowd` then asks how late events are at 10,000 viewers.
+that a noisy neighbour hits all alike, and drawn side by side. `fanout_crowd` then asks how late events are at 10,000
+viewers.
 
     python -m loadtests.benches.fanout [--picture FILE]
 """
@@ -15,6 +16,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -40,6 +42,7 @@ BUSY_S = 3.0
 _PAUSE_S = 0.06  # between rounds: longer than a batch interval, so that each round is one event to a quiet show
 _SETTLE_S = 0.005  # what was queued is written when the loop turns
 _TIMEOUT_S = 300.0
+PICTURE = Path("var/reports/fanout.svg")
 
 Way = Callable[[], Awaitable[float]]  # sends one message to everybody; CPU seconds it took
 
@@ -161,7 +164,7 @@ async def _broadcasting(crowd: Sinks) -> AsyncIterator[Server]:
             connection.transport.abort()
 
 
-async def _compare(picture: Path | None) -> None:
+async def _compare(picture: Path) -> None:
     async with AsyncExitStack() as stack:
         crowd = stack.enter_context(sinks())
         ways = _Ways(await stack.enter_async_context(stage()))
@@ -189,8 +192,9 @@ async def _compare(picture: Path | None) -> None:
             costs["floor"].append(await _cost(every["floor"]))
     cost = {name: median(values) for name, values in costs.items()}
     _tell(cost, busy_s, accepting, viewer_bytes)
-    if picture is not None:
-        _draw(picture, cost, busy_s)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    _draw(picture, cost, busy_s)
+    print(f"Drawn side by side: {picture}", file=sys.stderr)
 
 
 def _tell(cost: dict[str, float], busy_s: float, accepting: tuple[float, float], viewer_bytes: float) -> None:
@@ -227,7 +231,7 @@ def _draw(path: Path, cost: dict[str, float], busy_s: float) -> None:
     draw_bars(path, bars, unit="µs per event and viewer", title=title)
 
 
-async def _main(picture: Path | None) -> None:
+async def _main(picture: Path) -> None:
     async with asyncio.timeout(_TIMEOUT_S):
         await _compare(picture)
         await fanout_crowd.measure()
@@ -235,7 +239,9 @@ async def _main(picture: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m loadtests.benches.fanout")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the ways side by side")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", default=PICTURE, help=f"the ways side by side ({PICTURE})"
+    )
     uvloop.run(_main(parser.parse_args(arguments).picture))
 
 
