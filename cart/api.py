@@ -20,8 +20,8 @@ from cart.ordering.api import OrderView
 from cart.ordering.shipping import Choice
 from cart.pricing.quotes import Quote
 from cart.service import Answer, Shop
-from live.core.auth import Principal, Role
 from cart.waiting import api as waiting
+from live.core.auth import Principal, Role
 from live.core.errors import Kind, Problem
 from live.core.limits import IMPORT_FILE_BYTES_MAX
 from live.core.rest import Operation, idempotency_key, principal_of, read_bytes, respond
@@ -225,8 +225,8 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
         *offering.operations(shop.window),
         *staff.operations(shop.offering),
         *insight.operations(shop.insight),
-        Operation(
         *waiting.operations(shop.waiting, shop.planning),
+        Operation(
             "POST", "/api/products/import", on.import_file, "Import products", result=ImportReport, role=Role.ops,
             scope="catalogue:write", tag="commerce",
             errors=(Kind.import_failed, Kind.unsupported_media_type, Kind.too_large),
@@ -298,9 +298,9 @@ def commands(registry: Commands, shop: Shop) -> None:
         )
         return _answered(answer)
 
+    waiting.commands(registry, shop.waiting)
     registry.add("cart.get", Nothing, get)
     registry.add("cart.add", Add, add)
-    waiting.commands(registry, shop.waiting)
     registry.add("cart.change", Change, change)
     registry.add("cart.extend", Extend, extend)
     registry.add("cart.remove", Remove, remove)

@@ -28,17 +28,17 @@ from cart.pricing.quotes import Quote, verify
 from cart.pricing.service import Pricing, screen, shopper_of
 from cart.pricing.store import Shopper
 from cart.register import Register
+from cart.seen import Seen
 from cart.shelf import Offer
 from cart.stock import Hold, HoldState, Movement
-from cart.seen import Seen
 from cart.stockroom import Cost, Stockroom
 from cart.store import Part
-from live import store as shows_store
-from live.core.auth import Principal
 from cart.waiting import planning
 from cart.waiting.planning import Planning
 from cart.waiting.promises import Promised
 from cart.waiting.service import Waiting
+from live import store as shows_store
+from live.core.auth import Principal
 from live.core.clock import Clock
 from live.core.codec import plain
 from live.core.database import Database
@@ -78,18 +78,18 @@ class Shop:
         self._shows = shows
         self._pricing = Pricing(secret, standard_bp=tax_bp)
         self._hold_ttl_ms = hold_ttl_s * 1000
+        promised = Promised(self._hold_ttl_ms)
         self._stockroom = Stockroom(
             shows,
             clock,
-        promised = Promised(self._hold_ttl_ms)
             stock_interval_s=stock_interval_s,
             shared=database.dialect == "sqlite",
             pace_s=pace_s / 2,  # a check-out is two changes
             pricing=self._pricing,
+            promises=promised,
         )
         self.offering = Offering(database, shows, self._stockroom, self._pricing)
         self.window = self.offering.window
-            promises=promised,
         self.office = Office(
             database,
             self._stockroom,
@@ -119,6 +119,7 @@ class Shop:
     def attach(self) -> None:
         """Let the shows ask this shop for their products, and tell it what is on their screens."""
         self.offering.attach()
+        self._shows.pinning.besides = planning.on_screen
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -126,7 +127,6 @@ class Shop:
         """Products as they are in the shop, in the order of `ids`; unknown ones are left out."""
         return [plain(product) for product in await self.window.products(ids)]
 
-        self._shows.pinning.besides = planning.on_screen
     async def cart(self, show: str, principal: Principal) -> Cart:
         """The viewer's cart in a show; raises `Problem` unknown_show."""
         cart = cart_id(show, principal.subject)
@@ -335,6 +335,7 @@ def _offer(moves: Moves, sku: str) -> Offer:
     found = shelf.lock_offers(moves.tx.conn, [sku], standard_bp) if catalogue.is_id(sku) else {}
     if sku not in found:
         raise Problem(Kind.unknown_sku, field="sku")
+    moves.line_up(found[sku][1])
     return found[sku][0]
 
 
@@ -342,7 +343,6 @@ def _alive(moves: Moves, cart: str, offer: Offer) -> Hold | None:
     """The cart's active hold; one whose time is over is ended. Raises `Problem` checkout_running."""
     hold = store.live_hold(moves.tx.conn, cart, offer.sku)
     if hold is None:
-    moves.line_up(found[sku][1])
         return None
     if hold.state is HoldState.claiming:
         raise Problem(Kind.checkout_running, retry_after_s=2)
