@@ -125,8 +125,8 @@ class Shopper(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._fail(error or ConnectionError("the socket is gone"))
 
-    async def join(self, address: tuple[str, int]) -> None:
-        """Open the socket and join the show as a guest."""
+    async def join(self, address: tuple[str, int], token: str | None = None) -> None:
+        """Open the socket and join the show; `token` None: as a guest."""
         await asyncio.get_running_loop().create_connection(lambda: self, *address)
         assert self._transport is not None
         self._transport.write(
@@ -137,7 +137,7 @@ class Shopper(asyncio.Protocol):
         upgraded = self._waiting["handshake"] = asyncio.get_running_loop().create_future()
         head: bytes = (await upgraded)["head"]
         assert head.startswith(b"HTTP/1.1 101"), head
-        answer = await self.ask({"type": "connect"})
+        answer = await self.ask({"type": "connect"} | ({} if token is None else {"token": token}))
         assert answer["type"] == "connected", answer
 
     async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
