@@ -126,7 +126,7 @@ def operations(waiting: Waiting, planning: Planning) -> list[Operation]:
         Operation("DELETE", f"{places}/{{sku}}", on.leave, "Wait no longer", result=PlaceView, keyed=True,
                   errors=(*known, Kind.unknown_sku), **viewer),
         Operation("GET", "/api/shows/{show}/queues", on.queues, "Read how many wait", result=Queues,
-                  errors=(Kind.unknown_show,), scope="stock:read", **host),
+                  errors=(Kind.unknown_show,), scope="catalogue:read", **host),
         Operation("GET", drops, on.drops, "List drops", result=Drops, errors=(Kind.unknown_show,), scope="shows:read",
                   **host),
         Operation("POST", drops, on.create, "Plan a drop", body=NewDrop, result=DropAnswer, status=201, keyed=True,
