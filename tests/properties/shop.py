@@ -14,6 +14,8 @@ from live.realtime.connections import Connections
 from live.realtime.news import News
 from tests.properties.world import SHOW, Board, Screen, Worker, World
 
+SKUS = 16  # of each worker: most are not sold a second time soon, so nothing heals what was missed
+
 
 class Clerk(Worker):
     """A worker that sells."""
@@ -32,8 +34,10 @@ class Clerk(Worker):
 
     def sell(self) -> None:
         """Commit, and tell everybody later what is left."""
-        left = self.world.stock[self.name] = next(self.world.numbers)
-        self._news.put_nowait(lambda: self.outlet.state(SHOW, "stock", {"sku": self.name, "left": left}, key=self.name))
+        left = next(self.world.numbers)
+        sku = f"{self.name}{left % SKUS}"
+        self.world.stock[sku] = left
+        self._news.put_nowait(lambda: self.outlet.state(SHOW, "stock", {"sku": sku, "left": left}, key=sku))
 
     def give(self, screen: "Customer") -> None:
         """Commit, and tell its owner later what is in a cart."""
@@ -97,7 +101,7 @@ class Shop(World):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.numbers = count(1)
-        self.stock = {"a": 0, "b": 0}
+        self.stock: dict[str, int] = {}
         self.carts: dict[str, int] = {}
         self.clerks: list[Clerk] = []
         self.customers: list[Customer] = []

@@ -70,9 +70,10 @@ def test_events_are_told_sooner_than_states(shop: Shop) -> None:
     going, staying = shop.customers
     for _ in range(20):
         do(shop, shop.clerks[0].sell, seconds=0.05)
-        do(shop, shop.clerks[0].sell, lambda: shop.node._forget(forgot=True), other.renew, seconds=0.02)
+        do(shop, shop.clerks[0].sell, seconds=0.02)
+        do(shop, lambda: shop.node._forget(forgot=True), other.renew, seconds=0.01)
         do(shop, lambda: staying.connect(other), seconds=0.05)
-        do(shop, one.write, seconds=0.03)
+        do(shop, one.write, seconds=0.08)
         do(shop, lambda: going.connect(other), seconds=0.5)
         assert going.stock == shop.stock
         do(shop, lambda: going.connect(one), seconds=0.5)
@@ -156,5 +157,24 @@ class Selling(Network):
         self._do(lambda world: world.replace(lost), moment_s)
 
 
+class Rolling(Selling):
+    """Workers are exchanged, and nothing fails: no snapshot heals what a younger one does not know."""
+
+    cut = rotate = fail = restart = fail_over = None  # type: ignore[assignment]
+
+    @rule(who=WHO, worker=WORKER, moment_s=MOMENT)
+    def come_over(self, who: int, worker: int, moment_s: float) -> None:
+        """To a younger worker, while the other one sells."""
+        self.leave(who, moment_s)
+        self.renew(worker, 0.0)
+        self.sell(1 - worker, 1, moment_s)
+        self.write(1 - worker, 1, moment_s)
+        self.connect(who, worker, moment_s)
+
+
 def test_whatever_happens() -> None:
     run(Selling, 40)
+
+
+def test_whatever_happens_while_workers_are_exchanged() -> None:
+    run(Rolling, 20)
