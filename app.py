@@ -128,7 +128,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(bus.close)
         database = await Database.open(settings.effective_database_url, clock)
         stack.push_async_callback(database.close)
-        access = Access.of(settings, database, clock, bus.take)
+        access = Access.of(settings, database, tokens, clock, bus.take)
         stack.push_async_callback(access.close)
         outlet = await stack.enter_async_context(Outlet.open(bus, partial(database.read_sync, followed_shows)))
         shows = Shows(database, outlet, clock, tokens=tokens)
@@ -176,7 +176,7 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)
         tracing = await stack.enter_async_context(Tracing.open(settings.tracing, worker))
         connections.commands.tracing = hub.tracing = tracing
-        collectors = realtime, written, store.webhooks.collector, store.access.warden
+        collectors = realtime, written, store.webhooks.collector, store.access
         ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, *collectors, kernel=kernel))
         yield Parts(store, ops, chat_room, media, departure, connections, Gateway(connections))
 
@@ -246,7 +246,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
     """The application over open parts."""
     fallback = Fallback(parts.connections, parts.store.tokens, parts.store.clock, settings)
     operations = [
-        *live.access.api.operations(parts.store.access.keys),
+        *live.access.api.operations(parts.store.access),
         *live.api.operations(parts.store.shows, parts.store.tokens, parts.store.bus.take),
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),

@@ -1,15 +1,19 @@
-"""Service keys over HTTP: `/api/service-keys…`, for ops of all shows."""
+"""Over HTTP: service keys (`/api/service-keys…`), for ops of all shows, and a shop's sign-on (`/api/sign-on`)."""
+
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from live.access.keys import ServiceKey
-from live.access.service import Issued, Keys
+from live.access.parts import Access
+from live.access.service import Issued
 from live.core.auth import ALL_SHOWS, Principal, Role
 from live.core.errors import Kind
 from live.core.limits import SERVICE_KEY_OVERLAP_S
 from live.core.rest import Operation, idempotency_key, principal_of, respond
+from live.realtime.protocol import Viewer, wire_viewer
 
 
 class NewServiceKey(msgspec.Struct, forbid_unknown_fields=True):
@@ -27,6 +31,13 @@ class Rotation(msgspec.Struct, forbid_unknown_fields=True):
     overlap_s: int = SERVICE_KEY_OVERLAP_S
 
 
+class ShopToken(msgspec.Struct, forbid_unknown_fields=True):
+    """What the shop has signed. `guest`: our token of the guest whose cart goes along, None: nobody's."""
+
+    token: str
+    guest: str | None = None
+
+
 class ServiceKeys(msgspec.Struct):
     """The keys that are not revoked, the oldest first."""
 
@@ -40,9 +51,24 @@ class ServiceKeySecret(msgspec.Struct):
     secret: str | None
 
 
+class SignedIn(msgspec.Struct):
+    """A signed-in shopper, and the token to present from now on. `viewer` is the same on each of their devices.
+
+    `merged`: what became of the guest's cart, null: there was none to look at.
+    """
+
+    token: str
+    expires_in_s: int
+    viewer: Viewer
+    customer: str
+    segments: list[str]
+    merged: dict[str, Any] | None
+
+
 class _Operations:
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+    def __init__(self, access: Access) -> None:
+        self._keys = access.keys
+        self._sign_on = access.sign_on
 
     async def create(self, request: Request, body: NewServiceKey) -> Response:
         """For a program that calls this API: `Authorization: Bearer sck_…`. The token must be good for all shows."""
@@ -75,12 +101,25 @@ class _Operations:
         _admin(request)
         await self._keys.revoke(request.path_params["id"])
 
+    async def sign_on(self, request: Request, body: ShopToken) -> SignedIn:
+        """A JWT that the shop has signed for one of its shoppers, for our token; docs/access.md says what is in it."""
+        done = await self._sign_on.sign_on(body.token, body.guest, idempotency_key(request))
+        who = done.principal
+        assert who.customer is not None, "somebody was signed in"
+        viewer = wire_viewer(who)
+        return SignedIn(done.token, done.expires_in_s, viewer, who.customer, list(who.segments), done.merged)
 
-def operations(keys: Keys) -> list[Operation]:
+
+_SIGN_ON = tuple(kind for kind in Kind if kind.name.startswith("sign_on_"))
+
+
+def operations(access: Access) -> list[Operation]:
     """The HTTP operations of access."""
-    on, path = _Operations(keys), "/api/service-keys"
+    on, path = _Operations(access), "/api/service-keys"
     unknown = (Kind.unknown_service_key,)
     return [
+        Operation("POST", "/api/sign-on", on.sign_on, "Sign in with the shop's token", body=ShopToken, result=SignedIn,
+                  tag="access", keyed=True, errors=(*_SIGN_ON, Kind.token_invalid, Kind.role_forbidden)),
         Operation("GET", path, on.list_keys, "List service keys", result=ServiceKeys, role=Role.ops, tag="access"),
         Operation("POST", path, on.create, "Make a service key", body=NewServiceKey, result=ServiceKeySecret,
                   status=201, role=Role.ops, tag="access", keyed=True,

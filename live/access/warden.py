@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
 from live.access.holders import Holders
 from live.core.addresses import network
@@ -46,7 +45,7 @@ SERVICE = Bound("service", SERVICE_CHANGES_PER_S, SERVICE_CHANGES_BURST)
 ADDRESS = Bound("address", ADDRESS_CHANGES_PER_S, ADDRESS_CHANGES_BURST)
 
 
-class Warden(Collector):
+class Warden:
     """See the module, and `live.core.rest.Warden`. `take` counts over all workers; `addresses`: these are bounded."""
 
     def __init__(self, holders: Holders, take: Take, clock: Clock, *, addresses: bool) -> None:

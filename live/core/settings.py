@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from live.core.addresses import networks
 from live.core.ids import secret_token
-from live.core.limits import SECRET_CHARS_MIN
+from live.core.limits import SECRET_CHARS_MIN, SIGN_ON_AGE_S_MAX, SIGN_ON_TTL_S_MAX, TOKEN_TTL_S
 from live.core.servers import check_url
 
 PREFIX = "SHOWCART_"
@@ -28,6 +28,8 @@ _LISTS = {"public_ips", "trusted_proxies", "origins", "picture_origins", "turn_u
 _HOST = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 _MAIL = re.compile(r"smtps?://([^\s@/]+@)?([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?(\?starttls=no)?", re.IGNORECASE)
 _MAIL_FROM = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9.-]{1,253}", re.IGNORECASE)
+_HANDOFF_URL = re.compile(rf"https://{_HOST}(/[^\s#]*)?", re.IGNORECASE)
+_LOOPBACK_URL = re.compile(r"http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]{1,5})?(/[^\s#]*)?", re.IGNORECASE)
 _ICE_SERVER = re.compile(rf"stuns?:{_HOST}|turns?:{_HOST}(\?transport=(udp|tcp))?", re.IGNORECASE)
 
 
@@ -61,6 +63,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook_kept_days: Annotated[int, Meta(ge=1, le=365)] = 14  # what was sent, and what is not sent by then
     payment: Literal["on_pickup", "rehearsal"] = "on_pickup"  # who takes the money; a rehearsal takes none
     capture: Literal["on_shipping", "at_once"] = "on_shipping"  # when what was set aside is taken
+    sign_on_keys_url: str = ""  # of the JWK set of the shop that signs its shoppers in; "": none does
+    sign_on_keys_file: str = ""  # instead of the URL
+    sign_on_issuer: str = ""  # the claim iss of its tokens
+    sign_on_audience: str = ""  # what their claim aud must hold
+    sign_on_age_s: Annotated[int, Meta(ge=1, le=SIGN_ON_AGE_S_MAX)] = 600  # that a token may be old
+    sign_on_once: bool = False  # a token is good once, by its claim jti
+    sign_on_segments: str = "segments"  # the claim with what prices may depend on
+    sign_on_name: str = "nickname"  # the claim with the name that the chat shows
+    sign_on_ttl_s: Annotated[int, Meta(ge=60, le=SIGN_ON_TTL_S_MAX)] = TOKEN_TTL_S  # that who was signed in stays so
     mail_url: str = ""  # smtps://user:password@host; "": the folder `mail` in the data folder
     mail_from: str = "shop@localhost"  # the address that letters to buyers come from
     tracing: bool = False  # traces by OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT asks for them too
@@ -156,6 +167,7 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError("SHOWCART_DATABASE_URL: only sqlite:///… and postgresql://… are supported")
     _check_redis_url(settings.redis_url)
     _check_mail(settings)
+    _check_sign_on(settings)
     if settings.demo and not settings.loopback:
         raise SettingsError("SHOWCART_HOST: the demo has a well-known token and runs on loopback only")
     if not settings.secret:
@@ -219,6 +231,19 @@ def _check_mail(settings: Settings) -> None:
         raise SettingsError("SHOWCART_PAYMENT: a rehearsal takes no money, and is for loopback only")
     if settings.payment == "rehearsal" and settings.workers > 1:
         raise SettingsError("SHOWCART_PAYMENT: a rehearsal forgets with its process what it did; run one worker")
+
+
+def _check_sign_on(settings: Settings) -> None:
+    url, path = settings.sign_on_keys_url, settings.sign_on_keys_file
+    if url and path:
+        raise SettingsError("SHOWCART_SIGN_ON_KEYS_FILE: is of no use beside SHOWCART_SIGN_ON_KEYS_URL")
+    if url and not _HANDOFF_URL.fullmatch(url) and not _LOOPBACK_URL.fullmatch(url):
+        raise SettingsError(f"SHOWCART_SIGN_ON_KEYS_URL: {url!r} is not a URL such as https://shop.example/jwks.json")
+    if path and not Path(path).is_file():
+        raise SettingsError(f"SHOWCART_SIGN_ON_KEYS_FILE: {path!r} is no file")
+    for name, value in (("ISSUER", settings.sign_on_issuer), ("AUDIENCE", settings.sign_on_audience)):
+        if (url or path) and not value:
+            raise SettingsError(f"SHOWCART_SIGN_ON_{name}: must be set where a shop signs its shoppers in")
 
 
 def _check_ice_servers(settings: Settings) -> None:

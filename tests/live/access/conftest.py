@@ -11,8 +11,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from live.access import api
+from live.access.claims import Policy
 from live.access.holders import Holders
+from live.access.keyring import Keyring
+from live.access.parts import Access
 from live.access.service import Keys
+from live.access.sign_on import SignOn
 from live.access.warden import Warden
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import ManualClock
@@ -24,6 +28,16 @@ SECRET = "a secret of the tests"
 OPS = Principal(subject="ops", role=Role.ops, show=ALL_SHOWS, name="Ops")
 HOST = Principal(subject="host", role=Role.host, show=ALL_SHOWS, name="Host")
 ADA = Principal(subject="ada", role=Role.viewer, show=ALL_SHOWS, name="Ada")
+
+
+POLICY = Policy(
+    issuer="https://shop.example",
+    audience="showcart",
+    age_s=600,
+    segments="segments",
+    name="nickname",
+    once=False,
+)
 
 
 class Who(msgspec.Struct):
@@ -68,14 +82,26 @@ class Rates:
 class Worker:
     """One worker's doors."""
 
-    def __init__(self, database: Database, clock: ManualClock, rates: Rates, *, addresses: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: ManualClock,
+        rates: Rates,
+        *,
+        addresses: bool = True,
+        keyring: Keyring | None = None,
+        once: bool = False,
+    ) -> None:
         self.holders = Holders(database, clock)
         self.keys = Keys(database, self.holders)
         self.warden = Warden(self.holders, rates.take, clock, addresses=addresses)
-        self._tokens = Tokens(SECRET, clock)
-        operations = [*api.operations(self.keys), *OPERATIONS]
+        self.tokens = Tokens(SECRET, clock)
+        policy = msgspec.structs.replace(POLICY, once=once)
+        self.sign_on = SignOn(keyring, policy, database, self.tokens, clock, 3600)
+        access = Access(self.keys, self.holders, self.warden, self.sign_on)
         self._app = Starlette(
-            routes=routes(operations, self._tokens, None, self.warden), exception_handlers={Problem: on_problem}
+            routes=routes([*api.operations(access), *OPERATIONS], self.tokens, None, self.warden),
+            exception_handlers={Problem: on_problem},
         )
 
     async def __call__(
@@ -90,7 +116,7 @@ class Worker:
     ) -> httpx.Response:
         headers = {"idempotency-key": key} if key else {}
         if bearer is not None:
-            token = bearer if isinstance(bearer, str) else self._tokens.sign(bearer, 10**6)
+            token = bearer if isinstance(bearer, str) else self.tokens.sign(bearer, 10**6)
             headers["authorization"] = f"Bearer {token}"
         transport = httpx.ASGITransport(app=self._app, client=(ip, 1))
         request = httpx.Request(method, f"http://test{path}", json=body, headers=headers)
