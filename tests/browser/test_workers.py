@@ -2,16 +2,19 @@
 
 import re
 
+import psutil
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser import people
 from tests.browser.conftest import PEER, Screens, Server
 from tests.browser.people import button
+from tests.faults.stand import killed
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 VIEWERS_MAX = 20  # all of them on the host's worker: once in a million runs
+SOON_MS = 20_000  # the ops page asks every two seconds, and workers remember in steps of two
 
 
 async def media_port(page: Page) -> str:
@@ -40,3 +43,26 @@ async def test_a_viewer_on_another_worker_than_the_host_sees_and_saves(server: S
     await people.playing(viewer)
     await studio.context.close()
     await expect(button(viewer, "cover-away")).to_be_visible(timeout=20_000)
+    await _ops_tell(await screens.open(f"{server.url}/ops"), server)
+
+
+async def _ops_tell(ops: Page, server: Server) -> None:
+    """One viewer is here, on one of the workers; when that one dies, it is told, and the viewer is on the other."""
+    here = ops.get_by_test_id("chart-here")
+    now, rows = here.locator(".chart-now"), ops.get_by_test_id("workers").locator("tbody tr")
+    scope = ops.get_by_test_id("scope").locator("label")
+    await expect(rows).to_have_count(2, timeout=SOON_MS)
+    await expect(now).to_have_text("1", timeout=SOON_MS)
+    await expect(here.locator("path.line-0")).to_have_attribute("d", re.compile("^M.*L"), timeout=SOON_MS)
+    await expect(here.locator("svg")).to_have_attribute("aria-label", re.compile(" 1, "))
+    counts = []
+    for worker in range(2):
+        await scope.nth(1 + worker).click()
+        counts.append(await now.text_content())
+    assert sorted(map(str, counts)) == ["0", "1"]
+    await scope.first.click()
+    workers = [each for each in psutil.Process(server.process.pid).children() if "worker" in each.cmdline()]
+    killed(workers[counts.index("1")])
+    await expect(rows.locator(".replaced .badge.bad")).to_have_count(1, timeout=SOON_MS)
+    await expect(rows.locator(".badge.good")).to_have_count(2, timeout=SOON_MS)
+    await expect(now).to_have_text("1", timeout=SOON_MS)
