@@ -35,6 +35,7 @@ from cart import demo
 from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
 from cart.feeds.command import import_command
+from cart.handoff.service import Way
 from cart.ordering.office import trade
 from cart.service import Shop
 from cart.webhooks.outbox import put_news
@@ -138,9 +139,11 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         shop = Shop(
             database, shows, clock,
             hold_ttl_s=settings.hold_ttl_s, secret=settings.secret, trade=selling, tax_bp=settings.tax_bp,
+            way=Way.of(settings, tokens.subject_of),
         )  # fmt: skip
         stack.push_async_callback(shop.close)
         shop.attach()
+        access.sign_on.merge = shop.handing.merging.merge
         webhooks = Webhooks.of(settings, database, clock)
         yield Store(clock, tokens, bus, bus_url, database, access, outlet, shows, shop, webhooks)
 

@@ -11,6 +11,7 @@ from cart.baskets import Cart, Line
 from cart.feeds.formats import Format
 from cart.feeds.importer import Options, import_stream
 from cart.feeds.report import ImportReport
+from cart.handoff import api as handoff
 from cart.insight import api as insight
 from cart.keeper import Figures
 from cart.offering import api as offering
@@ -225,6 +226,7 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
         *offering.operations(shop.window),
         *staff.operations(shop.offering),
         *insight.operations(shop.insight),
+        *handoff.operations(shop.handing),
         *waiting.operations(shop.waiting, shop.planning),
         Operation(
             "POST", "/api/products/import", on.import_file, "Import products", result=ImportReport, role=Role.ops,
@@ -306,6 +308,7 @@ def commands(registry: Commands, shop: Shop) -> None:
     registry.add("cart.remove", Remove, remove)
     registry.add("cart.coupon", Coupons, coupon)
     registry.add("cart.checkout", Buy, checkout)
+    handoff.commands(registry, shop.handing.handoffs)
 
 
 def _show(request: Request) -> str:

@@ -13,6 +13,8 @@ from cart import baskets, catalogue, shelf, stock, store
 from cart.adding import Add, add_all, check_same_price
 from cart.answers import Answer, Effect, check_key, once, request_hash
 from cart.baskets import Cart, cart_id
+from cart.handoff.parts import Handing
+from cart.handoff.service import Way
 from cart.insight.service import Insight
 from cart.keeper import Keeper
 from cart.moves import Moves
@@ -58,7 +60,7 @@ class Shop:
     on pick-up); somebody must open the `office` that sees to it.
     `stock_interval_s`: screens hear no more often what is left of a SKU. `pace_s`: see `Lane`, of the adds. `keeper`
     ends the holds: somebody must run it. `secret` signs the quotes of all workers ("": of this one alone), `tax_bp`
-    is the tax, in basis points, of what has none of its own.
+    is the tax, in basis points, of what has none of its own. `way`: where carts are handed to (None: to nobody).
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Shop:
         pace_s: float = LANE_PACE_S,
         secret: str = "",
         tax_bp: int = 0,
+        way: Way | None = None,
     ) -> None:
         self._database = database
         self._shows = shows
@@ -109,6 +112,10 @@ class Shop:
         self.seen = Seen(database, self._pricing, self.offering, self.waiting)
         self.keeper = Keeper(database, shows, clock, self._stockroom, self._checkout, self.waiting)
         self.insight = Insight(database, shows)
+        self.handing = Handing.of(
+            database, self._stockroom, self.office, self._pricing, clock, way or Way(),
+            hold_ttl_ms=self._hold_ttl_ms, heard=self.keeper.selling,
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Take no more adds; wait until those that were taken are committed and the screens know what is left."""

@@ -129,6 +129,16 @@ class Kind(Enum):
     too_many_endpoints = _Kind(5062, 409, "There are as many webhook endpoints as there may be")
     unknown_delivery = _Kind(5063, 404, "There is no such delivery")
     endpoint_disabled = _Kind(5064, 409, "The webhook endpoint is disabled; enable it first")
+    handoff_off = _Kind(5070, 409, "Carts are not handed over here")
+    unknown_handoff = _Kind(5071, 404, "There is no such hand-off")
+    handoff_over = _Kind(5072, 409, "The hand-off was cancelled")
+    handoff_reported = _Kind(5073, 409, "Something else was reported before")
+    signature_invalid = _Kind(5074, 401, "The webhook is not signed with a secret that is known here")
+    unknown_feed = _Kind(5080, 404, "There is no such feed")
+    feed_forbidden = _Kind(5081, 422, "Nothing is read from this address")
+    unknown_feed_run = _Kind(5082, 404, "There is no such run of a feed")
+    feed_exists = _Kind(5083, 409, "A feed with this name exists already")
+    too_many_feeds = _Kind(5084, 409, "There are as many feeds as there may be")
 
     @property
     def number(self) -> int:

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from live.core.addresses import networks
 from live.core.ids import secret_token
-from live.core.limits import SECRET_CHARS_MIN, SIGN_ON_AGE_S_MAX, SIGN_ON_TTL_S_MAX, TOKEN_TTL_S
+from live.core.limits import HANDOFF_TTL_S, SECRET_CHARS_MIN, SIGN_ON_AGE_S_MAX, SIGN_ON_TTL_S_MAX, TOKEN_TTL_S
 from live.core.servers import check_url
 
 PREFIX = "SHOWCART_"
@@ -24,12 +24,22 @@ _OTHERS = tuple(PREFIX + each for each in ("SIBLINGS", "LOADTEST_", "TEST_", "UP
 _PORT_MAX = 65535
 _Port = Annotated[int, Meta(ge=0, le=_PORT_MAX)]
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
-_LISTS = {"public_ips", "trusted_proxies", "origins", "picture_origins", "turn_urls", "webhook_networks"}
+_LISTS = {
+    "public_ips",
+    "trusted_proxies",
+    "origins",
+    "picture_origins",
+    "turn_urls",
+    "webhook_networks",
+    "handoff_secrets",
+}
 _HOST = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 _MAIL = re.compile(r"smtps?://([^\s@/]+@)?([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?(\?starttls=no)?", re.IGNORECASE)
 _MAIL_FROM = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9.-]{1,253}", re.IGNORECASE)
 _HANDOFF_URL = re.compile(rf"https://{_HOST}(/[^\s#]*)?", re.IGNORECASE)
 _LOOPBACK_URL = re.compile(r"http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]{1,5})?(/[^\s#]*)?", re.IGNORECASE)
+_SIGNING = re.compile(r"whsec_(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_SIGNING_CHARS_MIN = len("whsec_") + 32  # base64 of 24 bytes, as Standard Webhooks has it
 _ICE_SERVER = re.compile(rf"stuns?:{_HOST}|turns?:{_HOST}(\?transport=(udp|tcp))?", re.IGNORECASE)
 
 
@@ -63,6 +73,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook_kept_days: Annotated[int, Meta(ge=1, le=365)] = 14  # what was sent, and what is not sent by then
     payment: Literal["on_pickup", "rehearsal"] = "on_pickup"  # who takes the money; a rehearsal takes none
     capture: Literal["on_shipping", "at_once"] = "on_shipping"  # when what was set aside is taken
+    handoff_url: str = ""  # the merchant's own check-out, which carts are handed to; "": to none
+    handoff_secrets: tuple[str, ...] = ()  # whsec_…, shared with it; the first signs links, all of them are believed
+    handoff_ttl_s: Annotated[int, Meta(ge=60, le=86400)] = HANDOFF_TTL_S  # for it to report what was sold
     sign_on_keys_url: str = ""  # of the JWK set of the shop that signs its shoppers in; "": none does
     sign_on_keys_file: str = ""  # instead of the URL
     sign_on_issuer: str = ""  # the claim iss of its tokens
@@ -168,6 +181,7 @@ def _checked(settings: Settings) -> Settings:
     _check_redis_url(settings.redis_url)
     _check_mail(settings)
     _check_sign_on(settings)
+    _check_handoff(settings)
     if settings.demo and not settings.loopback:
         raise SettingsError("SHOWCART_HOST: the demo has a well-known token and runs on loopback only")
     if not settings.secret:
@@ -231,6 +245,17 @@ def _check_mail(settings: Settings) -> None:
         raise SettingsError("SHOWCART_PAYMENT: a rehearsal takes no money, and is for loopback only")
     if settings.payment == "rehearsal" and settings.workers > 1:
         raise SettingsError("SHOWCART_PAYMENT: a rehearsal forgets with its process what it did; run one worker")
+
+
+def _check_handoff(settings: Settings) -> None:
+    url = settings.handoff_url
+    if url and not _HANDOFF_URL.fullmatch(url) and not _LOOPBACK_URL.fullmatch(url):
+        raise SettingsError(f"SHOWCART_HANDOFF_URL: {url!r} is not a URL such as https://shop.example/checkout")
+    if url and not settings.handoff_secrets:
+        raise SettingsError("SHOWCART_HANDOFF_SECRETS: must be set when SHOWCART_HANDOFF_URL is")
+    for secret in settings.handoff_secrets:  # which nobody should read in a log
+        if len(secret) < _SIGNING_CHARS_MIN or not _SIGNING.fullmatch(secret):
+            raise SettingsError("SHOWCART_HANDOFF_SECRETS: each is whsec_ and at least 24 random bytes in base64")
 
 
 def _check_sign_on(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 import cart.feeds.tables
+import cart.handoff.tables
 import cart.pricing.tables
 import cart.store
 import cart.webhooks.tables
@@ -14,7 +15,7 @@ from live.core.database import Database, metadata
 
 
 async def test_the_schema_is_what_the_stores_declare(database: Database) -> None:
-    assert cart.feeds.tables and cart.store and cart.pricing.tables and cart.webhooks.tables
+    assert cart.feeds.tables and cart.handoff.tables and cart.store and cart.pricing.tables and cart.webhooks.tables
     assert chat.store and live.store
 
     def differences(connection: Connection) -> list[object]:
