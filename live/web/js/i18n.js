@@ -29,12 +29,15 @@ async function read(name) {
   texts = { ...texts, ...found }; // after the wait: another file may have arrived meanwhile
 }
 
-/** Loads one more file of texts. */
-export const moreTexts = (name) => read(`${language}.${name}`);
+const asked = new Map();
+/** Loads one more file of texts, once; what could not be had is asked for again. */
+export function moreTexts(name) {
+  if (!asked.has(name)) asked.set(name, read(`${language}.${name}`).catch((problem) => { asked.delete(name); throw problem; }));
+  return asked.get(name);
+}
 
-let errors = null;
 /** Waits for the words of refusals; those of a network that is away are there from the beginning. */
-export const errorTexts = () => (errors ??= moreTexts("errors").catch(() => { errors = null; }));
+export const errorTexts = () => moreTexts("errors").catch(() => {});
 
 /** The text of `key`, `{name}` replaced by `values.name`; `values.count` chooses `key.one` or `key.other`. */
 export function t(key, values = {}) {

@@ -1,9 +1,10 @@
 /* The page of price rules: what is in force, a form for a new rule, and how to end one. For ops. */
-import { announce, h, toast } from "./dom.js";
+import { announce, h } from "./dom.js";
 import { loadTexts, moment, money, percent, problemText, t } from "./i18n.js";
 import { partsOf } from "./promotions.js";
 import { staffTokens } from "./staff.js";
 import { newKey } from "./wire.js";
+import { toast } from "./toast.js";
 import { confirm } from "./parts/confirm.js";
 import { RuleForm } from "./parts/rule-form.js";
 

@@ -9,7 +9,7 @@ export function initial() {
   return {
     status: "connecting", reason: "", skewMs: 0, viewer: null, show: null, lineup: [], pin: null,
     chat: { messages: [], slow_s: 0 }, viewers: null, stock: {}, cart: { lines: [], total_minor: 0, currency: "EUR" },
-    expired: [], mute: null, figures: null, video: null, leaving: null, ships: [], own: false,
+    expired: [], mute: null, figures: null, video: null, leaving: null, ships: [], own: false, drops: {}, places: {}, queues: {},
   };
 }
 
@@ -25,6 +25,7 @@ export function reduce(state, message) {
     case "price": return withPrice(state, message);
     case "forgive": return { ...state, expired: state.expired.filter((line) => line.sku !== message.sku) };
     case "written": return EVENTS["chat.message"](state, message.message);
+    case "place": return withPlace(state, message);
     case "ships": return { ...state, ships: message.ships };
     case "viewer": return { ...state, viewer: message.viewer };
     default: return state;
@@ -44,13 +45,29 @@ function connected(state, message) {
     next.chat = { messages: merged(leftOut, snapshot.chat.messages), slow_s: snapshot.chat.slow_s };
     next.reactions = snapshot.reactions ?? null;
     next.viewers = snapshot.viewers;
+    next.drops = bySku(snapshot.drops);
     next.stock = stockOf([...snapshot.lineup, ...(snapshot.pin ? [snapshot.pin.product] : [])]);
   }
   if (personal?.chat) next.mute = personal.chat.muted;
   if (personal?.chat?.left_out) next.chat = { ...next.chat, messages: merged(next.chat.messages, personal.chat.left_out) };
+  if (personal?.cart) next.places = bySku(personal.waitlist);
+  if (personal?.queues) next.queues = { ...state.queues, ...bySku(personal.queues) };
   next.own ||= Boolean(personal?.prices?.length); // prices that are not everybody's
   for (const price of personal?.prices ?? []) Object.assign(next, EVENTS["product.price"](next, price));
   return personal?.cart ? withCart(next, personal.cart, state.cart.lines.length ? "hold_expired" : "changed") : next;
+}
+
+const bySku = (list = []) => Object.fromEntries(list.map((one) => [one.sku, one]));
+
+/** `place` null: none any more. */
+function withPlace(state, { sku, place }) {
+  const { [sku]: _, ...others } = state.places;
+  return { ...state, places: place ? { ...others, [sku]: place } : others };
+}
+
+function withDrop(state, { sku, drop }) {
+  const { [sku]: _, ...others } = state.drops;
+  return { ...state, drops: drop ? { ...others, [sku]: drop } : others };
 }
 
 function stockOf(products, before = {}) {
@@ -114,6 +131,7 @@ const EVENTS = {
   "product.price": (state, { product_id: _, sku, ...price }) => withVariant(state, sku, (variant) => ({ ...variant, ...price })),
   "product.sold_out": (state, { sku }) => setStock(state, sku, 0),
   "product.restocked": (state, { sku, available }) => setStock(state, sku, available),
+  "drop.changed": withDrop,
   "chat.message": (state, message) => withMessages(state, merged(state.chat.messages, [message])),
   "chat.deleted": (state, { id }) => withMessages(state, state.chat.messages.filter((message) => message.id !== id)),
   "chat.cleared": (state, { viewer_id }) => withMessages(state, state.chat.messages.filter((message) => message.viewer.id !== viewer_id)),
@@ -123,6 +141,8 @@ const EVENTS = {
 const STATES = {
   viewers: (state, { count }) => ({ ...state, viewers: count }),
   stock: (state, { sku, available }) => setStock(state, sku, available),
+  drop: (state, { sku, left }) => (state.drops[sku] ? withDrop(state, { sku, drop: { ...state.drops[sku], left } }) : state),
+  waitlist: (state, queue) => ({ ...state, queues: { ...state.queues, [queue.sku]: queue } }),
   figures: (state, figures) => ({ ...state, figures }),
   video: (state, video) => ({ ...state, video }),
   "media.leaving": (state, leaving) => ({ ...state, leaving }),
@@ -132,6 +152,8 @@ const STATES = {
 
 const NOTICES = {
   "cart.changed": (state, { cart, reason }) => withCart(state, cart, reason),
+  "waitlist.offered": withPlace,
+  "waitlist.changed": withPlace,
   "chat.left_out": (state, { messages }) => withMessages(state, merged(state.chat.messages, messages)),
   "chat.muted": (state, mute) => ({ ...state, mute }),
 };

@@ -1,11 +1,12 @@
 /* The studio: signs the host in and wires preview, run of show, chat and figures together. */
-import { h, icon, toast } from "./dom.js";
+import { h, icon } from "./dom.js";
 import "./icons.js";
 import { clock, compact, loadTexts, money, number, problemText, t } from "./i18n.js";
 import { Steady } from "./health.js";
 import { ShowSocket, socketUrl } from "./socket.js";
 import { staffTokens } from "./staff.js";
 import { Store, available } from "./store.js";
+import { toast } from "./toast.js";
 import { Moderation } from "./parts/moderation.js";
 import "./parts/show-chat.js";
 import "./parts/reaction-bar.js";
@@ -69,7 +70,7 @@ function build() {
   chat.form.before(reactions);
   reactions.connect({ store });
   moderation.enter(chat.list);
-  document.querySelector("run-of-show").connect({ store, socket });
+  document.querySelector("run-of-show").connect({ store, socket, show, token });
   document.querySelector("live-price").connect({ store, show, token });
   document.querySelector("pin-revenue").connect({ store, show, token });
   document.querySelector("studio-ingest").connect({ show, token });

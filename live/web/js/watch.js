@@ -4,7 +4,6 @@ import { compact, errorTexts, loadTexts, moreTexts, number, t } from "./i18n.js"
 import { ShowSocket, guestTokens, socketUrl } from "./socket.js";
 import { Store, cartCount } from "./store.js";
 import { Buying } from "./parts/buying.js";
-import "./parts/show-cover.js";
 import "./parts/show-chat.js";
 import "./parts/pinned-card.js";
 
@@ -90,6 +89,7 @@ function later(buying, watching, socket) {
   let ready = null;
   const load = () => (ready ??= Promise.all([moreTexts("later"), errorTexts()]).then(() => Promise.all([
     import("./parts/cart-drawer.js").then(() => drawer.connect({ store, buying })),
+    import("./parts/turns.js").then(({ tellOfTurns }) => tellOfTurns({ store, open })),
     import("./ways.js").then(({ tellShipping }) => tellShipping(store)),
     import("./parts/product-list.js").then(() => document.querySelector("product-list").connect({ store, buying })),
     import("./parts/reaction-bar.js").then(() => document.querySelector("reaction-bar").connect({ store, socket })),
@@ -121,7 +121,7 @@ await loadTexts();
 const socket = socketOf();
 const buying = new Buying(store, socket);
 const chat = document.querySelector("show-chat");
-document.querySelector("show-cover").connect(store);
+import("./parts/show-cover.js").then(() => document.querySelector("show-cover").connect(store)); // a show that is live has none
 chat.connect({ store, socket, tokens: guestTokens });
 document.querySelector("pinned-card").connect({ store, buying });
 bar();

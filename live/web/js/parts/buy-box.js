@@ -23,7 +23,7 @@ customElements.define("buy-box", class extends HTMLElement {
     this.greater = h("button", { class: "button icon", type: "button", "aria-label": t("cart.greater"), onclick: () => this.#step(1) }, icon("plus"));
     this.stepper = h("div", { class: "stepper", hidden: true, role: "group", "aria-label": t("cart.quantity") }, this.fewer, this.count, this.greater);
     this.append(this.facts, this.notes, this.variants, h("div", { class: "buy-action" }, this.main, this.out, this.stepper));
-    store.watch(["stock", "cart", "status", "ships"], () => this.update());
+    store.watch(["stock", "cart", "status", "ships", "drops", "places"], () => this.update());
     buying.addEventListener("change", () => this.update());
     buying.addEventListener("tick", () => this.update());
   }
@@ -47,8 +47,10 @@ customElements.define("buy-box", class extends HTMLElement {
     if (!this.item || !this.isConnected) return;
     const { state } = this.store;
     const variant = this.item.variants.find((other) => other.sku === this.sku);
-    const left = available(state, this.item, this.sku);
+    const drop = state.drops[this.sku];
+    const left = Math.min(available(state, this.item, this.sku), drop?.left ?? Infinity);
     const line = lineOf(state, this.sku);
+    const say = this.#waiting(drop, left === 0) ?? { blocked: drop?.opens_at_ms > this.store.now() };
     this.#price(variant);
     for (const button of this.variants.children) {
       const none = available(state, this.item, button.dataset.sku) === 0;
@@ -58,20 +60,29 @@ customElements.define("buy-box", class extends HTMLElement {
     this.stock.dataset.available = left;
     this.stock.textContent = left > 0 ? t("buy.left", { count: left }) : line ? t("buy.last") : t("buy.soldOut");
     this.stock.className = `stock${left === 0 && !line ? " none" : left <= FEW ? " few" : ""}`;
-    const out = left === 0 && !line;
+    const out = (left === 0 || say.over) && !line;
+    if (out) this.out.textContent = t(say.over ? "buy.over" : say.taken ? "buy.taken" : "buy.soldOut");
     this.out.hidden = !out;
     this.stock.hidden = out; // said once is enough
     this.main.hidden = out;
     this.stepper.hidden = !line;
     this.main.classList.toggle("held", line !== null);
     const busy = this.buying.busy(this.sku);
-    this.main.setAttribute("aria-disabled", String(busy && !line));
-    const label = line ? t("buy.inCart", { clock: clock(this.buying.left(line)) }) : t("buy.add");
+    this.main.setAttribute("aria-disabled", String((busy || say.blocked) && !line));
+    const label = line ? t("buy.inCart", { clock: clock(this.buying.left(line)) }) : say.label ?? t("buy.add");
     if (this.main.textContent !== label) this.main.replaceChildren(...(line ? [icon("check"), h("span", { text: label })] : [label]));
     this.main.dataset.state = line ? "held" : "add";
     this.fewer.disabled = busy;
-    this.greater.disabled = busy || left === 0;
+    this.greater.disabled = busy || left === 0 || Boolean(say.over) || line?.quantity >= say.most;
     this.count.textContent = line?.quantity ?? 0;
+  }
+
+  /** What a drop or the waitlist has to say: null while there is nothing, and until its code is here. */
+  #waiting(drop, out) {
+    if (!this.more && (drop || out || this.store.state.places[this.sku])) {
+      this.more = import("./waiting-box.js").then(({ WaitingBox }) => WaitingBox.create(this)).then((box) => { this.box = box; this.update(); }, () => { this.more = null; });
+    }
+    return this.box?.update() ?? null;
   }
 
   #price(variant) {
@@ -86,6 +97,7 @@ customElements.define("buy-box", class extends HTMLElement {
 
   #tap() {
     if (lineOf(this.store.state, this.sku)) return this.dispatchEvent(new CustomEvent("opencart", { bubbles: true }));
+    if (this.main.getAttribute("aria-disabled") === "true") return undefined;
     const { price_minor: price } = this.item.variants.find((variant) => variant.sku === this.sku);
     return this.buying.add(this.sku, { from: this.main, price });
   }

@@ -1,7 +1,12 @@
 /* What a shopper can do with the cart; the components only show it. */
-import { announce, calm, toast } from "../dom.js";
+import { announce, calm } from "../dom.js";
 import { clock, errorTexts, problemText, t } from "../i18n.js";
 import { lineOf } from "../store.js";
+
+async function refused(problem) {
+  const [{ toast }] = await Promise.all([import("../toast.js"), errorTexts()]);
+  toast(problemText(problem));
+}
 
 export class Buying extends EventTarget {
   final = new Set(); // holds that cannot be extended any more
@@ -53,7 +58,7 @@ export class Buying extends EventTarget {
     } catch (problem) {
       if (problem.name === "hold_final") this.final.add(lineOf(this.store.state, sku)?.hold_id);
       if (problem.name === "price_changed") (await import("./price-changed.js")).priceChanged(problem, { store: this.store, buying: this, from });
-      else await errorTexts(), toast(problemText(problem));
+      else await refused(problem);
       return false;
     } finally {
       this.#busy.delete(sku);

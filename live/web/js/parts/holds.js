@@ -1,6 +1,7 @@
 /* What is told of holds that are about to end, with more time in one tap (WCAG 2.2, 2.2.1), and of those that have ended. */
-import { announce, h, icon, toast } from "../dom.js";
+import { announce, h, icon } from "../dom.js";
 import { clock, t } from "../i18n.js";
+import { toast } from "../toast.js";
 import { WARN_MS, ending, extend, extendable } from "./holding.js";
 
 /** Tells of them anywhere on the page; `open` opens the cart. */

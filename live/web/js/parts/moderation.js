@@ -1,6 +1,7 @@
 /* Tools on a chat message: by pointer, by Tab, or by arrow keys and a letter. */
-import { announce, h, icon, toast } from "../dom.js";
+import { announce, h, icon } from "../dom.js";
 import { problemText, t } from "../i18n.js";
+import { toast } from "../toast.js";
 import { confirm } from "./confirm.js";
 
 const TIMEOUT_S = 300;

@@ -1,7 +1,7 @@
 /* A price that changed is never charged silently: the new one is shown, and asked for. Loaded when it happens. */
-import { toast } from "../dom.js";
 import { money, moreTexts, t } from "../i18n.js";
 import { lineOf } from "../store.js";
+import { toast } from "../toast.js";
 import { confirm } from "./confirm.js";
 
 const ASK_MS = 30_000;

@@ -1,6 +1,7 @@
 /* <reaction-bar>: what viewers send besides words. Buttons on the watch page, totals only in the studio. */
-import { calm, h, s, toast } from "../dom.js";
+import { calm, h, s } from "../dom.js";
 import { compact, problemText, t } from "../i18n.js";
+import { toast } from "../toast.js";
 
 const GLYPHS = {
   heart: "M12 20s-7.5-4.6-7.5-10A4.2 4.2 0 0 1 12 7.2 4.2 4.2 0 0 1 19.5 10c0 5.4-7.5 10-7.5 10z",

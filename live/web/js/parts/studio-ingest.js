@@ -1,6 +1,7 @@
 /* <studio-ingest>: how to send with OBS instead of this browser. */
-import { h, icon, toast } from "../dom.js";
+import { h, icon } from "../dom.js";
 import { problemText, t } from "../i18n.js";
+import { toast } from "../toast.js";
 
 customElements.define("studio-ingest", class extends HTMLElement {
   connect({ show, token }) {

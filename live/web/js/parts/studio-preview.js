@@ -1,9 +1,10 @@
 /* <studio-preview>: what the host will look like, and the way on and off the air. */
-import { announce, h, icon, toast } from "../dom.js";
+import { announce, h, icon } from "../dom.js";
 import { has, number, percent, problemText, t } from "../i18n.js";
 import { Capture, QUALITIES } from "../capture.js";
 import { judge } from "../health.js";
 import { Publisher } from "../whip.js";
+import { toast } from "../toast.js";
 import { confirm } from "./confirm.js";
 import "./hold-button.js";
 
