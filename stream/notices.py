@@ -3,6 +3,11 @@
 When a publisher ends here, a backup elsewhere may go on; then this worker has nothing more to say. When a worker dies
 it says nothing at all; the others find its shows by the census: marked as on air, and nobody holds their lease. One
 that could not reach the bus for a while is taken for dead, too; its own census finds that and tells again.
+
+A publisher who goes over to another worker leaves this one when its session there is up, and that worker may still be
+asking for the lease then. So an end is told after a moment only, and after a longer one by a worker that is about to
+end, which has asked its publishers to go over. A lease that has run out but was not given back belongs to a worker that
+is late or dead: to the census.
 """
 
 import asyncio
@@ -11,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from live.core.bus import BusError
-from live.core.limits import CENSUS_INTERVAL_S, VACANCY_S
+from live.core.limits import CENSUS_INTERVAL_S, HAND_OVER_S, VACANCY_S
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +41,8 @@ class Notices:
         self._tell = tell
         self._present = present
         self._elsewhere = elsewhere
-        self._patient = patient
+        self._patience_s = VACANCY_S if patient else 0.0
+        self._parting = False
         self._due: dict[str, float] = {}
         self._told: set[str] = set()  # the shows that were told to be present
         self._news = asyncio.Event()
@@ -45,7 +51,7 @@ class Notices:
 
     def announce(self, show: str) -> None:
         """The video of `show` may have come or gone; the newest truth is told."""
-        wait_s = VACANCY_S if self._patient and not self._present(show) else 0.0
+        wait_s = 0.0 if self._present(show) else self._patience_s
         self._due[show] = asyncio.get_running_loop().time() + wait_s
         self._settled.clear()
         self._news.set()
@@ -60,10 +66,15 @@ class Notices:
         self._told.discard(show)
         self.announce(show)
 
+    def part(self) -> None:
+        """From now on whoever ends here goes over to another worker, most likely."""
+        self._patience_s, self._parting = HAND_OVER_S, True
+
     async def settle(self) -> None:
-        """Wait until all is told, without patience."""
-        self._patient = False
-        self._due = dict.fromkeys(self._due, 0.0)
+        """Wait until all is told, without patience unless it parts."""
+        if not self._parting:
+            self._patience_s = 0.0
+            self._due = dict.fromkeys(self._due, 0.0)
         self._news.set()
         await self._settled.wait()
 

@@ -258,6 +258,7 @@ class Media:
 
     async def leave(self) -> None:
         """Have everybody go over to other workers: who has a session knows this one's name by its address."""
+        self._notices.part()
         for show in tuple(self.stages):
             await self.on_leaving(show, {"worker": self.name, "within_s": DRAIN_WINDOW_S})
 
@@ -356,8 +357,8 @@ class Media:
         return self.cluster is not None and await self.cluster.leases.read(stage_name(show)) is not None
 
     async def _elsewhere(self, show: str) -> bool:
-        """Whether another worker has `show` on air. Raises `BusError`."""
-        lease = None if self.cluster is None else await self.cluster.leases.read(stage_name(show))
+        """Whether another worker has `show` on air, or is late to say so. Raises `BusError`."""
+        lease = None if self.cluster is None else await self.cluster.leases.last(stage_name(show))
         return lease is not None and lease.owner != self.name
 
     async def _tick(self) -> None:

@@ -4,7 +4,8 @@
 -- ARGV[1] operation; [2] owner; [3] acquire: the highest fence to take over from, else: the own fence;
 -- [4] ttl in milliseconds; [5] rank; [6] value; [7] seconds that a lease which has run out is remembered
 --
--- acquire answers {fence, granted, owner, rank, value}; renew and release 1 or 0; read {fence, owner, rank, value} or {}.
+-- acquire answers {fence, granted, owner, rank, value}; renew and release 1 or 0; read {fence, owner, rank, value} or {};
+-- last the same, even when the lease has run out, unless it was given back.
 --
 -- A fence is at least the time in milliseconds, so that it grows even when the server has lost all it knew. A holder
 -- whose lease ran out while nobody else wanted it keeps it: renewing revives it.
@@ -30,8 +31,8 @@ if ARGV[1] == 'acquire' then
   return {fence, 1, ARGV[2], ARGV[5], ARGV[6]}
 end
 
-if ARGV[1] == 'read' then
-  if live then return {held[1], held[2], held[3], held[4]} end
+if ARGV[1] == 'read' or ARGV[1] == 'last' then
+  if live or (ARGV[1] == 'last' and held[2] and held[2] ~= '') then return {held[1], held[2], held[3], held[4]} end
   return {}
 end
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from live.core.limits import LEASE_REMEMBERED_S
 
 FREE = 0
-_Operation = Literal["acquire", "renew", "release", "read"]
+_Operation = Literal["acquire", "renew", "release", "read", "last"]
 
 
 class Lease(NamedTuple):
@@ -54,6 +54,11 @@ class Leases:
     async def read(self, name: str) -> Lease | None:
         """Who holds `name` now; None when nobody does."""
         found = await self._call("read", name)
+        return _lease(*found) if found else None
+
+    async def last(self, name: str) -> Lease | None:
+        """Who holds `name`, or held it last and has not given it back: it may be late, or dead; None: it is free."""
+        found = await self._call("last", name)
         return _lease(*found) if found else None
 
     async def _call(

@@ -132,6 +132,7 @@ STEADY_S = 2.0  # the primary must have sent without a stall for this long befor
 SLATE_S = 2.0  # without a packet for this long nobody publishes, as far as viewers are told
 REACH_SHOW_S = 1.5  # for another worker to answer to the first viewer of its show here
 VACANCY_S = 0.5  # a publisher's end is told after this, so that a backup elsewhere can come first
+HAND_OVER_S = 1.5  # ... and of a worker that ends after this: its publishers were asked to go to another one
 CENSUS_INTERVAL_S = 2.0  # between two looks for shows whose worker died
 
 assert PEER_DEAD_S < CONSENT_EXPIRY_S

@@ -150,10 +150,13 @@ class _Media(Page):
         self.way = way
         self.worker = ""  # that has the session; the socket may be on another one
         self.moves = 0
+        self._left = ""  # the worker it goes away from, or has gone from
         self.tasks.append(asyncio.create_task(self._keep()))
 
     def leaving(self, worker: str, within_s: float) -> None:
-        if worker == self.worker:
+        # A state is told again to a socket that has gone over: one session for each time is enough.
+        if worker == self.worker and worker != self._left:
+            self._left = worker
             wait_s = self.chance.random() * min(within_s, MOVE_S)
             self.tasks.append(asyncio.create_task(self._go_over(wait_s)))
 

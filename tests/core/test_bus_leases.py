@@ -37,6 +37,7 @@ async def test_a_lease_runs_out_and_its_fence_goes_on(bus: Bus) -> None:
     first, _ = await _take(bus, "a", ttl_s=SHORT_S)
     await asyncio.sleep(SHORT_S * 2)
     assert await bus.leases.read("show") is None
+    assert await bus.leases.last("show") == first
     second, granted = await _take(bus, "b")
     assert granted
     assert second.fence > first.fence
@@ -60,7 +61,7 @@ async def test_renewing_holds_on_and_revives_what_nobody_else_took(bus: Bus) -> 
 async def test_what_was_released_is_free_at_once(bus: Bus) -> None:
     mine, _ = await _take(bus, "a")
     assert await bus.leases.release("show", "a", mine.fence)
-    assert await bus.leases.read("show") is None
+    assert await bus.leases.read("show") is await bus.leases.last("show") is None
     assert not await bus.leases.renew("show", "a", mine.fence, TTL_S)
     assert not await bus.leases.release("show", "a", mine.fence)
     assert (await _take(bus, "b"))[1]
