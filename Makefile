@@ -51,7 +51,7 @@ PURE := tests/live/test_shows.py tests/live/test_timeline.py tests/realtime/test
   tests/stream/test_sessions.py tests/stream/test_layers.py tests/stream/test_selection.py \
   tests/stream/test_selection_congestion.py tests/stream/test_selection_viewings.py \
   tests/stream/test_incoming.py tests/stream/test_losses.py tests/stream/test_routes.py tests/stream/test_xr.py \
-  tests/cluster/test_batches.py tests/cluster/test_casting.py tests/core/test_gate.py tests/core/test_addresses.py tests/realtime/test_admission.py tests/stream/test_paths.py tests/stream/test_turn.py \
+  tests/cluster/test_batches.py tests/cluster/test_casting.py tests/core/test_gate.py tests/core/test_addresses.py tests/realtime/test_admission.py tests/realtime/test_pace.py tests/stream/test_paths.py tests/stream/test_turn.py \
   tests/stream/test_tally.py
 
 test: setup system coverage

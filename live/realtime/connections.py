@@ -40,6 +40,7 @@ from live.realtime.commands import Commands, Context
 from live.realtime.doorman import Doorman, Headers, Rename, refusal
 from live.realtime.frames import frame
 from live.realtime.hub import Hub
+from live.realtime.pace import Pace
 from live.realtime.protocol import Bye, Command, Connect, Recover, Refused, ServerMessage, wire_viewer
 from live.realtime.recovery import Recovery
 from live.realtime.session import Answer, Do, Join, Resume, Session, Shut
@@ -116,6 +117,7 @@ class Connections:
         self._doorman = Doorman(tokens, clock)
         self.recovery = Recovery(clock, snapshot, personal)
         self.admission = Admission(clock.monotonic(), sockets_per_address=settings.sockets_per_address)
+        self._pace = Pace(addresses=settings.sockets_per_address > 0)
         self._all: set[Connection] = set()
         self._arriving: set[Connection] = set()  # not joined yet
         self._empty = asyncio.Event()
@@ -254,6 +256,11 @@ class Connections:
     async def _do(self, connection: Connection, command: Command) -> None:
         viewer = connection.viewer
         assert viewer is not None, "a live session has joined"
+        subject, now_s = viewer.principal.subject, self._clock.monotonic()
+        if problem := self._pace.refuse(subject, connection.address, now_s):
+            self.throttled += 1
+            connection.send(Refused(command.id, problem.body()))
+            return
 
         def become(principal: Principal) -> None:
             viewer.principal = principal

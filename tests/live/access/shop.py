@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc import jwt
-from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+from joserfc.jwk import ECKey, Key, KeyParameters, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 NOW_S = 1_800_000_000
@@ -17,7 +17,7 @@ _ALGORITHMS = ["RS256", "ES256", "Ed25519", "HS256", "PS256"]
 @cache
 def key(kind: str, number: int = 0) -> Key:
     """A private key: rsa, ec or ed; each `number` another one. Made once, because RSA takes its time."""
-    kid = {"kid": f"{kind}-{number}"}
+    kid: KeyParameters = {"kid": f"{kind}-{number}"}
     if kind == "rsa":
         return RSAKey.import_key(rsa.generate_private_key(65537, 2048), kid)
     if kind == "ec":
@@ -46,8 +46,15 @@ def token(by: Key, algorithm: str = "", said: dict[str, Any] | None = None, **he
     named = algorithm or {"RSA": "RS256", "EC": "ES256", "OKP": "Ed25519"}[by.key_type]
     head = {"alg": named, "kid": by.kid} | header
     registry = JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False)
-    made = jwt.encode(head, claims() if said is None else said, by, registry=registry)
-    return made.decode() if isinstance(made, bytes) else made
+    return jwt.encode(head, claims() if said is None else said, by, registry=registry)
+
+
+def signed_by_ed(header: dict[str, Any], payload: Any) -> str:
+    """A token with any header and payload, signed well with the key `ed`."""
+    private = key("ed").raw_value
+    assert isinstance(private, ed25519.Ed25519PrivateKey)
+    signed = f"{encoded({'kid': 'ed-0'} | header)}.{encoded(payload)}"
+    return f"{signed}.{encoded(private.sign(signed.encode()))}"
 
 
 def encoded(part: Any) -> str:

@@ -14,7 +14,7 @@ from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.limits import SIGN_ON_KEYS_AGAIN_S, SIGN_ON_TOKEN_BYTES_MAX
 from tests.live.access.conftest import ADA, HOST, Rates, Worker, name_of
-from tests.live.access.shop import Shop, claims, encoded, key, public, token
+from tests.live.access.shop import Shop, claims, encoded, key, public, signed_by_ed, token
 
 _RSA, _EC, _ED = key("rsa"), key("ec"), key("ed")
 
@@ -68,11 +68,7 @@ async def test_a_customer_is_the_same_on_each_device(door: Worker) -> None:
 
 
 async def test_the_old_name_of_eddsa_is_taken(door: Worker) -> None:
-    assert door.sign_on is not None
-    head = {"alg": "EdDSA", "kid": _ED.kid}
-    signed = f"{encoded(head)}.{encoded(claims())}"
-    signature = _ED.get_op_key("sign").sign(signed.encode())  # type: ignore[union-attr]
-    status, _ = await ask(door, f"{signed}.{encoded(signature)}")
+    status, _ = await ask(door, signed_by_ed({"alg": "EdDSA"}, claims()))
     assert status == 200
 
 
@@ -122,9 +118,7 @@ async def test_what_is_signed_well_and_says_the_wrong_thing(door: Worker) -> Non
     ):
         assert await refused(door, token(_EC, said=claims(**changes))) == expected
     for payload in (b"[]", b'"x"', b"{", b"", b"[" * 5000):
-        signed = f"{encoded({'alg': 'Ed25519', 'kid': _ED.kid})}.{encoded(payload)}"
-        signature = _ED.get_op_key("sign").sign(signed.encode())  # type: ignore[union-attr]
-        assert await refused(door, f"{signed}.{encoded(signature)}") == "sign_on_malformed"
+        assert await refused(door, signed_by_ed({"alg": "Ed25519"}, payload)) == "sign_on_malformed"
     outcomes = {name: count for name, count in door.sign_on.outcomes.items() if count}
     assert outcomes["sign_on_audience"] == 1 and outcomes["sign_on_malformed"] == 5
     (family,) = door.sign_on.collect()
