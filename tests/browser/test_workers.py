@@ -61,8 +61,8 @@ async def _ops_tell(ops: Page, server: Server) -> None:
         counts.append(await now.text_content())
     assert sorted(map(str, counts)) == ["0", "1"]
     await scope.first.click()
-    workers = [each for each in psutil.Process(server.process.pid).children() if "worker" in each.cmdline()]
-    killed(workers[counts.index("1")])
+    asked = ["worker", str(counts.index("1"))]
+    killed(next(each for each in psutil.Process(server.process.pid).children() if each.cmdline()[-2:] == asked))
     await expect(rows.locator(".replaced .badge.bad")).to_have_count(1, timeout=SOON_MS)
     await expect(rows.locator(".badge.good")).to_have_count(2, timeout=SOON_MS)
     await expect(now).to_have_text("1", timeout=SOON_MS)
