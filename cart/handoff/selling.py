@@ -39,6 +39,7 @@ def sell(moves: Moves, checkout: Checkout, order: Order, sold: Order, principal:
         cart = cart_store.cart_holds(tx.conn, [f"{order.show}:{order.viewer_id}"])
         own = [hold for holds in cart.values() for hold in holds if hold.state is HoldState.active]
         _check(moves, sold, {hold.sku: hold.quantity for hold in own})
+        checkout.uses_again(moves, order)  # the merchant has granted the discount, whether they are used up or not
         assert settling.retake(moves, sold), "it was looked whether there is enough"
     store.save_sold(tx.conn, sold)
     placed = checkout.place(moves, sold)

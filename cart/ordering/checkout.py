@@ -188,7 +188,7 @@ class Checkout:
             return True
 
         ended = await self._stockroom.change(end)
-        if ended:
+        if ended and order.source != orders.EXTERNAL:  # of hand-offs many are abandoned
             _log.warning("payment_lapsed", order=order_id)
         return ended
 
@@ -281,12 +281,16 @@ class Checkout:
 
     def _retake(self, moves: Moves, order: Order) -> bool:
         """Take anew what a lapsed order has given back: coupons, budgets, units; False: not all of it is there."""
-        if self._again is not None and not self._again(moves, order):
+        if not self.uses_again(moves, order):
             return False
         if settling.retake(moves, order):
             return True
         self.release(moves, order.id)
         return False
+
+    def uses_again(self, moves: Moves, order: Order) -> bool:
+        """Use up anew the coupons and budgets of a lapsed order; False: others have, and nothing was done."""
+        return self._again is None or self._again(moves, order)
 
     def place(self, moves: Moves, order: Order) -> Order:
         """The order is sold, whose units are claiming, or allocated already when it had lapsed."""

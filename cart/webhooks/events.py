@@ -168,11 +168,13 @@ class CartData(msgspec.Struct, frozen=True):
     """A cart as it is now, and why it changed. `currency` is "" while it is empty.
 
     `version` is the same exactly as long as the cart holds the same units at the same prices. `origin` is the service
-    whose change this is, so that it need not follow itself; "": the shopper's, or ours.
+    whose change this is, so that it need not follow itself; "": the shopper's, or ours. `customer` is who that is in
+    the shop that signed them in (None: a guest).
     """
 
     show: str
     viewer_id: str
+    customer: str | None
     reason: str
     version: str
     origin: str

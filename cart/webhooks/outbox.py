@@ -11,7 +11,8 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cart.baskets import version
+from cart.baskets import cart_id, version
+from cart.pricing.store import shoppers
 from cart.stock import Hold
 from cart.webhooks.events import Message, message
 from cart.webhooks.tables import webhook_endpoint, webhook_event
@@ -77,15 +78,19 @@ def put_holds(conn: Connection, now_ms: int, type_: str, holds: Sequence[Hold]) 
 
 def put_news(conn: Connection, now_ms: int, show: str, news: Iterable[News]) -> None:
     """Tell of what a show's screens are told as well: its start, its end, its pins and its carts."""
-    happened: dict[str, list[tuple[Mapping[str, Any], str | None]]] = {}
+    happened: dict[str, list[tuple[dict[str, Any], str | None]]] = {}
     for each in news:
         if (found := _TOLD.get(each.name)) and (told := found(show, now_ms, each)):
             happened.setdefault(told[0], []).append((told[1], show))
     for type_, facts in happened.items():
+        if type_ == "cart.changed" and wants(conn, now_ms, type_):
+            known = shoppers(conn, sorted({cart_id(show, data["viewer_id"]) for data, _ in facts}))
+            customers = {cart: one.customer for cart, one in known.items()}
+            facts = [(data | {"customer": customers.get(cart_id(show, data["viewer_id"]))}, show) for data, _ in facts]
         put_all(conn, now_ms, type_, facts)
 
 
-_Told = tuple[str, Mapping[str, Any]] | None
+_Told = tuple[str, dict[str, Any]] | None
 
 
 def _show_state(_show: str, now_ms: int, news: News) -> _Told:

@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, update
 from cart import store as cart_store
 from cart.handoff.parts import Handing
 from cart.handoff.reports import Report, Sold
+from cart.handoff.syncing import Wish
 from cart.ordering import store as order_store
 from cart.ordering.orders import Order, OrderState
 from cart.service import Shop
@@ -238,7 +239,13 @@ async def test_other_systems_are_told_of_it_and_of_the_order(
     assert ("handoff.changed", "pending", None) in told and ("handoff.changed", "placed", None) in told
     assert ("order.placed", "placed", "S-1") in told
     carts = [row.data for row in rows if row.type == "cart.changed"]
-    assert carts[-1]["reason"] == "ordered" and carts[-1]["origin"] == "" and carts[-1]["version"]
+    assert carts[-1]["reason"] == "ordered" and carts[-1]["origin"] == "" and carts[-1]["customer"] is None
+    synced = await shop.handing.sync.put("c42", "demo", [Wish("CUP", 1)], SHOP, version="*", key=None)
+    told_of = await database.read_sync(
+        lambda conn: conn.scalars(select(webhook_event.c.data).where(webhook_event.c.type == "cart.changed")).all()
+    )
+    [cart] = [data for data in told_of if data["customer"] == "c42"]
+    assert (cart["origin"], cart["version"], cart["viewer_id"]) == ("shop-system", synced.body["version"], "c-c42")
 
 
 @pytest.mark.parametrize("free", [True, False])

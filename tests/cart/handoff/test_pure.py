@@ -4,6 +4,7 @@ import hmac
 import time
 from base64 import b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,9 +15,11 @@ from standardwebhooks import Webhook
 from cart.handoff.inbound import verify
 from cart.handoff.links import link
 from cart.handoff.reports import Report, Sold, as_sold
+from cart.handoff.service import Way
 from cart.ordering.orders import OrderState
 from cart.pricing.priced import Discount
 from live.core.errors import Kind, Problem
+from live.core.settings import SettingsError, environment, load
 from tests.cart.handoff.conftest import OLD_SECRET, SECRET
 from tests.cart.ordering.samples import line, order
 
@@ -156,3 +159,67 @@ def test_lines_without_a_discount_need_none() -> None:
 def test_reports_that_cannot_be_booked_name_the_member(facts: dict[str, Any], kind: Kind, field: str) -> None:
     problem = _refused(lambda: as_sold(ORDER, Report(**{"number": "S-1", **facts})))
     assert (problem.kind, problem.field) == (kind, field)
+
+
+# --- settings
+
+
+def test_where_carts_go_is_said_with_its_secrets() -> None:
+    environ = {"SHOWCART_HANDOFF_URL": "https://shop.example/checkout?lang=de", "SHOWCART_SECRET": "s" * 16}
+    settings = load(environ | {"SHOWCART_HANDOFF_SECRETS": f"{SECRET}, {OLD_SECRET}", "SHOWCART_HANDOFF_TTL_S": "900"})
+    assert Way.of(settings, str) == Way(environ["SHOWCART_HANDOFF_URL"], (SECRET, OLD_SECRET), 900, str)
+    assert load(environment(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets", "name"),
+    [
+        ("http://shop.example/checkout", SECRET, "HANDOFF_URL"),
+        ("https://shop.example/#pay", SECRET, "HANDOFF_URL"),
+        ("shop.example", SECRET, "HANDOFF_URL"),
+        ("http://127.0.0.1:9000/checkout", "", "HANDOFF_SECRETS"),
+        ("", "whsec_c2hvcnQ=", "HANDOFF_SECRETS"),
+        ("", "a secret without its form but long enough", "HANDOFF_SECRETS"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused_without_the_secret(url: str, secrets: str, name: str) -> None:
+    environ = {"SHOWCART_HANDOFF_URL": url, "SHOWCART_HANDOFF_SECRETS": secrets, "SHOWCART_SECRET": "s" * 16}
+    with pytest.raises(SettingsError, match=f"SHOWCART_{name}") as caught:
+        load(environ)
+    assert not secrets or secrets not in str(caught.value)
+
+
+# --- the page
+
+
+class _Ours:
+    """Stands for the client of the page's example."""
+
+    def get(self, path: str) -> "_Ours":
+        self.path = path
+        return self
+
+    def raise_for_status(self) -> "_Ours":
+        return self
+
+    def json(self) -> str:
+        return self.path
+
+
+def test_the_example_of_the_page_knows_our_links_from_others() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "handoff.md").read_text()
+    example = page.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {"SERVICE_KEY": "sck_x", "SECRET": SECRET}
+    exec(example, names)
+    names["SHOWCART"].close()
+    names["SHOWCART"] = _Ours()
+
+    def query(expires_s: float) -> dict[str, str]:
+        made = urlsplit(link("https://shop.example/", "h1", round(expires_s * 1000), SECRET))
+        return {name: values[0] for name, values in parse_qs(made.query).items()}
+
+    good = query(time.time() + 60)
+    assert names["arrive"](**good) == "/api/handoffs/h1"
+    for bad in (good | {"handoff": "h2"}, good | {"expires": "9999999999"}, query(time.time() - 60)):
+        with pytest.raises(PermissionError):
+            names["arrive"](**bad)

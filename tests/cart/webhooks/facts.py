@@ -98,6 +98,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "cart.changed": {
         "show": "gala",
         "viewer_id": "ada",
+        "customer": "c42",
         "reason": "changed",
         "version": "5f2b1c0d9e8a7766",
         "origin": "",
