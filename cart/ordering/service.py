@@ -196,9 +196,10 @@ class Orders:
         reason: str = "",
         key: str | None = None,
     ) -> Answer:
-        """Say that units came back: {order, payments}. `restock`: they can be sold again; `refund`: their money too.
+        """Say that units came back: {order, payments}.
 
-        Raises `Problem` as `refund`.
+        `restock`: they can be sold again; `refund`: their money goes back too, unless it has. Raises `Problem` as
+        `refund`.
         """
         why = _reason(reason)
         request = ("return", order_id, [plain(line) for line in lines], restock, refund, why)
@@ -208,10 +209,10 @@ class Orders:
             wanted = refunds.units(order, lines)
             after = _return_units(moves, order, wanted, restock=restock)
             book(moves, who, "order.returned", order, after)
-            if not refund:
-                return after
             unpaid = {line.sku: line.quantity - line.refunded for line in after.lines}
             open_ = {sku: min(count, unpaid[sku]) for sku, count in wanted.items() if unpaid[sku] > 0}
+            if not (refund and open_):
+                return after
             what, given = refunds.refund(after, open_, 0, 0)
             self._give(moves, after, what)
             book(moves, who, "order.refunded", after, given)

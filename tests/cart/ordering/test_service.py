@@ -171,6 +171,15 @@ async def test_goods_that_come_back_can_be_sold_again_unless_they_are_broken(
     assert await shop.keeper.reconcile() == []
 
 
+async def test_goods_come_back_whose_money_has_gone_back_before(shop: Shop, payment: Rehearsal) -> None:
+    orders = shop.office.orders
+    order_id = await buy(shop, skus=(("CUP", 1),))
+    await orders.ship(order_id, HOST)
+    await orders.refund(order_id, HOST, [Units("CUP", 1)])
+    answer = await orders.take_back(order_id, HOST, [Units("CUP", 1)], refund=True)
+    assert (answer.body["order"]["lines"][0]["returned"], payment.kept(order_id)) == (1, 0)
+
+
 async def test_who_may_do_what(shop: Shop) -> None:
     orders = shop.office.orders
     order_id = await buy(shop)
