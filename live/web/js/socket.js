@@ -250,7 +250,9 @@ export const guestTokens = {
   guest: true,
   read: () => localStorage.getItem("showcart.guest"),
   write: (token) => localStorage.setItem("showcart.guest", token),
-  drop: () => localStorage.removeItem("showcart.guest"),
+  drop: () => ["guest", "customer"].forEach((name) => localStorage.removeItem(`showcart.${name}`)),
+  customer: () => localStorage.getItem("showcart.customer"), // the name of who signed in; null: a guest
+  signed: (name) => localStorage.setItem("showcart.customer", name),
 };
 
 export function socketUrl(show) {

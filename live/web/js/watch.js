@@ -128,4 +128,5 @@ bar();
 place(chat, tabs());
 later(buying, moving.then(([{ picture }]) => picture(store, show)), socket);
 document.body.classList.add("ready");
+if (location.hash.startsWith("#sign-on=")) await (await import("./sign-on.js")).signOn(guestTokens);
 socket.start();

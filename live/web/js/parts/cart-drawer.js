@@ -2,15 +2,17 @@
  * <cart-drawer>: a bottom sheet on a phone, a side sheet on a wide screen; the video plays on.
  * It comes after the first paint and brings its style sheet; `connect` resolves when that has arrived.
  */
-import { h, icon } from "../dom.js";
+import { announce, h, icon } from "../dom.js";
 import "../icons.js";
-import { clock, money, t } from "../i18n.js";
+import { clock, errorTexts, money, problemText, t } from "../i18n.js";
 import { available } from "../store.js";
 import { EndingNotice, tellOfHolds } from "./holds.js";
 import { refresh } from "./holding.js";
 import { noteNodes } from "../prices.js";
+import { toast } from "../toast.js";
 import { CheckoutForm, confirmation, sumList } from "./checkout-form.js";
 import { CouponField } from "./coupon-field.js";
+import { Handing } from "./handing.js";
 import { hintText, lineMinor, sumRows, taxNote } from "../sums.js";
 
 const SOON_MS = 60_000;
@@ -38,7 +40,11 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.append(this.dialog);
     this.#buildCart();
     this.form = new CheckoutForm({ buying, onOrder: (order) => this.#ordered(order), onBack: () => { this.#step("cart"); this.toCheckout.focus(); } });
+    this.handing = new Handing({ buying, onBack: () => { if (this.step === "handoff") this.#step("cart"), this.dialog.querySelector("button").focus(); } });
     this.#step("cart");
+    store.watch(["cart"], (state, before, message) => {
+      if (message?.type === "notice" && message.data.reason === "ordered" && this.handing.link) this.#sold();
+    });
     store.watch(["cart", "expired", "stock", "lineup", "pin", "ships"], () => this.#render());
     buying.addEventListener("change", () => this.#render());
     buying.addEventListener("tick", () => this.#countdowns());
@@ -50,7 +56,31 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.#countdowns();
     document.body.classList.add("sheet-open");
     this.dialog.showModal();
+    if (this.step === "cart" && !this.handing.link && this.handing.resume()) this.#step("handoff");
     if (this.store.state.cart.lines.length) refresh(this.buying).catch(() => {}); // discounts may have ended meanwhile; without a connection the cart stays as it was
+  }
+
+  /** At the shop's own check-out, where it has one; else here. */
+  async #checkOut() {
+    if (this.toCheckout.getAttribute("aria-disabled")) return;
+    this.toCheckout.setAttribute("aria-disabled", "true");
+    try {
+      this.elsewhere = this.elsewhere !== false && await this.handing.open(this.store.state.cart);
+      this.#step(this.elsewhere ? "handoff" : "checkout");
+      (this.elsewhere ? this.handing.go : this.form.name.input).focus();
+    } catch (problem) {
+      await errorTexts();
+      toast(problemText(problem));
+      if (problem.name === "price_changed") refresh(this.buying).catch(() => {});
+    } finally {
+      this.toCheckout.removeAttribute("aria-disabled");
+    }
+  }
+
+  #sold() {
+    this.handing.end();
+    announce(t("handoff.sold"));
+    toast(t("handoff.sold"));
   }
 
   #closed() {
@@ -68,7 +98,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.tax = h("span", { class: "tiny muted" });
     this.extras = h("div", { class: "cart-extras" }, this.hints, this.coupons.element);
     this.total = h("strong", { class: "price", "data-testid": "cart-total" });
-    this.toCheckout = h("button", { class: "button primary wide", type: "button", text: t("cart.toCheckout"), "data-testid": "to-checkout", onclick: () => { this.#step("checkout"); this.form.name.input.focus(); } });
+    this.toCheckout = h("button", { class: "button primary wide", type: "button", text: t("cart.toCheckout"), "data-testid": "to-checkout", onclick: () => this.#checkOut() });
     this.foot = h("footer", { class: "sheet-foot" },
       h("p", { class: "small muted", text: t("cart.holdNote") }),
       this.sums, h("div", { class: "row" }, h("span", { text: t("cart.total") }), this.tax, h("span", { class: "push" }, this.total)),
@@ -79,8 +109,9 @@ customElements.define("cart-drawer", class extends HTMLElement {
 
   #step(step) {
     this.step = step;
-    this.heading.textContent = t(step === "cart" ? "cart.title" : step === "checkout" ? "checkout.title" : "order.title");
+    this.heading.textContent = t(step === "cart" ? "cart.title" : ["checkout", "handoff"].includes(step) ? "checkout.title" : "order.title");
     if (step === "cart") this.body.replaceChildren(this.cart);
+    else if (step === "handoff") this.body.replaceChildren(this.handing.element);
     else if (step === "checkout") {
       this.body.replaceChildren(this.form.element);
       this.form.enter(this.store.state.cart);
