@@ -16,6 +16,7 @@ import { Handing } from "./handing.js";
 import { hintText, lineMinor, sumRows, taxNote } from "../sums.js";
 
 const SOON_MS = 60_000;
+const TITLES = { cart: "cart.title", checkout: "checkout.title", handoff: "checkout.title", done: "order.title" };
 
 /** What a unit of a line costs on screen now; null: it is not on screen. */
 function priceNow({ lineup, pin }, { product_id: id, sku }) {
@@ -109,7 +110,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
 
   #step(step) {
     this.step = step;
-    this.heading.textContent = t(step === "cart" ? "cart.title" : ["checkout", "handoff"].includes(step) ? "checkout.title" : "order.title");
+    this.heading.textContent = t(TITLES[step]);
     if (step === "cart") this.body.replaceChildren(this.cart);
     else if (step === "handoff") this.body.replaceChildren(this.handing.element);
     else if (step === "checkout") {
