@@ -143,6 +143,7 @@ export class Watcher {
   }
 
   #attend(view) {
+    clearTimeout(this.#timers.follow); // of the one before: a page is told again that its worker ends when it comes over
     this.#leave(view); // what was said while it was opened
     return view.attend({
       onUp: () => { this.#attempt = 0; },

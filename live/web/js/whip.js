@@ -186,6 +186,7 @@ export class Publisher {
       onTrouble: () => this.onState("reconnecting"),
       onLost: (outcome) => { line.lost = true; if (!this.#next) this.#lost(outcome, line); },
     });
+    clearTimeout(this.#timers.follow); // of the one before: a page is told again that its worker ends when it comes over
     this.#leave(line); // what was said while it was opened
   }
 
