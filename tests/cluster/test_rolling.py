@@ -14,8 +14,7 @@ from tests.cluster.test_workers import _everybody, _running, _workers
 from tests.scenarios.conftest import Run, port_of
 from tests.scenarios.conftest import showcart as _showcart
 
-# Alone: how long the picture pauses is judged, beside the start of two workers.
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 showcart = _showcart
 logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
