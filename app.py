@@ -129,7 +129,7 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         stack.push_async_callback(bus.close)
         database = await Database.open(settings.effective_database_url, clock)
         stack.push_async_callback(database.close)
-        access = Access.of(settings, database, tokens, clock, bus.take)
+        access = Access.of(settings, database, tokens, clock, bus.tallies.take_all)
         stack.push_async_callback(access.close)
         outlet = await stack.enter_async_context(Outlet.open(bus, partial(database.read_sync, followed_shows)))
         shows = Shows(database, outlet, clock, tokens=tokens)

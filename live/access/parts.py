@@ -11,10 +11,10 @@ from live.access.service import Keys
 from live.access.sign_on import SignOn
 from live.access.warden import Warden
 from live.core.auth import Tokens
-from live.core.bus import Take
 from live.core.clock import Clock
 from live.core.database import Database
 from live.core.settings import Settings
+from live.core.tallies import TakeAll
 
 
 class Access(Collector):
@@ -27,7 +27,7 @@ class Access(Collector):
         self._holders = holders
 
     @classmethod
-    def of(cls, settings: Settings, database: Database, tokens: Tokens, clock: Clock, take: Take) -> Self:
+    def of(cls, settings: Settings, database: Database, tokens: Tokens, clock: Clock, take: TakeAll) -> Self:
         """The one that `settings` describe. `take` counts rates over all workers."""
         holders = Holders(database, clock)
         warden = Warden(holders, take, clock, addresses=settings.sockets_per_address > 0)

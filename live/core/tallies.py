@@ -11,6 +11,7 @@ from live.core.errors import Problem
 from live.core.limits import COUNTS_KEPT_S
 
 _TAKE = (Path(__file__).parent / "take.lua").read_text()
+_TAKE_ALL = (Path(__file__).parent / "take_all.lua").read_text()
 _COUNT = (Path(__file__).parent / "count.lua").read_text()
 
 Run = Callable[[str, list[str], list[str | bytes | float]], Awaitable[Any]]
@@ -47,6 +48,12 @@ class TakeEach(Protocol):
     ) -> list[Grant]: ...
 
 
+class TakeAll(Protocol):
+    """`Tallies.take_all`, for those who need nothing else of the bus."""
+
+    async def __call__(self, channel: str, buckets: Sequence[tuple[str, Pace]]) -> tuple[str, float]: ...
+
+
 class Tallies:
     """See the module. `run` has the server run a script with keys and arguments, again when it did not answer."""
 
@@ -65,6 +72,18 @@ class Tallies:
         except Problem:
             return [Grant(0.0, True)] * len(askers)
         return [Grant(float(wait), granted == 1) for wait, granted in zip(answer[::2], answer[1::2], strict=True)]
+
+    async def take_all(self, channel: str, buckets: Sequence[tuple[str, Pace]]) -> tuple[str, float]:
+        """One of each bucket, or nothing: ("", 0.0), else the name of the first that refuses, and the seconds to wait.
+
+        Grants everything while the server is away, as `take_each`.
+        """
+        keys = [f"showcart:{{{channel}}}:{name}:rate" for name, _ in buckets]
+        try:
+            number, wait = await self._run(_TAKE_ALL, keys, [value for _, pace in buckets for value in pace])
+        except Problem:
+            return "", 0.0
+        return (buckets[number - 1][0], float(wait)) if number else ("", 0.0)
 
     async def count(
         self, channel: str, name: str, member: str, counts: Mapping[str, int], *, told: Told | None = None

@@ -1,6 +1,6 @@
 """Two workers over one store: each remembers keys for itself, and both count rates together."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -23,6 +23,7 @@ from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.errors import Problem
 from live.core.rest import Operation, on_problem, principal_of, routes
+from live.core.tallies import Pace
 
 SECRET = "a secret of the tests"
 OPS = Principal(subject="ops", role=Role.ops, show=ALL_SHOWS, name="Ops")
@@ -71,12 +72,12 @@ class Rates:
     """A bus that grants until it is told otherwise."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, float, float]] = []
+        self.asked: list[list[tuple[str, Pace]]] = []
         self.waits: dict[str, float] = {}
 
-    async def take(self, bucket: str, rate_per_s: float, burst: float) -> float:
-        self.asked.append((bucket, rate_per_s, burst))
-        return self.waits.get(bucket, 0.0)
+    async def take(self, channel: str, buckets: Sequence[tuple[str, Pace]]) -> tuple[str, float]:
+        self.asked.append(list(buckets))
+        return next(((name, self.waits[name]) for name, _ in buckets if name in self.waits), ("", 0.0))
 
 
 class Worker:

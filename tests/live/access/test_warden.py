@@ -7,7 +7,7 @@ from live.access.warden import Warden
 from live.core.bus import Bus
 from live.core.clock import ManualClock
 from live.core.database import Database
-from live.core.errors import Problem
+from live.core.errors import Kind, Problem
 from live.core.limits import (
     ADDRESS_CHANGES_BURST,
     ADDRESS_CHANGES_PER_S,
@@ -18,24 +18,25 @@ from live.core.limits import (
     STAFF_CHANGES_BURST,
     STAFF_CHANGES_PER_S,
 )
+from live.core.tallies import Pace, Tallies
 from tests.live.access.conftest import ADA, HOST, OPS, Rates, Worker, issue, name_of
 
-_SHOPPER = ("changes:shopper:ada", CHANGES_PER_S, CHANGES_BURST)
-_ADDRESS = ("changes:address:2001:db8:1:2::", ADDRESS_CHANGES_PER_S, ADDRESS_CHANGES_BURST)
+_SHOPPER = ("shopper:ada", Pace(CHANGES_PER_S, CHANGES_BURST))
+_ADDRESS = ("address:2001:db8:1:2::", Pace(ADDRESS_CHANGES_PER_S, ADDRESS_CHANGES_BURST))
 _IP = "2001:db8:1:2:3:4:5:6"
 
 
 async def test_each_is_counted_by_who_and_where_it_is(worker: Worker, rates: Rates) -> None:
     assert (await worker(ADA, "POST", "/quotes", ip=_IP)).status_code == 200
-    assert rates.asked == [_SHOPPER, _ADDRESS], "an IPv6 network is one address"
+    assert rates.asked == [[_SHOPPER, _ADDRESS]], "an IPv6 network is one address"
     rates.asked.clear()
     assert (await worker(OPS, "POST", "/orders", ip=_IP)).status_code == 200
-    assert rates.asked == [("changes:staff:ops", STAFF_CHANGES_PER_S, STAFF_CHANGES_BURST), _ADDRESS]
+    assert rates.asked == [[("staff:ops", Pace(STAFF_CHANGES_PER_S, STAFF_CHANGES_BURST)), _ADDRESS]]
     rates.asked.clear()
     secret = await issue(worker, "orders:write")
     subject = (await worker(secret, "POST", "/orders", ip=_IP)).json()["subject"]
-    own = (f"changes:service:{subject}", SERVICE_CHANGES_PER_S, SERVICE_CHANGES_BURST)
-    assert rates.asked == [own], "a service has its own bound, wherever it calls from"
+    own = (f"service:{subject}", Pace(SERVICE_CHANGES_PER_S, SERVICE_CHANGES_BURST))
+    assert rates.asked == [[own]], "a service has its own bound, wherever it calls from"
     rates.asked.clear()
     await worker(ADA, "GET", "/cart")
     assert (await worker(HOST, "POST", "/orders")).status_code == 403
@@ -47,7 +48,6 @@ async def test_too_many_are_refused_with_a_time_to_come_back(worker: Worker, rat
     refused = await worker(ADA, "POST", "/quotes", ip=_IP)
     assert name_of(refused) == (429, "rate_limited") and refused.headers["retry-after"] == "1"
     assert "20 changes a second for one shopper" in refused.json()["detail"]
-    assert rates.asked == [_SHOPPER], "who is over their own bound takes nothing of their neighbours'"
     rates.waits = {_ADDRESS[0]: 7.1}
     refused = await worker(ADA, "POST", "/quotes", ip=_IP)
     assert name_of(refused) == (429, "rate_limited") and refused.headers["retry-after"] == "8"
@@ -73,25 +73,46 @@ async def test_behind_a_proxy_that_hides_everybody_no_address_is_bounded(
 ) -> None:
     worker = Worker(database, clock, rates, addresses=False)
     assert (await worker(ADA, "POST", "/quotes")).status_code == 200
-    assert rates.asked == [_SHOPPER]
+    assert rates.asked == [[_SHOPPER]]
     await worker.warden.take(None, "192.0.2.1")
-    assert rates.asked == [_SHOPPER]
+    assert rates.asked == [[_SHOPPER]]
     await worker.holders.close()
 
 
-async def test_two_workers_count_together(bus: Bus, clock: ManualClock) -> None:
-    class Nobody:
-        """No key is ever looked up here."""
+class _Nobody:
+    """No key is ever looked up here."""
 
-    holders: Holders = Nobody()  # type: ignore[assignment]
-    workers = [Warden(holders, bus.take, clock, addresses=True) for _ in range(2)]
+
+async def test_two_workers_count_together(bus: Bus, clock: ManualClock) -> None:
+    holders: Holders = _Nobody()  # type: ignore[assignment]
+    workers = [Warden(holders, bus.tallies.take_all, clock, addresses=True) for _ in range(2)]
     taken = 0
     for number in range(2 * CHANGES_BURST):
-        before = sum(worker.refused["shopper"] for worker in workers)
         try:
-            await workers[number % 2].take(ADA, "")
-        except Problem:
-            assert sum(worker.refused["shopper"] for worker in workers) == before + 1
-        else:
+            await workers[number % 2].take(ADA, "192.0.2.1")
             taken += 1
+        except Problem as problem:
+            assert (problem.kind, problem.retry_after_s) == (Kind.rate_limited, 1)
+    assert sum(worker.refused["shopper"] for worker in workers) == 2 * CHANGES_BURST - taken
     assert CHANGES_BURST <= taken < 1.5 * CHANGES_BURST, "the bus's own clock goes on meanwhile"
+
+
+async def test_one_of_each_or_nothing_of_any(bus: Bus) -> None:
+    take = bus.tallies.take_all
+    mine, ours = ("a", Pace(0.001, 2)), ("b", Pace(0.001, 3))
+    assert [await take("c", [mine, ours]) for _ in range(2)] == [("", 0.0)] * 2
+    name, wait_s = await take("c", [mine, ours])
+    assert name == "a" and 990 < wait_s <= 1000
+    assert await take("c", [ours]) == ("", 0.0), "who is over their own bound took nothing of their neighbours'"
+    assert (await take("c", [("d", Pace(0.001, 2)), ours]))[0] == "b"
+
+
+async def test_a_shop_without_the_bus_goes_on() -> None:
+    async def away(script: str, keys: list[str], arguments: list[str | bytes | float]) -> None:
+        raise Problem(Kind.unavailable)
+
+    pace = Pace(0.001, 1)
+    for _ in range(2):
+        assert await Tallies(away).take_all("c", [("a", pace)]) == ("", 0.0), (
+            "a shop without a rate limit beats a shop that is shut"
+        )
