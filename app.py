@@ -24,6 +24,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 import cart.api
+import cart.feeds.api
 import cart.ordering.api
 import cart.webhooks.api
 import chat.api
@@ -34,7 +35,8 @@ import stream.api
 from cart import demo
 from cart.baskets import cart_of
 from cart.demo import DEMO_SHOW
-from cart.feeds.command import import_command
+from cart.feeds.command import add_commands
+from cart.feeds.service import Feeds
 from cart.handoff.service import Way
 from cart.ordering.office import trade
 from cart.service import Shop
@@ -104,6 +106,7 @@ class Store(NamedTuple):
     shows: Shows
     shop: Shop
     webhooks: Webhooks
+    feeds: Feeds
 
 
 class Parts(NamedTuple):
@@ -145,7 +148,8 @@ async def open_store(settings: Settings, *, join: bool = False) -> AsyncIterator
         shop.attach()
         access.sign_on.merge = shop.handing.merging.merge
         webhooks = Webhooks.of(settings, database, clock)
-        yield Store(clock, tokens, bus, bus_url, database, access, outlet, shows, shop, webhooks)
+        feeds = Feeds.of(settings, database, shows, shop.offering)
+        yield Store(clock, tokens, bus, bus_url, database, access, outlet, shows, shop, webhooks, feeds)
 
 
 @asynccontextmanager
@@ -174,6 +178,7 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         await stack.enter_async_context(store.shop.office.open())
         await stack.enter_async_context(running(store.shop.offering.watch.run()))
         await stack.enter_async_context(running(store.webhooks.run()))
+        await stack.enter_async_context(running(store.feeds.run()))
         await stack.enter_async_context(running(store.access.run()))
         kernel = KernelCollector(departure, store.bus, store.database, cart=store.shop.adds, chat=chat_room.posting)
         realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)
@@ -254,6 +259,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
         *chat.api.operations(parts.chat),
         *cart.api.operations(parts.store.shop, parts.store.shows),
         *cart.webhooks.api.operations(parts.store.webhooks),
+        *cart.feeds.api.operations(parts.store.feeds),
         *cart.ordering.api.operations(parts.store.shop.office, parts.store.shop.cart, parts.store.bus.take),
         *stream.api.operations(parts.media),
         *fallback.operations,
@@ -267,6 +273,7 @@ def build(settings: Settings, parts: Parts) -> ASGIApp:
         routes=[
             *live.pages.routes(settings),
             *stream.api.routes(parts.media),
+            *cart.feeds.api.routes(parts.store.feeds),
             parts.gateway.route,
             fallback.route,
             *rest.routes(operations, parts.store.tokens, parts.connections.commands.tracing, parts.store.access.warden),
@@ -373,7 +380,7 @@ def worker_command(index: int) -> None:
 main.add_command(migrate_command)
 main.add_command(token_command)
 main.add_command(key_command)
-main.add_command(import_command(open_store))
+add_commands(main, open_store)
 
 
 @main.command("loadtest", context_settings={"ignore_unknown_options": True, "help_option_names": []})

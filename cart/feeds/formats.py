@@ -30,14 +30,9 @@ def read(source: BinaryIO, format_: Format | None, now_ms: int) -> Iterator[Entr
     plain = cast(BinaryIO, io.BufferedReader(bounded, 64 * 1024))
     line = 1
     try:
-        match format_ or _guessed(plain):
-            case "csv":
-                found = rows(plain, now_ms)
-            case "json":
-                found = objects(plain)
-            case "xml":
-                found = items(plain, now_ms)
-        for item in found:
+        format_ = format_ or _guessed(plain)
+        table_or_xml = rows if format_ == "csv" else items
+        for item in objects(plain) if format_ == "json" else table_or_xml(plain, now_ms):
             line = item.line
             yield item
         ended = None
@@ -81,7 +76,7 @@ class _Bounded(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Only back to the beginning."""
         assert (offset, whence) == (0, io.SEEK_SET), "a stream is read from its beginning on"
-        self._left, self.problem = self._max, ""
+        self._left = self._max
         return self._source.seek(0)
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]  # the one that BufferedReader hands over

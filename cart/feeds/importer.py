@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import msgspec
 from sqlalchemy import Connection
@@ -28,13 +28,12 @@ from cart.feeds.diff import Change, Stored, Task, withdraw
 from cart.feeds.entries import Broken, Entry, LineError
 from cart.feeds.formats import Format, read
 from cart.feeds.pace import Pace
-from cart.feeds.report import ImportReport, Missing
+from cart.feeds.report import ImportReport, Missing, StockMeans
 from cart.feeds.seen import Seen
 from cart.moves import Moves
 from live.core.limits import FEED_CHANGE_S, FEED_MISSING_SHARE_MAX, FEED_PAGE, IMPORT_BATCH
 from live.service import Batch, Shows
 
-StockMeans = Literal["on_hand", "available"]
 Progress = Callable[[int, int], Awaitable[None]]  # bytes read, bytes in the file
 
 
@@ -53,7 +52,8 @@ class Outcome(msgspec.Struct):
     """What came of it; `turns_ms`: when the feed has a price change next (Unix milliseconds; None: never)."""
 
     report: ImportReport
-    turns_ms: int | None = None
+    turns_ms: int | None
+    size_bytes: int
 
 
 def format_of(path: Path) -> Format:
@@ -119,20 +119,25 @@ class _Run:
         self._progress = progress
         self._report = ImportReport(dry_run=options.dry_run)
         self._turns_ms: int | None = None
+        self._size_bytes = 0
         self._pace = Pace(FEED_CHANGE_S, IMPORT_BATCH)
 
     async def all(self, format_: Format | None) -> Outcome:
         now_ms = await self._shows.read_sync(self._shows.now_ms)
-        size_bytes = await asyncio.to_thread(_size_bytes, self._source)
+        self._size_bytes = await asyncio.to_thread(_size_bytes, self._source)
         items = self._unique(read(self._source, format_, now_ms))
         # Reading and parsing may take long: both are a thread's work.
         while batch := await asyncio.to_thread(lambda: list(islice(items, IMPORT_BATCH))):
             await self._batch([item for item in batch if isinstance(item, Task)])
-            if self._progress is not None:
-                await self._progress(min(await asyncio.to_thread(self._source.tell), size_bytes), size_bytes)
+            await self._tell()
         if self._options.feed is not None:
             await self._look_for_missing(self._options.feed)
-        return Outcome(self._report, self._turns_ms)
+        return Outcome(self._report, self._turns_ms, self._size_bytes)
+
+    async def _tell(self) -> None:
+        if self._progress is not None:
+            done_bytes = await asyncio.to_thread(self._source.tell)
+            await self._progress(min(done_bytes, self._size_bytes), self._size_bytes)
 
     def _unique(self, items: Iterator[Entry | LineError]) -> Iterator[Task | LineError]:
         """Entries whose SKUs were not there before; what is refused is reported."""
@@ -230,6 +235,7 @@ class _Run:
         while page := await self._shows.read_sync(partial(items_store.page, feed=feed, after=after, limit=FEED_PAGE)):
             if lacking := await asyncio.to_thread(self._seen.lacks, page):
                 yield lacking
+            await self._tell()
             after = page[-1]
 
 

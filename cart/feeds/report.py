@@ -1,12 +1,14 @@
 """What came of a feed."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from cart.feeds.entries import LineError
-from live.core.limits import IMPORT_ERRORS_SHOWN
+from live.core.limits import IMPORT_ERRORS_SHOWN, STOCK_MAX
 
+StockCount = Annotated[int, msgspec.Meta(ge=0, le=STOCK_MAX)]
+StockMeans = Literal["on_hand", "available"]
 Missing = Literal["kept", "hidden", "zero"]
 
 

@@ -397,6 +397,23 @@ FEED_MISSING_SHARE_MAX = 0.5  # of what a feed has named; when more is missing, 
 FEED_PAGE = 50  # SKUs that are looked at, and taken away, at a time
 FEED_NAME_CHARS_MAX = 60
 FEED_URL_CHARS_MAX = 2000
+FEED_SOURCES_MAX = 50
+FEED_INTERVAL_S_MIN = 60
+FEED_INTERVAL_S_MAX = 7 * 24 * 3600
+FEED_LOOK_S = 2.0  # between two looks of a worker for a source whose turn it is
+FEED_LEASE_S = 60.0  # a worker that has not said by then that it reads is taken to be dead
+FEED_BEAT_S = 2.0  # between two times that it says so, with how far it is
+FEED_FETCH_S = 900.0  # for a whole feed to come
+FEED_SILENT_S = 30.0  # without a byte, and it is given up; shorter than the lease
+FEED_FETCH_BYTES_MAX = 1024**3  # as they come, packed or not
+FEED_REDIRECTS_MAX = 3
+FEED_BACKOFF_S_MIN = 60  # after a failure; doubled for each further one ...
+FEED_BACKOFF_S_MAX = 6 * 3600  # ... up to this, or to the interval when that is longer
+FEED_RUNS_KEPT = 100  # of each feed
+FEED_RUNS_LISTED_MAX = 50  # per page
+FEED_UPLOAD_BYTES_MAX = 1024**3
+FEED_UPLOADS_MAX = 2  # that one worker takes and brings in at a time
+FEED_EXPORTS_MAX = 2  # that one worker writes at a time
 
 assert LANE_BATCH_MAX <= LANE_KEY_WAITING_MAX < LANE_WAITING_MAX, "a hot SKU must leave places for the others"
 assert LANE_CROWD <= LANE_BATCH_MAX
@@ -433,4 +450,5 @@ assert COMMANDS_BURST < COMMANDS_OF_ONE_BURST < COMMANDS_OF_ADDRESS_BURST
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"
 assert PAYMENT_LATE_S > CLAIM_TTL_S, "a check-out ends before its payment is given up"
 assert HOLD_TTL_S <= QUOTE_TTL_S, "a quote must outlive the hold that was shown with it"
+assert FEED_BEAT_S * 4 < FEED_LEASE_S > FEED_SILENT_S, "a worker that lives has said so"
 assert WEBHOOK_TIMEOUT_S * 2 < WEBHOOK_LEASE_S, "a worker that lives has said what became of a message"
