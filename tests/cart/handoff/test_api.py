@@ -170,7 +170,9 @@ async def test_a_signed_webhook_reports_as_well(
     await shop.office.till.idle()
 
 
-async def test_services_may_what_their_scopes_say(shop: Shop, client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_services_may_what_their_scopes_say_and_carts_follow_both_ways(
+    shop: Shop, client: httpx.AsyncClient, tokens: Tokens
+) -> None:
     id_ = await hand_over(shop)
     seen = await client.get(f"/api/handoffs/{id_}", headers=READS)
     assert (seen.status_code, seen.json()["lines"][0]["price_minor"], seen.json()["state"]) == (200, 1000, "pending")
@@ -182,9 +184,6 @@ async def test_services_may_what_their_scopes_say(shop: Shop, client: httpx.Asyn
     assert (await client.get(cart)).status_code == 401
     mistyped = await client.post(f"/api/handoffs/{id_}/order", json={"nummer": "S"}, headers=WRITES)
     assert (mistyped.status_code, mistyped.json()["field"]) == (422, "nummer")
-
-
-async def test_a_cart_follows_both_ways(shop: Shop, client: httpx.AsyncClient) -> None:
     url = "/api/customers/c42/cart?show=demo"
     empty = await client.get(url, headers=READS)
     wishes = {"lines": [{"sku": "CUP", "quantity": 2}, {"sku": "MUG-RED", "quantity": 2}]}

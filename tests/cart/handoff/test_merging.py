@@ -3,11 +3,10 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from cart import store as cart_store
 from cart.catalogue import VariantEntry
 from cart.handoff.merging import LetGo, Merged
+from cart.handoff.syncing import Wish
 from cart.pricing import store as price_store
 from cart.service import Shop
 from live.core.clock import ManualClock
@@ -16,7 +15,7 @@ from live.core.errors import Kind, Problem
 from live.core.limits import CART_LINES_MAX, HOLD_TTL_S, QUANTITY_MAX
 from live.service import Shows
 from tests.cart.conftest import ADA, Screens, level, product, refused, stock, viewer
-from tests.cart.handoff.conftest import customer
+from tests.cart.handoff.conftest import SHOP, customer
 from tests.cart.waiting.conftest import plan, positions, wait
 
 CUSTOMER = customer()
@@ -77,7 +76,7 @@ async def test_a_full_cart_takes_no_further_thing(shop: Shop, shows: Shows, data
         VariantEntry(sku=f"B{number}", title=str(number), price_minor=1, stock=2) for number in range(CART_LINES_MAX)
     ]
     await stock(shows, product("bead", *many, title="Bead"))
-    await asyncio.gather(*(shop.add("demo", CUSTOMER, one.sku) for one in many))
+    await shop.handing.sync.put("c42", "demo", [Wish(one.sku, 1) for one in many], SHOP, version="*", key=None)
     await shop.add("demo", ADA, "CUP")
     await shop.add("demo", ADA, "B7")
     merged = await shop.handing.merging.merge("ada", CUSTOMER)
@@ -85,18 +84,18 @@ async def test_a_full_cart_takes_no_further_thing(shop: Shop, shows: Shows, data
     assert await level(database, "CUP") == (10, 0, 0)
 
 
-@pytest.mark.parametrize("guests_is_cheaper", [True, False])
-async def test_of_two_prices_the_lower_one_is_kept(
-    shop: Shop, shows: Shows, database: Database, guests_is_cheaper: bool
-) -> None:
-    cheap, dear = (ADA, CUSTOMER) if guests_is_cheaper else (CUSTOMER, ADA)
-    await shop.add("demo", cheap, "CUP", 2)
+async def test_of_two_prices_the_lower_one_is_kept(shop: Shop, shows: Shows, database: Database) -> None:
+    await shop.add("demo", ADA, "CUP", 2)
+    await shop.add("demo", CUSTOMER, "MUG-BLUE", 1)
     await stock(shows, product("cup", VariantEntry(sku="CUP", price_minor=1200, stock=10)))
-    await shop.add("demo", dear, "CUP", 3)
+    await stock(shows, product("mug", VariantEntry(sku="MUG-BLUE", title="Blue", price_minor=1700, stock=5)))
+    await shop.add("demo", CUSTOMER, "CUP", 3)
+    await shop.add("demo", ADA, "MUG-BLUE", 2)
     merged = await shop.handing.merging.merge("ada", CUSTOMER)
-    assert merged.let_go == [LetGo("demo", "CUP", 3, "price_changed")]
-    line = (await shop.cart("demo", CUSTOMER)).lines[0]
-    assert (line.quantity, line.price_minor) == (2, 1000)
+    gone = {LetGo("demo", "CUP", 3, "price_changed"), LetGo("demo", "MUG-BLUE", 2, "price_changed")}
+    assert set(merged.let_go) == gone and merged.moved == {"CUP": 2}
+    lines = {line.sku: (line.quantity, line.price_minor) for line in (await shop.cart("demo", CUSTOMER)).lines}
+    assert lines == {"CUP": (2, 1000), "MUG-BLUE": (1, 1500)}
     assert await _cart(shop, ADA) == {} and await level(database, "CUP") == (10, 0, 2)
 
 
@@ -165,7 +164,7 @@ async def test_carts_merge_beside_all_that_happens_to_them(shop: Shop, database:
     assert await shop.keeper.reconcile() == []
 
 
-async def test_a_drop_lets_nobody_have_more_by_signing_in(shop: Shop, database: Database) -> None:
+async def test_signing_in_gets_nobody_more_of_a_drop_and_keeps_places(shop: Shop, database: Database) -> None:
     await plan(shop, "CUP", per_customer_limit=3)
     await shop.add("demo", ADA, "CUP", 2)
     await shop.add("demo", CUSTOMER, "CUP", 2)
@@ -177,12 +176,9 @@ async def test_a_drop_lets_nobody_have_more_by_signing_in(shop: Shop, database: 
     assert [drop.taken for drop in await shop.planning.drops("demo")] == [3]
     await shop.remove("demo", CUSTOMER, "CUP")
     await shop.add("demo", CUSTOMER, "CUP", 3)
-
-
-async def test_who_waited_as_a_guest_waits_on(shop: Shop) -> None:
     await shop.add("demo", viewer("eve"), "MUG-RED", 1)
     await wait(shop, ADA, viewer("zoe"))
     await shop.handing.merging.merge("ada", CUSTOMER)
     assert await positions(shop, ADA, CUSTOMER) == [None, 1]
     await shop.remove("demo", viewer("eve"), "MUG-RED")
-    assert await _cart(shop, CUSTOMER) == {"MUG-RED": 1}
+    assert await _cart(shop, CUSTOMER) == {"CUP": 3, "MUG-RED": 1}

@@ -77,10 +77,6 @@ async def test_a_key_stands_for_one_change(shop: Shop, handing: Handing, databas
     again = await _put(handing, ("CUP", 2), key="k")
     assert again.replayed and again.body == first.body and await level(database, "CUP") == (10, 0, 1)
     assert (await refused(_put(handing, ("CUP", 3), key="k"))).kind is Kind.key_reused
-
-
-async def test_a_cart_that_is_being_paid_for_is_left_alone(shop: Shop, handing: Handing) -> None:
-    await _put(handing, ("CUP", 2))
     await handing.handoffs.open("demo", CUSTOMER, None, key=None)
     assert (await refused(_put(handing, ("CUP", 1)))).kind is Kind.checkout_running
 
