@@ -25,8 +25,11 @@ class Promised:
 
     def serve(self, moves: Moves, sku: str) -> bool:
         """As `turns.serve`."""
-        self.moved_on[sku] = True  # which is only looked at, so it does no harm when this is rolled back
-        return turns.serve(moves, sku, self._hold_ttl_ms)
+        return turns.serve(moves, sku, self._hold_ttl_ms, self.note)
+
+    def note(self, sku: str) -> None:
+        """A queue has moved on. It is only looked at later, so it does no harm when this is rolled back."""
+        self.moved_on[sku] = True
 
     def room(self, moves: Moves, level: Level, show: str, viewer_id: str, quantity: int) -> bool:
         """As `allowances.room`."""

@@ -1,6 +1,7 @@
 """What a shopper does who waits, and what happens to queues by itself."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -63,7 +64,7 @@ class Waiting:
             conn, viewer = moves.tx.conn, principal.subject
             cart_store.lock_levels(conn, [sku])
             if store.leave(conn, sku, None, viewer):
-                self._promised.moved_on[sku] = True
+                self._promised.note(sku)
                 told = {"sku": sku, "place": None, "reason": "left"}
                 moves.tx.notice(show, viewer, "waitlist.changed", told)
             return {"place": plain(_own(conn, viewer, sku))}
@@ -150,13 +151,12 @@ class Waiting:
 
         skus, out = await self._database.read_sync(find)
         for sku in skus:
-            await self._stockroom.change(lambda moves, sku=sku: self._serve(moves, sku))  # type: ignore[misc]
+            before = WAITLIST_MAX + 1
+            while 0 < (left := await self._stockroom.change(partial(_serve, sku=sku))) < before:
+                before = left
         if out:
             await self._stockroom.change(self._end_shut_out)
         return len(skus)
-
-    def _serve(self, moves: Moves, sku: str) -> None:
-        moves.line_up(cart_store.lock_levels(moves.tx.conn, [sku])[sku])
 
     def _end_shut_out(self, moves: Moves) -> None:
         tx = moves.tx
@@ -164,7 +164,8 @@ class Waiting:
         cart_store.lock_levels(tx.conn, skus)
         out = [one for one in store.shut_out(tx.conn, tx.now_ms, WAITLIST_BATCH) if one.sku in skus]
         turns.end(moves, out, Kind.drop_over.name)
-        self._promised.moved_on.update((one.sku, True) for one in out)
+        for one in out:
+            self._promised.note(one.sku)
 
     async def tell(self) -> None:
         """Tell the staff how many wait, and those who are next where they stand, of queues that changed here."""
@@ -199,6 +200,12 @@ class Waiting:
 def personal(conn: Connection, viewers: Sequence[str]) -> dict[str, list[Any]]:
     """The places of viewers, plain; of none: left out."""
     return {viewer: plain(places) for viewer, places in store.places(conn, viewers).items() if places}
+
+
+def _serve(moves: Moves, sku: str) -> int:
+    """Serve a queue as far as one transaction goes; how many wait on whom the next one may serve."""
+    moves.line_up(cart_store.lock_levels(moves.tx.conn, [sku])[sku])
+    return cart_store.levels(moves.tx.conn, [sku])[sku].waiting if sku in moves.reserved else 0
 
 
 def _own(conn: Connection, viewer: str, sku: str) -> Place | None:

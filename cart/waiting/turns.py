@@ -5,6 +5,7 @@ has not locked before; it is only tried, because everybody else locks carts firs
 waiter whose cart somebody is changing just now stay reserved until the next look.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -40,8 +41,10 @@ class _Granted(NamedTuple):
     new: bool
 
 
-def serve(moves: Moves, sku: str, hold_ttl_ms: int) -> bool:
+def serve(moves: Moves, sku: str, hold_ttl_ms: int, moved: Callable[[str], None]) -> bool:
     """Give what is free of a SKU, whose level is locked, to the first WAITLIST_BATCH who wait for it at most.
+
+    `moved` hears of the SKU when its queue has moved on.
 
     Whether what is left is for anybody: false when some of it is for those who wait, and whom the next look serves.
     """
@@ -58,9 +61,12 @@ def serve(moves: Moves, sku: str, hold_ttl_ms: int) -> bool:
         heads = store.heads(moves.tx.conn, sku, after, min(level.available, looks), shut)
         if not heads:
             return True
-        if round_.serve(heads, level):
-            return False
+        reserved, before = round_.serve(heads, level), level.waiting
         level = cart_store.levels(moves.tx.conn, [sku])[sku]
+        if level.waiting != before:
+            moved(sku)
+        if reserved:
+            return False
         after, looks = heads[-1].number, looks - len(heads)
     return True
 

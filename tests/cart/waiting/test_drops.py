@@ -115,14 +115,32 @@ async def test_screens_hear_of_drops_and_of_what_is_left(
         "demo", HOST, drop["id"], DropChange(opens_at_ms=0, total_limit=4), key="k"
     )).body == answer.body  # fmt: skip
     await shop.add("demo", ADA, "CUP", 3)
-    lefts = [data for _, name, key, data, staff in screens.states if (name, key, staff) == ("drop", "CUP", False)]
-    assert lefts == [{"sku": "CUP", "left": 1}]
+    assert _lefts(screens) == [1]
     assert (await shows.snapshot("demo"))["drops"][0]["left"] == 1
     await shop.planning.cancel("demo", HOST, drop["id"])
     assert screens.of("drop.changed")[-1] == {"sku": "CUP", "drop": None}
     assert (await shows.snapshot("demo"))["drops"] == []
     await shop.add("demo", ADA, "CUP", 7)
     assert (await refused(shop.planning.cancel("demo", HOST, drop["id"]))).kind is Kind.unknown_drop
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_is_left_is_told_a_few_times_a_second_however_fast_it_sells(
+    database: Database, shows: Shows, screens: Screens, clock: ManualClock
+) -> None:
+    shop = Shop(database, shows, clock, stock_interval_s=3600, pace_s=0)
+    await plan(shop, total_limit=8)
+    for number in range(5):
+        await shop.add("demo", viewer(f"v{number}"), "CUP")
+    assert _lefts(screens) == [7], "the first one at once"
+    await shop.close()
+    assert _lefts(screens) == [7, 3], "and then the newest"
+
+
+def _lefts(screens: Screens) -> list[int]:
+    return [
+        data["left"] for _, name, key, data, staff in screens.states if (name, key, staff) == ("drop", "CUP", False)
+    ]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -218,6 +218,23 @@ async def test_queues_and_shoppers_are_bounded(shop: Shop, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_long_queues_are_served_in_several_transactions_and_nobody_comes_in_between(
+    sold_out: Shop, shows: Shows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cart.waiting.turns.WAITLIST_BATCH", 2)
+    people = [viewer(f"p{number}") for number in range(6)]
+    await wait(sold_out, *people)
+    await sold_out.office.stocktake.adjust("MUG-RED", 9, OPS)
+    assert [await held(sold_out, who) for who in people[1:3]] == [{"MUG-RED": 1}, {}]
+    problem = await refused(sold_out.add("demo", CAT, "MUG-RED"))
+    assert (problem.kind, problem.extra["available"]) == (Kind.sold_out, 0), "what is free is theirs"
+    assert await sold_out.waiting.look() == 1
+    assert [await held(sold_out, who) for who in people] == [{"MUG-RED": 1}] * 6
+    await sold_out.add("demo", CAT, "MUG-RED", 3)
+    assert await sold_out.waiting.look() == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_turn_that_no_cart_can_take_ends_with_its_reason(
     sold_out: Shop, screens: Screens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
