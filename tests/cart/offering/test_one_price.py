@@ -1,18 +1,28 @@
 """One price: whoever asks, wherever, gets the same for a SKU, as long as no rule names the difference."""
 
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert, select
 
 from cart.offering.live_prices import Start
 from cart.offering.service import Offering
 from cart.pricing.rules import LIVE, Rule
 from cart.service import Shop
+from cart.webhooks.outbox import put_news
+from cart.webhooks.tables import webhook_endpoint, webhook_event
+from live.core.clock import ManualClock
+from live.core.database import Database
 from live.core.errors import Problem
+from live.core.limits import WEBHOOK_WANTED_S
 from live.service import Shows
 from tests.cart.conftest import viewer
 from tests.cart.offering.conftest import publish, rule, start, stop
+from tests.cart.ordering.conftest import HOST
 
 SKUS = ("CUP", "MUG-BLUE", "MUG-RED")
 EFFECTS = [{"kind": "pct", "bp": 1500}, {"kind": "amount", "minor": 333}, {"kind": "fixed_price", "minor": 700}]
@@ -46,10 +56,23 @@ def differs(one: Rule) -> bool:
     return bool(one.channels) or one.bind.show is not None or one.bind.while_pinned
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture
+async def hooked(database: Database, shows: Shows, clock: ManualClock) -> None:
+    """Somebody wants every webhook."""
+    endpoint = {
+        "id": "e1", "url": "https://example.com", "label": "", "types": [], "state": "active", "reason": "",
+        "secret": b"", "created_at_ms": 1,
+    }  # fmt: skip
+    await database.write_sync(lambda conn: conn.execute(insert(webhook_endpoint).values(**endpoint)))
+    shows.transactions.also = put_news
+    clock.advance(2 * WEBHOOK_WANTED_S)
+
+
+@pytest.mark.usefixtures("hooked")
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=rules(), pinned=st.sampled_from([None, "cup", "mug"]), live=st.booleans())
 async def test_all_channels_say_the_same_price(
-    shop: Shop, shows: Shows, offering: Offering, made: list[Rule], pinned: str | None, live: bool
+    shop: Shop, shows: Shows, offering: Offering, database: Database, made: list[Rule], pinned: str | None, live: bool
 ) -> None:
     try:
         number = await publish(offering, *made)
@@ -72,9 +95,16 @@ async def test_all_channels_say_the_same_price(
     for sku in ("CUP", "MUG-BLUE"):
         answer = await shop.add("demo", ada, sku, price_minor=seen[sku])
         carts[sku] = answer.body["hold"]["price_minor"]
-    order = (await shop.cart("demo", ada)).lines
+    cart = (await shop.cart("demo", ada)).lines
+    answer = await shop.checkout("demo", ada, name="Ada", email="ada@example.com")
+    order = answer.body["order"]
     assert seen == quoted == listed
-    assert carts == {line.sku: line.price_minor for line in order} == {sku: seen[sku] for sku in carts}
+    assert carts == {line.sku: line.price_minor for line in cart} == {sku: seen[sku] for sku in carts}
+    assert carts == _prices(order["lines"])
+    told = await _told(database, ada.subject)
+    assert {name for name, _ in told} >= {"hold.created", "cart.changed", "order.placed"}
+    for name, lines in told:
+        assert _prices(lines).items() <= carts.items(), name
 
     in_shop, by_mail = await _listed(shop, None, None), await _listed(shop, None, "mail")
     quotes = await shop.window.quotes(dict.fromkeys(SKUS, 1), channel="mail")
@@ -83,8 +113,7 @@ async def test_all_channels_say_the_same_price(
         assert in_shop == by_mail == seen
     if not any(one.channels for one in made):
         assert in_shop == by_mail
-    for sku in carts:
-        await shop.remove("demo", ada, sku)
+    await shop.office.orders.cancel(order["id"], HOST)
     await stop(offering)
     assert await offering.rulesets.in_force() == number
 
@@ -98,3 +127,13 @@ async def _listed(shop: Shop, show: str | None, channel: str | None) -> dict[str
     assert channel != LIVE
     products = await shop.window.page(show=show, channel=channel)
     return {one.sku: one.price_minor for product in products for one in product.variants if one.sku in SKUS}
+
+
+def _prices(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {line["sku"]: line["price_minor"] for line in lines}
+
+
+async def _told(database: Database, viewer_id: str) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """What the webhooks say of somebody's holds, carts and orders: types with lines."""
+    rows = await database.read_sync(lambda conn: conn.execute(select(webhook_event.c.type, webhook_event.c.data)).all())
+    return [(type_, data.get("lines", [data])) for type_, data in rows if data.get("viewer_id") == viewer_id]
