@@ -26,7 +26,7 @@ PEER = Path(__file__).parent / "peer.js"
 IMAGES = README.parent / "docs" / "images"
 # The README's pictures are made by these tests, but only when asked for: a test run must not change the checkout.
 UPDATE_IMAGES = bool(os.environ.get("SHOWCART_UPDATE_IMAGES"))
-_FLAGS = [
+FLAGS = [
     "--allow-loopback-in-peer-connection",
     "--no-sandbox",
     "--disable-gpu",
@@ -102,7 +102,7 @@ def chromium_path() -> str:
 @pytest.fixture
 async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium_path(), args=_FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         yield browser
         await browser.close()
 
