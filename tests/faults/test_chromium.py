@@ -16,8 +16,7 @@ from starlette.routing import Route
 
 from loadtests.media.source import FRAMES_PER_S
 from stream.api import routes
-from tests.browser.conftest import _FLAGS as FLAGS
-from tests.browser.conftest import chromium_path
+from tests.browser.conftest import FLAGS, chromium_path
 from tests.faults.camera import Camera
 from tests.faults.conftest import RIDS, Show
 from tests.faults.footage import SIZES, Footage, loops
