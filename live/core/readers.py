@@ -66,12 +66,12 @@ class Readers:
             return await self.run(work)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, when what is under way has given its own back."""
+        await asyncio.to_thread(self._threads.shutdown)
         if self._own is not None:
             drop(self._own)
         if self._engine is not None:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.dispose)
-        self._threads.shutdown(wait=False)
+            await asyncio.to_thread(self._engine.dispose)
 
     @property
     def busy(self) -> int:

@@ -4,6 +4,8 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from sqlite3 import ProgrammingError
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -283,3 +285,25 @@ async def test_a_glance_that_finds_all_readers_busy_is_refused(tmp_path: Path, c
     over.set()
     await asyncio.gather(*busy)
     await store.close()
+
+
+async def test_a_reader_that_nobody_waits_for_is_closed_with_the_rest(tmp_path: Path) -> None:
+    database = await Database.open(f"sqlite:///{tmp_path / 'closed.db'}", SystemClock())
+    entered, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    driver: list[Any] = []
+
+    def read(connection: Connection) -> None:
+        driver.append(connection.connection.dbapi_connection)
+        loop.call_soon_threadsafe(entered.set)
+        go_on.wait(10)
+
+    reading = asyncio.create_task(database.read_sync(read))
+    await entered.wait()
+    reading.cancel()
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    with pytest.raises(ProgrammingError, match="closed"):
+        driver[0].execute("SELECT 1")
