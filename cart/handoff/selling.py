@@ -54,13 +54,14 @@ def sell(moves: Moves, checkout: Checkout, order: Order, sold: Order, principal:
 
 
 def _check(moves: Moves, sold: Order, kept: Mapping[str, int]) -> None:
-    """Raises `Problem` sold_out when the shelf has less than what `kept` does not cover."""
+    """Raises `Problem` sold_out when the shelf, or a drop, has less than what `kept` does not cover."""
     levels = cart_store.levels(moves.tx.conn, [line.sku for line in sold.lines])
-    missing = [
-        {"sku": line.sku, "missing": short}
-        for line in sorted(sold.lines, key=lambda line: line.sku)
-        if (short := line.quantity - kept.get(line.sku, 0) - levels[line.sku].available) > 0
-    ]
+    missing = []
+    for line in sorted(sold.lines, key=lambda line: line.sku):
+        level, rest = levels[line.sku], max(0, line.quantity - kept.get(line.sku, 0))
+        short = max(0, rest - level.available) if moves.has_room(level, sold, rest) else rest
+        if short:
+            missing.append({"sku": line.sku, "missing": short})
     if missing:
         detail = "The units were given to others; some of what was sold is not there any more."
         raise Problem(Kind.sold_out, detail, field="lines", extra={"missing": missing})
@@ -76,7 +77,7 @@ def _fit(moves: Moves, sold: Order, holds: Mapping[str, Hold]) -> None:
     for sku in sorted(lines):
         hold, more = holds[sku], lines[sku].quantity - holds[sku].quantity
         if more > 0:
-            part = Part(quantity=more, order_id=sold.id, show=sold.show)
+            part = Part(more, order_id=sold.id, show=sold.show, viewer_id=sold.viewer_id)
             assert moves.move(hold.product_id, sku, Movement.reserved, [part]), "it was looked whether there is enough"
         elif more < 0:
             part = Part(quantity=-more, hold_id=hold.id, show=sold.show)

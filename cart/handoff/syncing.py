@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from cart import baskets, catalogue, stock
 from cart import store as cart_store
 from cart.adding import Add, add_all
-from cart.answers import Answer, check_key, once
+from cart.answers import Answer, check_key, once, request_hash
 from cart.baskets import Cart, cart_id
 from cart.moves import Moves
 from cart.pricing import store as price_store
@@ -129,7 +129,9 @@ class Sync:
             return dict(plain(CustomerCart(customer, show, subject, version_of(seen), seen, refused)))
 
         request = ("put", service.subject, version, sorted(wanted.items()))
-        answer = await self._stockroom.change(lambda moves: once(moves, show, owner, request, key, effect))
+        # The keys of shoppers and of services are kept under the cart: they must not meet.
+        own = None if key is None else f"service:{request_hash((service.subject, key))}"
+        answer = await self._stockroom.change(lambda moves: once(moves, show, owner, request, own, effect))
         self._heard(show)
         return answer
 

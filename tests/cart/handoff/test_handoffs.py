@@ -23,6 +23,7 @@ from live.service import Shows
 from tests.cart.conftest import ADA, BOB, Screens, level, refused
 from tests.cart.handoff.conftest import SHOP, TTL_S, hand_over, report
 from tests.cart.ordering.conftest import Box
+from tests.cart.waiting.conftest import plan
 
 
 async def _order(database: Database, id_: str) -> Order:
@@ -77,6 +78,8 @@ async def test_what_the_merchant_sold_is_one_order(
     assert (await shop.cart("demo", ADA)).lines == []
     await shop.office.clerk.send()
     assert box.letters == {}, "the merchant writes to the buyer, whom only the merchant knows"
+    nobody = await refused(shop.office.withdrawals.begin(order.number, ""))
+    assert nobody.kind is Kind.unknown_order, "no address is not an address that is known"
     other = await refused(report(shop, id_, number="S-2"))
     assert (other.kind, other.extra["number"]) == (Kind.handoff_reported, "S-1")
     assert (await refused(report(shop, id_, number="S-1", shipping_minor=5))).kind is Kind.handoff_reported
@@ -158,6 +161,21 @@ async def test_what_was_sold_after_the_deadline_takes_stock_again(
     assert await level(database, "MUG-RED") == (1, 0, 1)
 
 
+async def test_a_drop_sells_no_more_elsewhere_than_here(shop: Shop, database: Database, clock: ManualClock) -> None:
+    await plan(shop, "CUP", total_limit=3)
+    id_ = await hand_over(shop, ("CUP", 2))
+    problem = await refused(report(shop, id_, number="S-1", lines=[Sold("CUP", 4)]))
+    assert problem.extra["missing"] == [{"sku": "CUP", "missing": 2}], "the shelf has them, the drop has not"
+    clock.advance(TTL_S + 1)
+    await shop.keeper.sweep()
+    await shop.add("demo", BOB, "CUP", 2)
+    late = await refused(report(shop, id_, number="S-1"))
+    assert (late.kind, late.extra["missing"]) == (Kind.sold_out, [{"sku": "CUP", "missing": 2}])
+    await report(shop, id_, number="S-1", lines=[Sold("CUP", 1)])
+    assert await level(database, "CUP") == (10, 1, 2)
+    assert [drop.taken for drop in await shop.planning.drops("demo")] == [3]
+
+
 async def test_a_shopper_who_comes_back_has_the_cart_again(shop: Shop, handing: Handing, database: Database) -> None:
     id_ = await hand_over(shop)
     back = await handing.handoffs.take_back("demo", ADA, key="k")
@@ -234,6 +252,16 @@ async def test_other_systems_are_told_of_it_and_of_the_order(
     assert ("order.placed", "placed", "S-1") in told
     carts = [row.data for row in rows if row.type == "cart.changed"]
     assert carts[-1]["reason"] == "ordered" and carts[-1]["origin"] == "" and carts[-1]["customer"] is None
+    await hand_over(shop, ("CUP", 1))
+    await shop.handing.handoffs.take_back("demo", ADA, key=None)
+    states = await database.read_sync(
+        lambda conn: conn.scalars(
+            select(webhook_event.c.data)
+            .where(webhook_event.c.type == "handoff.changed")
+            .order_by(webhook_event.c.position)
+        ).all()
+    )
+    assert [data["state"] for data in states] == ["pending", "placed", "pending", "lapsed"]
     synced = await shop.handing.sync.put("c42", "demo", [Wish("CUP", 1)], SHOP, version="*", key=None)
     told_of = await database.read_sync(
         lambda conn: conn.scalars(select(webhook_event.c.data).where(webhook_event.c.type == "cart.changed")).all()

@@ -73,7 +73,7 @@ async def test_each_line_is_held_or_refused_with_its_reason(shop: Shop, handing:
 
 async def test_a_key_stands_for_one_change(shop: Shop, handing: Handing, database: Database) -> None:
     first = await _put(handing, ("CUP", 2), key="k")
-    await shop.change("demo", CUSTOMER, "CUP", 1)
+    await shop.change("demo", CUSTOMER, "CUP", 1, key="k")
     again = await _put(handing, ("CUP", 2), key="k")
     assert again.replayed and again.body == first.body and await level(database, "CUP") == (10, 0, 1)
     assert (await refused(_put(handing, ("CUP", 3), key="k"))).kind is Kind.key_reused
