@@ -343,6 +343,8 @@ def _responses(operation: Operation, by_type: dict[str, Any]) -> dict[str, Any]:
         kinds.append(Kind.person_required if operation.scope is None else Kind.scope_forbidden)
     if operation.body is not None:
         kinds += [Kind.malformed, Kind.invalid_field, Kind.unsupported_media_type, Kind.too_large]
+    if operation.method != "GET":
+        kinds.append(Kind.rate_limited)
     by_status: dict[int, list[Kind]] = {}
     for kind in dict.fromkeys(kinds):
         by_status.setdefault(kind.status, []).append(kind)

@@ -159,7 +159,7 @@ def test_the_document_shows_what_is_checked() -> None:
     document = rest.openapi(OPERATIONS, "1.2.3")
     post = document["paths"]["/api/items"]["post"]
     assert post["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Item"}
-    assert set(post["responses"]) == {"201", "400", "409", "413", "415", "422"}
+    assert set(post["responses"]) == {"201", "400", "409", "413", "415", "422", "429"}
     assert document["components"]["schemas"]["Item"]["required"] == ["sku"]
     secret = document["paths"]["/api/shows/{show}/secret"]["get"]
     assert secret["parameters"][0]["name"] == "show"
