@@ -106,12 +106,12 @@ class _Operations:
         return History(messages=messages, next=messages[0].id if len(messages) == limit else None)
 
     async def post(self, request: Request, body: Post) -> Any:
-        """Stored before anyone sees it. 200 instead of 201: it had been written before, under the same key."""
+        """Stored before anyone sees it. What had been written before, under the same key, is answered alike."""
         key = idempotency_key(request)
         message, replayed = await self._chat.post(
             _show_id(request), _bearer(request), body.text, reply_to=body.reply_to, key=key
         )
-        return respond(_posted(message), 200 if replayed else 201)
+        return respond(_posted(message), 201, {"idempotency-replayed": "true"} if replayed else None)
 
     async def delete(self, request: Request) -> None:
         await self._chat.delete(_show_id(request), _bearer(request), request.path_params["id"])

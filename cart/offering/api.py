@@ -94,7 +94,7 @@ def operations(window: Window) -> list[Operation]:
         ),
         Operation(
             "GET", "/api/products/{product}", on.product, "Read a product", result=Product, tag="commerce",
-            errors=(Kind.unknown_product, Kind.unknown_show), query=_WHERE,
+            errors=(Kind.unknown_product, Kind.unknown_show, Kind.invalid_field), query=_WHERE,
         ),
         Operation(
             "POST", "/api/shows/{show}/quotes", on.show_quotes, "Quote prices in a show", body=QuoteRequest,

@@ -57,7 +57,8 @@ async def test_writing_and_reading(http: httpx.AsyncClient, ann: dict[str, str],
     first = await http.post(CHAT, json={"text": " Hello "}, headers=ann | {"idempotency-key": "k"})
     assert (first.status_code, first.json()["message"]["text"]) == (201, "Hello")
     again = await http.post(CHAT, json={"text": "Hello"}, headers=ann | {"idempotency-key": "k"})
-    assert (again.status_code, again.json()) == (200, first.json())
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["idempotency-replayed"] == "true"
     other = await http.post(CHAT, json={"text": "Bye"}, headers=ann | {"idempotency-key": "k"})
     assert named(other) == (422, "key_reused", "key")
     clock.advance(1)
