@@ -54,7 +54,9 @@ class Stored:
         """Whether the store has all of it."""
         product = task.entry.product
         before = self.products.get(product.id)
-        if before is None or (task.whole and not same_product(before, product)):
+        if before is None or before.currency != product.currency:
+            return False
+        if task.whole and not same_product(before, product):
             return False
         for variant in product.variants:
             if self.owners.get(variant.sku) != product.id or variant.sku not in self.kept:
