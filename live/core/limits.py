@@ -94,7 +94,7 @@ SIGN_ON_LEEWAY_S = 30  # that the shop's clock may differ
 SIGN_ON_AGE_S_MAX = 24 * 3600  # that a setting may allow a shop's token to be old
 SIGN_ON_TTL_S_MAX = 30 * 24 * 3600
 SIGN_ON_ID_CHARS_MAX = 256  # of a token's jti
-SIGN_ON_SEGMENTS_CHARS_MAX = 2_000  # all of one customer, so that they fit into a viewer's token
+SIGN_ON_SEGMENTS_CHARS_MAX = 1_800  # all of one customer, so that they fit into a viewer's token
 SIGN_ON_KEYS_MAX = 100  # that a shop publishes
 SIGN_ON_KEYS_BYTES_MAX = 256 * 1024
 SIGN_ON_KEYS_TIMEOUT_S = 5.0  # for the shop to tell them
@@ -444,7 +444,9 @@ assert HTTP_FEED_BYTES <= HTTP_HEADER_BYTES_MAX, "a bound is only seen between t
 assert TOKEN_BYTES_MAX < HTTP_HEADER_BYTES_MAX
 assert SERVICE_KEY_FRESH_S * 5 <= SERVICE_KEY_USED_S, "a key is read more often than its use is written down"
 assert SIGN_ON_KEYS_TIMEOUT_S < SIGN_ON_KEYS_AGAIN_S < SIGN_ON_KEYS_FRESH_S < SIGN_ON_KEYS_KEPT_S
-assert SIGN_ON_SEGMENTS_CHARS_MAX * 4 / 3 < TOKEN_BYTES_MAX - 1024, "a customer's segments fit into a token"
+assert (
+    SIGN_ON_SEGMENTS_CHARS_MAX + 3 * SEGMENTS_MAX + 4 * VIEWER_ID_CHARS_MAX + VIEWER_NAME_BYTES_MAX + 256
+) * 4 / 3 < TOKEN_BYTES_MAX, "all that is known of a customer fits into a token"
 assert CHANGES_PER_S < STAFF_CHANGES_PER_S < SERVICE_CHANGES_PER_S
 assert COMMANDS_BURST < COMMANDS_OF_ONE_BURST < COMMANDS_OF_ADDRESS_BURST
 assert PAYMENT_TIMEOUT_S < CLAIM_TTL_S, "a payment must be answered before its units are given back"

@@ -12,7 +12,7 @@ from live.access.keyring import Keyring
 from live.core.auth import Principal, Role
 from live.core.clock import ManualClock
 from live.core.database import Database
-from live.core.limits import SIGN_ON_KEYS_AGAIN_S, SIGN_ON_TOKEN_BYTES_MAX
+from live.core.limits import SEGMENTS_MAX, SIGN_ON_KEYS_AGAIN_S, SIGN_ON_SEGMENTS_CHARS_MAX, SIGN_ON_TOKEN_BYTES_MAX
 from tests.live.access.conftest import ADA, HOST, Rates, Worker, name_of
 from tests.live.access.shop import Shop, claims, encoded, key, public, signed_by_ed, token
 
@@ -65,6 +65,15 @@ async def test_a_customer_is_the_same_on_each_device(door: Worker) -> None:
     assert status == 200 and other["viewer"]["id"] != viewers[0]["id"]
     assert other["viewer"]["name"].startswith("Guest ")
     assert (await door(first["token"], "GET", "/cart")).json()["subject"] == viewers[0]["id"]
+
+
+async def test_all_that_can_be_said_of_a_customer_fits_into_a_token(door: Worker) -> None:
+    segments = [f"{number:036d}" for number in range(SEGMENTS_MAX)]
+    said = claims(sub="\U00020000" * 128, segments=segments, nickname="\U00020000" * 24)
+    status, answer = await ask(door, token(_EC, said=said))
+    assert status == 200 and len("".join(segments)) == SIGN_ON_SEGMENTS_CHARS_MAX
+    principal = door.tokens.verify(answer["token"])
+    assert (principal.customer, principal.segments) == (said["sub"], tuple(segments))
 
 
 async def test_the_old_name_of_eddsa_is_taken(door: Worker) -> None:
