@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
@@ -62,6 +64,12 @@ def unwaiting(opened: Callable[[], Engine]) -> Connection:
         drop(connection)
         raise
     return connection
+
+
+def is_busy(error: OperationalError) -> bool:
+    """Whether somebody else has the lock, and nothing is wrong with the connection."""
+    code: int = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF == SQLITE_BUSY
 
 
 def drop(connection: Connection) -> None:

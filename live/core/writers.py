@@ -87,15 +87,16 @@ class SqliteWriter:
                 own = self._own = await self._do(sqlite.unwaiting, self._opened)
             try:
                 own.begin()
-            except OperationalError:  # another process writes: the thread can wait for it
-                await self._do(sqlite.drop, own)
-                self._own = None
+            except OperationalError as error:  # another process writes: the thread can wait for it
+                if not sqlite.is_busy(error):
+                    self._own = None
+                    await self._do(sqlite.drop, own)
                 return await self._do(self._transact, work)
             try:
                 result = work(own)
             except DBAPIError:
-                await self._do(sqlite.drop, own)
                 self._own = None
+                await self._do(sqlite.drop, own)
                 raise
             except BaseException:
                 own.rollback()
@@ -103,8 +104,8 @@ class SqliteWriter:
             try:
                 await self._do(own.commit)
             except BaseException:
-                await self._do(sqlite.drop, own)
                 self._own = None
+                await self._do(sqlite.drop, own)
                 raise
             return result
 
