@@ -24,6 +24,9 @@ WAY = Way("https://shop.example/checkout?lang=de", (SECRET, OLD_SECRET), TTL_S, 
 SHOP = Principal(subject="shop-system", role=Role.ops, show=ALL_SHOWS, name="Shop")
 
 
+ONE_STORE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # what says nothing of stores
+
+
 def customer(name: str = "c42") -> Principal:
     """A shopper whom the shop has signed in."""
     return Principal(subject=f"c-{name}", role=Role.viewer, show="*", name=name, customer=name)

@@ -31,7 +31,7 @@ from live.realtime.commands import Commands, Context
 from live.realtime.protocol import Command, Reply, Viewer
 from live.service import Shows
 from tests.cart.conftest import ADA, level
-from tests.cart.handoff.conftest import OLD_SECRET, SECRET, SHOP, hand_over
+from tests.cart.handoff.conftest import OLD_SECRET, ONE_STORE, SECRET, SHOP, hand_over
 from tests.cart.webhooks.conftest import rounds
 from tests.cart.webhooks.receiver import Message, Receiver
 
@@ -143,6 +143,7 @@ async def test_a_merchant_who_is_told_and_reports_twice_has_one_order(
     assert await level(database, "CUP") == (10, 2, 0)
 
 
+@ONE_STORE
 async def test_a_signed_webhook_reports_as_well(
     shop: Shop, database: Database, clock: ManualClock, client: httpx.AsyncClient
 ) -> None:
@@ -170,6 +171,7 @@ async def test_a_signed_webhook_reports_as_well(
     await shop.office.till.idle()
 
 
+@ONE_STORE
 async def test_services_may_what_their_scopes_say_and_carts_follow_both_ways(
     shop: Shop, client: httpx.AsyncClient, tokens: Tokens
 ) -> None:
@@ -200,6 +202,7 @@ async def test_services_may_what_their_scopes_say_and_carts_follow_both_ways(
     assert (await client.get(url, headers=READS)).headers["etag"] == made.headers["etag"]
 
 
+@ONE_STORE
 async def test_shoppers_go_and_come_back(shop: Shop, shows: Shows, client: httpx.AsyncClient, tokens: Tokens) -> None:
     registry = Commands()
     api.commands(registry, shop.handing.handoffs)
@@ -223,6 +226,7 @@ async def test_shoppers_go_and_come_back(shop: Shop, shows: Shows, client: httpx
     assert (await run("cart.take_back", {}, "k3"))["cart"]["lines"]
 
 
+@ONE_STORE
 async def test_without_an_address_nothing_is_handed_over(
     database: Database, shows: Shows, clock: ManualClock, tokens: Tokens
 ) -> None:

@@ -21,7 +21,7 @@ from live.core.errors import Kind
 from live.core.limits import HOLD_TTL_S
 from live.service import Shows
 from tests.cart.conftest import ADA, BOB, Screens, level, refused
-from tests.cart.handoff.conftest import SHOP, TTL_S, hand_over, report
+from tests.cart.handoff.conftest import ONE_STORE, SHOP, TTL_S, hand_over, report
 from tests.cart.ordering.conftest import Box
 from tests.cart.waiting.conftest import plan
 
@@ -204,6 +204,7 @@ async def test_what_was_cancelled_there_is_free_here(shop: Shop, database: Datab
     assert order.refunded_minor == order.captured_minor == 3000, "the merchant gives the money back"
 
 
+@ONE_STORE
 async def test_nothing_is_known_of_what_was_never_handed_over(shop: Shop, handing: Handing) -> None:
     own = (await shop.add("demo", BOB, "CUP")).body
     bought = await shop.checkout("demo", BOB, name="Bob", email="bob@example.com")
@@ -226,6 +227,7 @@ async def test_a_deadline_and_a_report_at_once_end_in_one_way(
     assert await shop.keeper.reconcile() == []
 
 
+@ONE_STORE
 async def test_other_systems_are_told_of_it_and_of_the_order(
     shop: Shop, shows: Shows, database: Database, clock: ManualClock
 ) -> None:

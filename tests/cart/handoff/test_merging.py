@@ -1,9 +1,7 @@
 """A guest's cart goes over to the signed-in shopper's: nothing is lost silently, and no unit is counted twice."""
 
-import asyncio
 from typing import Any
 
-from cart import store as cart_store
 from cart.catalogue import VariantEntry
 from cart.handoff.merging import LetGo, Merged
 from cart.handoff.syncing import Wish
@@ -11,11 +9,11 @@ from cart.pricing import store as price_store
 from cart.service import Shop
 from live.core.clock import ManualClock
 from live.core.database import Database
-from live.core.errors import Kind, Problem
+from live.core.errors import Kind
 from live.core.limits import CART_LINES_MAX, HOLD_TTL_S, QUANTITY_MAX
 from live.service import Shows
 from tests.cart.conftest import ADA, Screens, level, product, refused, stock, viewer
-from tests.cart.handoff.conftest import SHOP, customer
+from tests.cart.handoff.conftest import ONE_STORE, SHOP, customer
 from tests.cart.waiting.conftest import plan, positions, wait
 
 CUSTOMER = customer()
@@ -71,6 +69,7 @@ async def test_what_no_cart_can_hold_is_let_go_and_named(
     assert (await level(database, "YEN"), await shop.keeper.reconcile()) == ((5, 0, 0), [])
 
 
+@ONE_STORE
 async def test_a_full_cart_takes_no_further_thing(shop: Shop, shows: Shows, database: Database) -> None:
     many = [
         VariantEntry(sku=f"B{number}", title=str(number), price_minor=1, stock=2) for number in range(CART_LINES_MAX)
@@ -140,28 +139,6 @@ async def test_coupons_stay_with_whoever_has_them_and_go_to_who_has_none(shop: S
     await give("demo:eve", "OTHER")
     await shop.handing.merging.merge("eve", CUSTOMER)
     assert (await coupons("demo:c-c42"), await coupons("demo:eve")) == (("HELLO",), ())
-
-
-async def test_carts_merge_beside_all_that_happens_to_them(shop: Shop, database: Database, clock: ManualClock) -> None:
-    """Merges, adds, expiry and check-outs of both at once; whatever their order, the books are right."""
-    for turn in range(4):
-        await shop.add("demo", ADA, "CUP", 1)
-        await shop.add("demo", ADA, "MUG-BLUE", 1)
-        clock.advance(HOLD_TTL_S if turn == 2 else 1)
-        outcomes = await asyncio.gather(
-            shop.handing.merging.merge("ada", CUSTOMER),
-            shop.add("demo", CUSTOMER, "CUP", 1),
-            shop.handing.merging.merge("ada", CUSTOMER),
-            shop.add("demo", ADA, "CUP", 1),
-            shop.checkout("demo", CUSTOMER if turn % 2 else ADA, name="Ada", email="ada@example.com"),
-            shop.keeper.sweep(),
-            shop.change("demo", CUSTOMER, "MUG-BLUE", 2),
-            shop.remove("demo", ADA, "MUG-BLUE"),
-            return_exceptions=True,
-        )
-        assert all(isinstance(one, Problem) for one in outcomes if isinstance(one, BaseException)), outcomes
-        assert await database.read_sync(cart_store.drift) == []
-    assert await shop.keeper.reconcile() == []
 
 
 async def test_signing_in_gets_nobody_more_of_a_drop_and_keeps_places(shop: Shop, database: Database) -> None:

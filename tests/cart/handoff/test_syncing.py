@@ -11,7 +11,7 @@ from live.core.database import Database
 from live.core.errors import Kind
 from live.core.limits import HOLD_TTL_S
 from tests.cart.conftest import BOB, Screens, level, refused
-from tests.cart.handoff.conftest import SHOP, customer
+from tests.cart.handoff.conftest import ONE_STORE, SHOP, customer
 
 CUSTOMER = customer()
 
@@ -42,6 +42,7 @@ async def test_both_sides_hold_the_same(shop: Shop, handing: Handing, database: 
     assert await shop.keeper.reconcile() == []
 
 
+@ONE_STORE
 async def test_the_version_is_of_what_is_held_and_not_of_when(shop: Shop, handing: Handing, clock: ManualClock) -> None:
     version = (await _put(handing, ("CUP", 2))).body["version"]
     clock.advance(60)
@@ -81,6 +82,7 @@ async def test_a_key_stands_for_one_change(shop: Shop, handing: Handing, databas
     assert (await refused(_put(handing, ("CUP", 1)))).kind is Kind.checkout_running
 
 
+@ONE_STORE
 async def test_bad_input_changes_nothing(handing: Handing, screens: Screens) -> None:
     bad: list[tuple[dict[str, Any], Kind, str]] = [
         ({"customer": ""}, Kind.invalid_field, "customer"),
