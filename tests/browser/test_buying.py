@@ -161,16 +161,22 @@ async def test_two_race_for_the_last_unit_and_who_waits_gets_it_after_expiry(
 
 
 async def test_the_order_goes_on_in_the_shops_own_check_out(hasty_shop: Server, people_in: Screens) -> None:
-    tom = await people_in.open(f"{hasty_shop.url}/watch/demo")
-    await button(tom, "tab-products").click()
-    await button(tom, "add-to-cart-walnut-board").click()
-    await button(tom, "cart-open").click()
-    await button(tom, "to-checkout").click()
-    link = button(tom, "handoff-link")
-    await expect(link).to_have_text("To the shop’s check-out · €54.50")
-    assert (await link.get_attribute("href") or "").startswith("http://127.0.0.1:9/checkout?handoff=")
+    tom, mia = [await people_in.open(f"{hasty_shop.url}/watch/demo") for _ in range(2)]
+    for page in (tom, mia):
+        await button(page, "tab-products").click()
+        await button(page, "add-to-cart-walnut-board").click()
+        await button(page, "cart-open").click()
+        await button(page, "to-checkout").click()
+        await expect(button(page, "handoff-link")).to_have_text("To the shop’s check-out · €54.50")
     await button(tom, "handoff-back").click()
-    await expect(link).to_have_count(0)
+    await expect(button(tom, "handoff-link")).to_have_count(0)
+    href = await button(mia, "handoff-link").get_attribute("href") or ""
+    assert href.startswith("http://127.0.0.1:9/checkout?handoff=")
+    ops = Api(hasty_shop)
+    await ops("POST", f"/api/handoffs/{re.findall('handoff=([0-9a-f]+)', href)[0]}/order", number="S-1001")
+    await ops.close()
+    await expect(mia.get_by_text("Your order has arrived. Thank you!").last).to_be_visible()
+    await expect(button(mia, "handoff-link")).to_have_count(0)
 
 
 async def test_a_coupon_a_purchase_by_keyboard_alone_and_a_withdrawal_in_german(

@@ -46,3 +46,14 @@ test("the cart can be read anew", async () => {
   await refresh(buying);
   assert.equal(store.state.cart.lines.length, 1);
 });
+
+test("a cart that was handed over is kept as long as the hand-off, and nothing of it ends here", () => {
+  const { buying, store } = shop(cartOf(line("a", 5000)), () => ({ cart: cartOf() }));
+  const [first] = store.state.cart.lines;
+  assert.equal(ending(buying).length, 1);
+  buying.handedUntilMs = Date.now() + 600_000;
+  assert.ok(buying.left(first) > 599_000);
+  assert.deepEqual(ending(buying), []);
+  buying.handedUntilMs = 0;
+  assert.ok(buying.left(first) <= 5000);
+});

@@ -9,6 +9,7 @@ async function refused(problem) {
 }
 
 export class Buying extends EventTarget {
+  handedUntilMs = 0; // a cart that was handed over is kept so long
   final = new Set(); // holds that cannot be extended any more
   #busy = new Map();
 
@@ -20,7 +21,7 @@ export class Buying extends EventTarget {
 
   /** Milliseconds until the line's hold ends. */
   left(line) {
-    return line.expires_at_ms - this.store.now();
+    return Math.max(line.expires_at_ms, this.handedUntilMs) - this.store.now();
   }
 
   busy(sku) {

@@ -46,6 +46,11 @@ customElements.define("cart-drawer", class extends HTMLElement {
     store.watch(["cart"], (state, before, message) => {
       if (message?.type === "notice" && message.data.reason === "ordered" && this.handing.link) this.#sold();
     });
+    const known = store.watch(["show"], (state) => {
+      if (!state.show) return;
+      setTimeout(() => known());
+      if (state.cart.lines.length && this.handing.resume()) this.#step("handoff");
+    });
     store.watch(["cart", "expired", "stock", "lineup", "pin", "ships"], () => this.#render());
     buying.addEventListener("change", () => this.#render());
     buying.addEventListener("tick", () => this.#countdowns());
@@ -57,7 +62,6 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.#countdowns();
     document.body.classList.add("sheet-open");
     this.dialog.showModal();
-    if (this.step === "cart" && !this.handing.link && this.handing.resume()) this.#step("handoff");
     if (this.store.state.cart.lines.length) refresh(this.buying).catch(() => {}); // discounts may have ended meanwhile; without a connection the cart stays as it was
   }
 
@@ -139,6 +143,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
     this.sums.replaceChildren(...sumList(sumRows(cart)));
     this.tax.replaceChildren(...noteNodes({ tax: taxNote(cart), unit: null, lowest: null }, this.store.state.ships.includes(cart.currency)));
     this.expired.replaceChildren(...expired.map((line) => this.#gone(line)));
+    if (this.handing.link && !cart.lines.length) this.handing.end(); // sold or lapsed: during it the cart stays what it was
     if (this.step === "checkout") {
       if (cart.lines.length || this.form.sending) this.form.show(cart);
       else {

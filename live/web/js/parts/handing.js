@@ -46,6 +46,7 @@ export class Handing {
 
   #show(link) {
     this.link = link;
+    this.buying.handedUntilMs = link.expires_at_ms;
     sessionStorage.setItem(KEPT, JSON.stringify({ ...link, show: this.buying.store.state.show.id }));
     this.go.href = link.url;
     this.go.textContent = t("handoff.go", { total: money(link.total_minor, link.currency) });
@@ -66,6 +67,7 @@ export class Handing {
   end() {
     if (!this.link) return;
     this.link = null;
+    this.buying.handedUntilMs = 0;
     clearInterval(this.#timer);
     sessionStorage.removeItem(KEPT);
     this.onBack();

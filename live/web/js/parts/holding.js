@@ -3,8 +3,8 @@ import { lineOf } from "../store.js";
 
 export const WARN_MS = 60_000;
 
-/** The lines whose time is nearly over. */
-export const ending = (buying) => buying.store.state.cart.lines.filter((line) => buying.left(line) > 0 && buying.left(line) <= WARN_MS);
+/** The lines whose time is nearly over; none of a cart that was handed over, whose time cannot be changed here. */
+export const ending = (buying) => (buying.handedUntilMs ? [] : buying.store.state.cart.lines.filter((line) => buying.left(line) > 0 && buying.left(line) <= WARN_MS));
 
 /** Whether any of them can be held for longer. */
 export const extendable = (buying) => ending(buying).some((line) => !buying.final.has(line.hold_id));
