@@ -169,7 +169,7 @@ class _Operations:
             )
         principal = _principal(request)
         dry_run = query.get("dry_run", "").lower() in ("1", "true", "yes")
-        options = Options(dry_run, means, feed, missing, audit.actor(principal))
+        options = Options(dry_run, means, feed, missing, audit.actor(principal), gentle=True)
         key = idempotency_key(request)
         chosen = None if format_ == "auto" else format_
         return _respond(await self._feeds.upload(principal, key, _body(request), chosen, options), 202)

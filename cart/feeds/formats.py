@@ -44,10 +44,10 @@ def read(source: BinaryIO, format_: Format | None, now_ms: int) -> Iterator[Entr
         yield ended
 
 
-def _unpacked(source: BinaryIO) -> BinaryIO:
+def _unpacked(source: BinaryIO) -> io.BufferedIOBase:
     packed = source.read(len(_GZIP)) == _GZIP
     source.seek(0)
-    return cast(BinaryIO, gzip.GzipFile(fileobj=source)) if packed else source
+    return gzip.GzipFile(fileobj=source) if packed else cast(io.BufferedIOBase, source)
 
 
 def _guessed(source: BinaryIO) -> Format:
@@ -62,7 +62,7 @@ def _guessed(source: BinaryIO) -> Format:
 class _Bounded(io.RawIOBase):
     """At most so many bytes of `source`; what goes wrong with them is an end, and a `problem` that says why."""
 
-    def __init__(self, source: BinaryIO, size_bytes_max: int) -> None:
+    def __init__(self, source: io.BufferedIOBase, size_bytes_max: int) -> None:
         self._source = source
         self._left = self._max = size_bytes_max
         self.problem = ""
@@ -81,7 +81,7 @@ class _Bounded(io.RawIOBase):
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]  # the one that BufferedReader hands over
         try:
-            got = self._source.read(len(buffer))
+            got = self._source.read1(len(buffer))  # what there is: the last of a broken file counts as well
         except (EOFError, zlib.error, gzip.BadGzipFile):
             self.problem = "the packed file is broken, or ends early"
             return 0

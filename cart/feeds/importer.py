@@ -31,7 +31,14 @@ from cart.feeds.pace import Pace
 from cart.feeds.report import ImportReport, Missing, StockMeans
 from cart.feeds.seen import Seen
 from cart.moves import Moves
-from live.core.limits import FEED_CHANGE_S, FEED_MISSING_SHARE_MAX, FEED_PAGE, IMPORT_BATCH
+from live.core.limits import (
+    FEED_CHANGE_LEAST,
+    FEED_CHANGE_S,
+    FEED_MISSING_SHARE_MAX,
+    FEED_PAGE,
+    FEED_REST_S_MAX,
+    IMPORT_BATCH,
+)
 from live.service import Batch, Shows
 
 Progress = Callable[[int, int], Awaitable[None]]  # bytes read, bytes in the file
@@ -39,13 +46,15 @@ Progress = Callable[[int, int], Awaitable[None]]  # bytes read, bytes in the fil
 
 class Options(msgspec.Struct, frozen=True):
     """How a feed is brought in. `feed`: the name that its SKUs are kept by, so that a later run knows what is missing
-    (None: nothing is kept). `dry_run`: only say what would happen. `actor`: who has counted stock, for the trail."""
+    (None: nothing is kept). `dry_run`: only say what would happen. `actor`: who has counted stock, for the trail.
+    `gentle`: rest as long as was worked, because a worker has shows to serve."""
 
     dry_run: bool = False
     stock_means: StockMeans = "on_hand"
     feed: str | None = None
     missing: Missing = "kept"
     actor: audit.Actor = audit.SERVER
+    gentle: bool = False
 
 
 class Outcome(msgspec.Struct):
@@ -120,16 +129,20 @@ class _Run:
         self._report = ImportReport(dry_run=options.dry_run)
         self._turns_ms: int | None = None
         self._size_bytes = 0
-        self._pace = Pace(FEED_CHANGE_S, IMPORT_BATCH)
+        self._pace = Pace(FEED_CHANGE_S, FEED_CHANGE_LEAST, IMPORT_BATCH)
 
     async def all(self, format_: Format | None) -> Outcome:
         now_ms = await self._shows.read_sync(self._shows.now_ms)
         self._size_bytes = await asyncio.to_thread(_size_bytes, self._source)
         items = self._unique(read(self._source, format_, now_ms))
         # Reading and parsing may take long: both are a thread's work.
+        began_s = time.perf_counter()
         while batch := await asyncio.to_thread(lambda: list(islice(items, IMPORT_BATCH))):
             await self._batch([item for item in batch if isinstance(item, Task)])
             await self._tell()
+            if self._options.gentle:
+                await asyncio.sleep(min(time.perf_counter() - began_s, FEED_REST_S_MAX))
+            began_s = time.perf_counter()
         if self._options.feed is not None:
             await self._look_for_missing(self._options.feed)
         return Outcome(self._report, self._turns_ms, self._size_bytes)

@@ -100,7 +100,7 @@ class Runner:
             if fetched.new:
                 format_: Format | None = None if source.format == "auto" else source.format  # type: ignore[assignment]
                 actor = audit.Actor(f"feed:{source.name}", audit.SERVER.role)
-                options = Options(False, source.stock_means, source.name, source.missing, actor)
+                options = Options(False, source.stock_means, source.name, source.missing, actor, gentle=True)
                 outcome = await self._import(run, sink, format_, options, beat)
                 if outcome is None:
                     raise Failed((await self._found(run)).problem)

@@ -102,7 +102,7 @@ async def _read(folder: Path, lines: int) -> dict[str, float]:
     waits_ms: list[float] = []
     clicking = asyncio.create_task(_clicks(database, waits_ms))
     began_s = time.perf_counter()
-    outcome = await import_stream(file, shows, "csv", Options(feed="goods", missing="hidden"))
+    outcome = await import_stream(file, shows, "csv", Options(feed="goods", missing="hidden", gentle=True))
     took_s = time.perf_counter() - began_s
     await end(clicking)
     report = outcome.report

@@ -25,6 +25,8 @@ SECRET = "a secret of the tests' own"
 OPS = Principal(subject="ops", role=Role.ops, show="*", name="Ops")
 LOOPBACK = networks(["127.0.0.0/8"])
 SILENT_S = 0.3
+# What asks the store for nothing that one of them does in its own way is tried on one of them.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 HEAD = "product_id,title,sku,price,currency,stock,variant\n"
 
 

@@ -18,7 +18,7 @@ from live.core.errors import Problem
 from live.core.rest import on_problem, openapi, routes
 from live.service import Shows
 from tests.cart.conftest import Screens, level, viewer
-from tests.cart.feeds.conftest import HEAD, OPS, SECRET, Answer, Merchant, run
+from tests.cart.feeds.conftest import HEAD, ON_SQLITE, OPS, SECRET, Answer, Merchant, run
 
 BAG = HEAD + "bag,Bag,BAG,10,EUR,5,\n"
 G = "{http://base.google.com/ns/1.0}"
@@ -70,6 +70,7 @@ async def test_a_feed_that_is_sent_is_brought_in_once(call: Caller, feeds: Feeds
     assert [one["id"] for one in listed["runs"]] == [sent.json()["run"]] and listed["next"] is None
 
 
+@ON_SQLITE
 async def test_a_dry_run_keeps_nothing(call: Caller, feeds: Feeds, shop: Shop) -> None:
     sent = await call("POST", "/api/feeds?dry_run=1", content=BAG.encode())
     await feeds.idle()
@@ -78,6 +79,7 @@ async def test_a_dry_run_keeps_nothing(call: Caller, feeds: Feeds, shop: Shop) -
     assert await shop.products(["bag"]) == []
 
 
+@ON_SQLITE
 async def test_what_cannot_be_taken(
     call: Caller, client: httpx.AsyncClient, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +101,7 @@ async def test_what_cannot_be_taken(
     assert (await theirs("POST", "/api/feeds")).json()["name"] == "role_forbidden"
 
 
+@ON_SQLITE
 async def test_a_source_from_first_to_last(call: Caller, feeds: Feeds, merchant: Merchant) -> None:
     merchant.answers["/a"] = [Answer(body=BAG.encode())]
     asked = {"name": "goods", "url": merchant.url + "/a", "authorization": "Bearer word"}
@@ -146,6 +149,7 @@ async def test_a_pushed_price_and_stock_are_on_screen_at_once(
     assert (await call("PATCH", "/api/skus/MUG-BLUE", {"price_minor": 2500})).json()["list_price_minor"] is None
 
 
+@ON_SQLITE
 async def test_what_cannot_be_pushed(call: Caller) -> None:
     async def refused(sku: str, body: dict[str, Any]) -> tuple[int, str]:
         answer = await call("PATCH", f"/api/skus/{sku}", body)
@@ -192,6 +196,7 @@ async def test_the_export_has_the_shop_s_prices_and_can_be_read_again(
     assert (again.refused, again.created) == (0, 0)
 
 
+@ON_SQLITE
 async def test_the_export_is_bounded(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await client.get("/feeds/google.xml?channel=a b")).status_code == 422
     monkeypatch.setattr("cart.feeds.exporting.FEED_EXPORTS_MAX", 0)

@@ -17,7 +17,7 @@ from live.core.errors import Kind
 from live.core.limits import FEED_BACKOFF_S_MAX, FEED_LEASE_S, FEED_RUNS_KEPT
 from live.service import Shows
 from tests.cart.conftest import Screens, level, refused
-from tests.cart.feeds.conftest import HEAD, OPS, SILENT_S, Answer, Merchant, source
+from tests.cart.feeds.conftest import HEAD, ON_SQLITE, OPS, SILENT_S, Answer, Merchant, source
 
 BAG = (HEAD + "bag,Bag,BAG,10,EUR,5,\n").encode()
 DEARER = (HEAD + "bag,Bag,BAG,12,EUR,5,\n").encode()
@@ -67,6 +67,7 @@ async def test_a_feed_is_fetched_and_again_when_it_is_time(
     assert (await feeds.one_run(runs[0].id)).ended_at_ms == clock.now_ms()
 
 
+@ON_SQLITE
 async def test_a_sale_that_begins_is_read_although_nothing_is_new(
     feeds: Feeds, merchant: Merchant, shop: Shop, clock: ManualClock
 ) -> None:
@@ -104,6 +105,7 @@ FAILURES = [
 ]
 
 
+@ON_SQLITE
 async def test_what_fails_is_tried_again_later(feeds: Feeds, merchant: Merchant, clock: ManualClock) -> None:
     await source(feeds, merchant.url + "/0")
     for number, (answer, word) in enumerate(FAILURES):
@@ -117,6 +119,7 @@ async def test_what_fails_is_tried_again_later(feeds: Feeds, merchant: Merchant,
         assert not await feeds.runner.turn()
 
 
+@ON_SQLITE
 async def test_a_redirect_is_followed_without_what_authorises_us(feeds: Feeds, merchant: Merchant) -> None:
     async with Merchant.open() as other:
         merchant.answers["/a"] = [Answer(302, headers=("location: /b",))]
@@ -163,6 +166,7 @@ async def test_another_worker_begins_anew_when_one_dies(feeds: Feeds, merchant: 
     assert not (await of(feeds)).asked, "the lease was not its own any more"
 
 
+@ON_SQLITE
 async def test_a_worker_that_ends_leaves_its_feed_to_others(feeds: Feeds, merchant: Merchant) -> None:
     merchant.answers["/a"] = [Answer(body=BAG, hangs=True), Answer(body=BAG)]
     await source(feeds, merchant.url + "/a")
@@ -175,6 +179,7 @@ async def test_a_worker_that_ends_leaves_its_feed_to_others(feeds: Feeds, mercha
     assert await last(feeds) == ("done", "")
 
 
+@ON_SQLITE
 async def test_a_source_that_is_deleted_is_read_no_further(
     feeds: Feeds, merchant: Merchant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +196,7 @@ async def test_a_source_that_is_deleted_is_read_no_further(
     await source(feeds, merchant.url + "/a")  # its name is free
 
 
+@ON_SQLITE
 async def test_a_file_of_the_data_folder(feeds: Feeds, tmp_path: Path, clock: ManualClock) -> None:
     folder = tmp_path / "feeds"
     folder.mkdir()
@@ -221,6 +227,7 @@ NEVER = [
 ]
 
 
+@ON_SQLITE
 async def test_what_is_never_read(feeds: Feeds) -> None:
     for url, kind in NEVER:
         problem = await refused(feeds.create(OPS, None, NewSource("goods", url)))
@@ -242,6 +249,7 @@ async def test_sources_are_checked(feeds: Feeds, monkeypatch: pytest.MonkeyPatch
     assert (await refused(feeds.source("x\0"))).kind is Kind.unknown_feed
 
 
+@ON_SQLITE
 async def test_what_authorises_us_is_sealed_and_can_be_taken_back(
     feeds: Feeds, merchant: Merchant, database: Database, shows: Shows, shop: Shop
 ) -> None:
@@ -257,6 +265,7 @@ async def test_what_authorises_us_is_sealed_and_can_be_taken_back(
     assert "authorization" not in merchant.asked[0]
 
 
+@ON_SQLITE
 async def test_changes_are_done_once_for_a_key(feeds: Feeds) -> None:
     new = NewSource("goods", "file:a")
     first, again = [await feeds.create(OPS, "k", new) for _ in range(2)]
@@ -264,6 +273,7 @@ async def test_changes_are_done_once_for_a_key(feeds: Feeds) -> None:
     assert (await refused(feeds.create(OPS, "k", NewSource("other", "file:a")))).kind is Kind.key_reused
 
 
+@ON_SQLITE
 async def test_so_many_runs_are_kept(feeds: Feeds) -> None:
     for _ in range(FEED_RUNS_KEPT // 50 + 1):
         first = await feeds.runner.begin("other", dry_run=True)
@@ -272,6 +282,7 @@ async def test_so_many_runs_are_kept(feeds: Feeds) -> None:
     assert (await refused(feeds.one_run("no/id"))).kind is Kind.unknown_feed_run
 
 
+@ON_SQLITE
 async def test_a_running_show_sees_what_a_feed_brings(
     feeds: Feeds, merchant: Merchant, screens: Screens, database: Database
 ) -> None:
