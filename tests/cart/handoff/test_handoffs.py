@@ -176,6 +176,7 @@ async def test_a_drop_sells_no_more_elsewhere_than_here(shop: Shop, database: Da
     assert [drop.taken for drop in await shop.planning.drops("demo")] == [3]
 
 
+@ONE_STORE
 async def test_a_shopper_who_comes_back_has_the_cart_again(shop: Shop, handing: Handing, database: Database) -> None:
     id_ = await hand_over(shop)
     back = await handing.handoffs.take_back("demo", ADA, key="k")
@@ -188,6 +189,7 @@ async def test_a_shopper_who_comes_back_has_the_cart_again(shop: Shop, handing: 
     assert await shop.keeper.reconcile() == []
 
 
+@ONE_STORE
 async def test_what_was_cancelled_there_is_free_here(shop: Shop, database: Database, clock: ManualClock) -> None:
     id_ = await hand_over(shop)
     clock.advance(HOLD_TTL_S + 1)

@@ -50,6 +50,7 @@ async def test_the_guests_holds_are_the_shoppers(
     assert len(answer.body["order"]["lines"]) == 2
 
 
+@ONE_STORE
 async def test_what_no_cart_can_hold_is_let_go_and_named(
     shop: Shop, shows: Shows, database: Database, screens: Screens
 ) -> None:
@@ -83,6 +84,7 @@ async def test_a_full_cart_takes_no_further_thing(shop: Shop, shows: Shows, data
     assert await level(database, "CUP") == (10, 0, 0)
 
 
+@ONE_STORE
 async def test_of_two_prices_the_lower_one_is_kept(shop: Shop, shows: Shows, database: Database) -> None:
     await shop.add("demo", ADA, "CUP", 2)
     await shop.add("demo", CUSTOMER, "MUG-BLUE", 1)

@@ -24,7 +24,7 @@ from tests.cart.handoff.conftest import SHOP, TTL_S, WAY, customer
 
 SKUS = ("CUP", "MUG-BLUE", "MUG-RED")
 GUESTS, CUSTOMERS = ("ada", "bob", "eve"), ("c1", "c2")
-TURNS, AT_ONCE = 5, 14
+TURNS, AT_ONCE = 4, 14
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ async def test_the_version_is_of_what_is_held_and_not_of_when(shop: Shop, handin
     assert again.body["version"] == version
 
 
+@ONE_STORE
 async def test_each_line_is_held_or_refused_with_its_reason(shop: Shop, handing: Handing, database: Database) -> None:
     await shop.add("demo", BOB, "MUG-RED", 1)
     await _put(handing, ("CUP", 2))
