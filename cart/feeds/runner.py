@@ -34,6 +34,7 @@ from live.service import Shows
 
 _log = structlog.get_logger(__name__)
 _PROBLEM_CHARS_MAX = 200
+_OURS = "Our fault; it has been logged."
 
 
 class Lost(Exception):
@@ -84,9 +85,16 @@ class Runner:
         )
 
     async def bring_in(self, run: str, source: BinaryIO, format_: Format | None, options: Options) -> Outcome | None:
-        """Do a run that was begun; what came of it (None: nothing, and the run says why)."""
+        """Do a run that was begun; what came of it (None: nothing, and the run says why). Raises `Problem`."""
         beat = self._beat(run, None)
-        return await self._import(run, source, format_, options, beat)
+        try:
+            return await self._import(run, source, format_, options, beat)
+        except Problem:
+            raise
+        except Exception:
+            _log.exception("feed_run_failed", run=run)
+            await self._end(run, "failed", _OURS)
+            return None
 
     # --- one source
 
@@ -112,6 +120,12 @@ class Runner:
         except Failed as failed:
             await self._end(run, "failed", str(failed))
             await self._fail(source, lease, str(failed))
+        except Problem:  # the store is out of reach; the lease runs out
+            raise
+        except Exception:  # a bug here must not be tried again at once, for ever
+            _log.exception("feed_run_failed", run=run)
+            await self._end(run, "failed", _OURS)
+            await self._fail(source, lease, _OURS)
         except asyncio.CancelledError:
             await self._end(run, "failed", "The worker that read it has ended.")
             await self._database.write_sync(lambda conn: records.settle(conn, source.id, lease, asked=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import msgspec
+import structlog
 from sqlalchemy import Connection
 
 from cart import store as shop_store
@@ -43,6 +44,7 @@ from live.core.tasks import end
 from live.service import Shows
 from live.shows import clean_line
 
+_log = structlog.get_logger(__name__)
 _LOCK = "feeds"  # one change at a time
 _BUFFER_BYTES = 1024 * 1024
 _Effect = Callable[[Connection, int], dict[str, Any]]
@@ -238,6 +240,8 @@ class Feeds:
     async def _bring_in(self, run: str, file: BinaryIO, format_: Format | None, options: Options) -> None:
         try:
             await self.runner.bring_in(run, file, format_, options)
+        except Problem as problem:  # the store is out of reach; that nobody does the run any more is seen in a minute
+            _log.warning("feed_not_brought_in", run=run, problem=problem.kind.name)
         finally:
             self._uploads -= 1
             await asyncio.to_thread(file.close)

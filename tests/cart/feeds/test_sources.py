@@ -2,11 +2,14 @@
 
 import asyncio
 import gzip
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from cart.feeds.importer import Options
 from cart.feeds.records import Run, Source
 from cart.feeds.runner import backoff_s
 from cart.feeds.service import Feeds, NewSource
@@ -294,3 +297,25 @@ async def test_a_running_show_sees_what_a_feed_brings(
     assert changed["product"]["variants"][0]["price_minor"] == 1250
     assert screens.stock("MUG-BLUE") == [9]
     assert await level(database, "MUG-BLUE") == (9, 0, 0)
+
+
+@ON_SQLITE
+async def test_our_own_faults_are_named_and_not_tried_again_at_once(
+    feeds: Feeds, merchant: Merchant, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+) -> None:
+    merchant.answers["/a"] = [Answer(body=BAG)]
+    await source(feeds, merchant.url + "/a")
+    monkeypatch.setattr("cart.feeds.importer.Stored.says_nothing_new", lambda *_: 1 / 0)
+    with capture_logs() as logged:
+        assert await feeds.runner.turn() and not await feeds.runner.turn()
+    assert "feed_run_failed" in [line["event"] for line in logged]
+    assert await last(feeds) == ("failed", "Our fault; it has been logged.")
+    assert (await of(feeds)).due_at_ms == clock.now_ms() + 60_000
+    with capture_logs():
+        sent = await feeds.upload(OPS, None, _pieces(BAG), None, Options(feed="goods"))
+        await feeds.idle()
+    assert (await feeds.one_run(sent.body["run"])).problem == "Our fault; it has been logged."
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    yield body
