@@ -19,6 +19,7 @@ from cart.offering import staff
 from cart.ordering.addresses import AddressEntry
 from cart.ordering.api import OrderView
 from cart.ordering.shipping import Choice
+from cart.places import api as places
 from cart.pricing.quotes import Quote
 from cart.service import Answer, Shop
 from cart.waiting import api as waiting
@@ -228,6 +229,7 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
         *insight.operations(shop.insight),
         *handoff.operations(shop.handing),
         *waiting.operations(shop.waiting, shop.planning),
+        *places.operations(shop.places),
         Operation(
             "POST", "/api/products/import", on.import_file, "Import products", result=ImportReport, role=Role.ops,
             scope="catalogue:write", tag="commerce",

@@ -108,14 +108,20 @@ class Moves:
         """Ask again by which rules carts are priced, and who they belong to."""
         self.register = Register(self._pricing, self.tx.conn, self.tx.now_ms)
 
-    def move(self, product_id: str, sku: str, kind: Movement, parts: Sequence[Part]) -> Level | None:
-        """The level after the movement; None: there are not enough units, and nothing was moved."""
+    def move(
+        self, product_id: str, sku: str, kind: Movement, parts: Sequence[Part], *, written: bool = False
+    ) -> Level | None:
+        """The level after the movement; None: there are not enough units, and nothing was moved.
+
+        `written`: the caller writes the movement down, and into the trail.
+        """
         quantity = sum(part.quantity for part in parts)
         level = store.change_level(self.tx.conn, sku, kind, quantity)
         if level is None:
             return None
-        self._moved += [Moved(sku, kind, part) for part in parts]
-        if kind is Movement.counted:
+        if not written:
+            self._moved += [Moved(sku, kind, part) for part in parts]
+        if kind is Movement.counted and not written:
             before, after = {"on_hand": level.on_hand - quantity}, {"on_hand": level.on_hand}
             self._counted.append((self.actor, audit.Change("stock.counted", f"sku:{sku}", before, after)))
         on_hand, allocated, held = EFFECTS[kind]

@@ -24,6 +24,7 @@ from cart.ordering.checkout import Form
 from cart.ordering.office import Office, Trade
 from cart.ordering.orders import Order, buyer
 from cart.ordering.shipping import Choice
+from cart.places.service import Places
 from cart.pricing.basket import coupon_code
 from cart.pricing.priced import Priced
 from cart.pricing.quotes import Quote, verify
@@ -104,6 +105,7 @@ class Shop:
             release=_release,
             again=_consume_again,
         )
+        self.places = Places(database, self._stockroom, self.office.facts)
         self._checkout = self.office.checkout
         self._adding = Cost()
         self.adds: Lane[Add, Answer] = Lane("adds to carts", self._add_all, key=lambda add: add.sku, pace_s=pace_s)

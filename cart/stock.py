@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from live.core.errors import Kind, Problem
 from live.core.limits import HOLD_EXTENSIONS_MAX, QUANTITY_MAX
 
-MAIN = "main"  # the only location so far
+MAIN = "main"  # the location that shoppers buy from
 
 
 class HoldState(Enum):
@@ -58,6 +58,8 @@ class Movement(Enum):
     cancelled = "cancelled"  # from an order back to the shelf
     shipped = "shipped"  # from an order to its buyer
     returned = "returned"  # from a buyer back to the shelf
+    transferred_out = "transferred_out"  # to another location ...
+    transferred_in = "transferred_in"  # ... where they are at once
 
 
 # What one unit of a movement does to (on_hand, allocated, held).
@@ -71,6 +73,8 @@ EFFECTS: dict[Movement, tuple[int, int, int]] = {
     Movement.cancelled: (0, -1, 0),
     Movement.shipped: (-1, -1, 0),
     Movement.returned: (1, 0, 0),
+    Movement.transferred_out: (-1, 0, 0),
+    Movement.transferred_in: (1, 0, 0),
 }
 
 

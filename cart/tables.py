@@ -24,6 +24,7 @@ from live.core.limits import (
     ID_CHARS_MAX,
     IDEMPOTENCY_KEY_CHARS_MAX,
     SHOW_ID_CHARS_MAX,
+    STOCK_REASON_CHARS_MAX,
     TITLE_CHARS_MAX,
     VIEWER_ID_CHARS_MAX,
 )
@@ -71,6 +72,7 @@ stock_level = Table(
     CheckConstraint("held >= 0", name="held"),
     CheckConstraint("allocated >= 0", name="allocated"),
     CheckConstraint("on_hand - allocated - held >= 0", name="available"),
+    Index("ix_stock_level_location", "location", "sku"),
 )
 hold = Table(
     "hold",
@@ -117,9 +119,16 @@ stock_movement = Table(
     Column("order_id", String(32)),
     Column("show", String(SHOW_ID_CHARS_MAX)),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("transfer_id", String(32)),  # NULL: from nowhere else
+    Column("reason", String(STOCK_REASON_CHARS_MAX)),  # NULL: nobody said one
     Index("ix_stock_movement_show", "show", "kind", "created_at_ms"),
     Index("ix_stock_movement_sku", "sku", "location"),
 )
+_TRANSFERRED = stock_movement.c.transfer_id.is_not(None)
+Index(
+    "ix_stock_movement_transfer_id", stock_movement.c.transfer_id,
+    sqlite_where=_TRANSFERRED, postgresql_where=_TRANSFERRED,
+)  # fmt: skip
 idempotency = Table(
     "idempotency",
     metadata,

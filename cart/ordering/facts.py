@@ -1,7 +1,7 @@
 """What the shop says of itself: who sells, and how orders reach their buyers. Changes are in the trail."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -12,7 +12,7 @@ from cart.baskets import Cart
 from cart.moves import Moves
 from cart.ordering import addresses, seller, shipping, store
 from cart.ordering.seller import Seller
-from cart.ordering.shipping import Method, Option
+from cart.ordering.shipping import Location, Method, Option
 from cart.stockroom import Stockroom
 from live.core.auth import Principal
 from live.core.codec import convert, plain
@@ -24,11 +24,12 @@ _SELLER = "seller"
 
 
 class Facts:
-    """See the module."""
+    """See the module. `places` gives the shop's own locations, which stay as they are until the transaction ends."""
 
     def __init__(self, database: Database, stockroom: Stockroom) -> None:
         self._database = database
         self._stockroom = stockroom
+        self.places: Callable[[Connection], Mapping[str, Location]] = lambda _conn: {}
 
     async def methods(self) -> list[Method]:
         """All ways of shipping, in the shop's order."""
@@ -38,12 +39,13 @@ class Facts:
         """Replace all ways of shipping; raises `Problem` invalid_field. Orders keep the words of theirs."""
         if len(methods) > SHIPPING_METHODS_MAX:
             raise Problem(Kind.invalid_field, f"At most {SHIPPING_METHODS_MAX} methods.", field="methods")
-        found = [shipping.check(method) for method in methods]
-        if len({method.id for method in found}) < len(found):
+        if len({method.id for method in methods}) < len(methods):
             raise Problem(Kind.invalid_field, "Two methods have the same id.", field="methods")
 
         def save(moves: Moves) -> list[Method]:
             conn, now_ms = moves.tx.conn, moves.tx.now_ms
+            places = self.places(conn)
+            found = [shipping.check(shipping.placed(method, places)) for method in methods]
             before = {method.id: plain(method) for method in store.methods(conn)}
             store.save_methods(conn, found, now_ms)
             after = {method.id: plain(method) for method in found}

@@ -6,7 +6,7 @@ there to postcodes that begin with one of `postcodes` (none named: all) and with
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Annotated
 
@@ -64,15 +64,16 @@ class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where orders can be picked up."""
+    """Where orders can be picked up. `place`: it is the shop's location of this id, which says all the rest itself."""
 
     id: _Id
-    name: _Label
-    street: _Text
-    city: _Text
-    country: str
+    name: Annotated[str, Meta(max_length=LABEL_CHARS_MAX)] = ""
+    street: _Text = ""
+    city: _Text = ""
+    country: str = ""
     postcode: Annotated[str, Meta(max_length=POSTCODE_CHARS_MAX)] = ""
     hours: Annotated[tuple[Opening, ...], Meta(max_length=OPENINGS_MAX)] = ()
+    place: bool = False
 
 
 class Title(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,10 +153,22 @@ def check(method: Method) -> Method:
     if len({location.id for location in method.locations}) < len(method.locations):
         raise _wrong("locations", "Two locations have the same id.")
     for location in method.locations:
+        if not (location.name and location.street and location.city):
+            raise _wrong("locations", f"{location.id} needs a name, a street and a city.")
         _all([location.country], COUNTRIES, "locations.country", "is no country's code (ISO 3166-1)")
         for opening in location.hours:
-            _check_opening(opening)
+            check_opening(opening, "locations.hours")
     return method
+
+
+def placed(method: Method, places: Mapping[str, Location]) -> Method:
+    """`method` with the words of the shop's own locations; raises `Problem` invalid_field for one that is not there."""
+    locations = []
+    for location in method.locations:
+        if location.place and location.id not in places:
+            raise _wrong("locations", f"{location.id} is none of the shop's locations, or it is closed.")
+        locations.append(places[location.id] if location.place else location)
+    return msgspec.structs.replace(method, locations=tuple(locations))
 
 
 def reaches(method: Method, country: str, postcode: str) -> bool:
@@ -276,13 +289,14 @@ def _fee(rate: Rate, goods_minor: int) -> int:
     return 0 if free else rate.price_minor
 
 
-def _check_opening(opening: Opening) -> None:
-    _all(opening.days, _DAYS, "locations.hours.days", f"is none of {', '.join(_DAYS)}")
+def check_opening(opening: Opening, field: str) -> None:
+    """Raises `Problem` invalid_field unless a location could be open then; `field` is the member that says it."""
+    _all(opening.days, _DAYS, f"{field}.days", f"is none of {', '.join(_DAYS)}")
     for clock in (opening.opens, opening.closes):
         if _CLOCK.fullmatch(clock) is None:
-            raise _wrong("locations.hours", f"{clock[:10]!r} is no time such as 09:00.")
+            raise _wrong(field, f"{clock[:10]!r} is no time such as 09:00.")
     if opening.opens >= opening.closes:
-        raise _wrong("locations.hours", "It must open before it closes.")
+        raise _wrong(field, "It must open before it closes.")
 
 
 def _all(values: Iterable[str], known: Iterable[str], field: str, what: str) -> None:

@@ -177,6 +177,7 @@ def drift(conn: Connection) -> list[tuple[str, int, int]]:
     statement = (
         select(stock_level.c.sku, stock_level.c.waiting, found)
         .outerjoin(count, count.c.sku == stock_level.c.sku)
-        .where(or_(stock_level.c.waiting > 0, found > 0), stock_level.c.waiting != found)
+        .where(stock_level.c.location == MAIN, or_(stock_level.c.waiting > 0, found > 0))
+        .where(stock_level.c.waiting != found)
     )
     return [(row[0], row[1], row[2]) for row in conn.execute(statement)]

@@ -139,6 +139,13 @@ class Kind(Enum):
     unknown_feed_run = _Kind(5082, 404, "There is no such run of a feed")
     feed_exists = _Kind(5083, 409, "A feed with this name exists already")
     too_many_feeds = _Kind(5084, 409, "There are as many feeds as there may be")
+    unknown_location = _Kind(5090, 404, "There is no such location")
+    location_exists = _Kind(5091, 409, "A location with this id exists already")
+    too_many_locations = _Kind(5092, 409, "There are as many locations as there may be")
+    location_in_use = _Kind(5093, 409, "The location is in use and cannot be closed")
+    location_closed = _Kind(5094, 409, "The location is closed")
+    stock_short = _Kind(5095, 409, "The location has not so many free units")
+    unknown_transfer = _Kind(5096, 404, "There is no such transfer")
 
     @property
     def number(self) -> int:
