@@ -38,7 +38,7 @@ LANE_PACE_S = 0.1  # ... this after each other; clicks are answered this much la
 CHAT_PACE_S = 0.02  # ... and posts, which then wait for the next round of the screens as well
 LANE_WAITING_MAX = 8192  # commands of one lane that are in no batch yet; more are refused with 503 ...
 LANE_KEY_WAITING_MAX = 4096  # ... and so many of one key, so that a hot SKU leaves places for the others
-HERE_S_MAX = 0.01  # what batches of a size took lately, for the next to be done by the loop itself and not a thread
+HERE_S_MAX = 0.015  # what batches of a size took lately, for the next to be done by the loop itself and not a thread
 CHANGES_HERE_MAX = 8  # changes of carts in a batch that the loop does itself: one may take 4 ms for a full cart
 LANE_TELLING_MAX = 4  # committed batches whose news have not left yet; then the lane waits for the bus
 
