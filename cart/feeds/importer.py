@@ -68,7 +68,7 @@ class Outcome(msgspec.Struct):
 def format_of(path: Path) -> Format:
     """The format that a file's name promises; raises `ValueError`."""
     formats: dict[str, Format] = {
-        ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json",
+        ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json",
         ".xml": "xml",
     }  # fmt: skip
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path

@@ -112,6 +112,8 @@ class Showing:
         """Products are others in the catalogue than before: tell the screens, and write their prices down."""
         items = shelf.items(conn, product_ids)
         self._write_down(conn, items, tx.now_ms)
+        if not shows_store.shows_with(conn, product_ids):  # a feed brings thousands that no show has
+            return
         known = self.pricing.rules(conn)
         for item in items:
             shows = shows_store.shows_with(conn, [item.id])
