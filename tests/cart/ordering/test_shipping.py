@@ -9,7 +9,7 @@ from cart.ordering import shipping
 from cart.ordering.addresses import AddressEntry, address
 from cart.ordering.seller import Texts
 from cart.ordering.seller import check as check_seller
-from cart.ordering.shipping import Choice, Location, Method, Opening, Rate, check, choose, options
+from cart.ordering.shipping import Choice, Location, Method, Opening, Rate, check, choose, options, placed
 from cart.pricing.taxes import Tax
 from live.core.errors import Kind, Problem
 from tests.cart.ordering.samples import ADDRESS, COUNTER, PICKUP, POST, SELLER
@@ -88,6 +88,7 @@ def _at(*hours: Opening) -> tuple[Location, ...]:
         (replace(PICKUP, countries=("DE",)), "locations"),
         (replace(PICKUP, locations=(COUNTER, COUNTER)), "locations"),
         (replace(PICKUP, locations=(replace(COUNTER, country="XX"),)), "locations.country"),
+        (replace(PICKUP, locations=(replace(COUNTER, street=""),)), "locations"),
         (replace(PICKUP, locations=_at(Opening(("someday",), "09:00", "10:00"))), "locations.hours.days"),
         (replace(PICKUP, locations=_at(Opening(("mon",), "9", "10:00"))), "locations.hours"),
         (replace(PICKUP, locations=_at(Opening(("mon",), "09:00", "25:00"))), "locations.hours"),
@@ -98,6 +99,15 @@ def test_methods_that_make_no_sense_are_refused_by_the_member(method: Method, fi
     with pytest.raises(Problem) as caught:
         check(method)
     assert caught.value.field == field
+
+
+def test_a_location_of_the_shop_says_itself_where_it_is() -> None:
+    here, ours = replace(COUNTER, id="own"), replace(COUNTER, place=True)
+    method = replace(PICKUP, locations=(here, Location("mitte", place=True)))
+    assert placed(method, {"mitte": ours, "own": ours}).locations == (here, ours)
+    with pytest.raises(Problem) as caught:
+        placed(method, {})
+    assert (caught.value.kind, caught.value.field) == (Kind.invalid_field, "locations")
 
 
 def test_methods_that_make_sense() -> None:
