@@ -1,6 +1,7 @@
 """Locations and their stock, over both databases: what may be done, what is refused, and who hears of it."""
 
 import pytest
+from sqlalchemy import text
 
 from cart import audit, store
 from cart.catalogue import VariantEntry
@@ -20,7 +21,7 @@ from tests.cart.places.conftest import BERLIN, OPS, at, movements, send
 from tests.cart.waiting.conftest import held, told, wait
 
 
-async def test_main_is_there_and_others_can_be_made(shop: Shop) -> None:
+async def test_main_is_there_and_others_can_be_made(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     [main] = await shop.places.locations()
     assert (main.id, main.kind, main.active) == ("main", "warehouse", True)
     first = await shop.places.create(BERLIN, OPS, "k1")
@@ -32,12 +33,9 @@ async def test_main_is_there_and_others_can_be_made(shop: Shop) -> None:
     assert await shop.places.location("berlin") == BERLIN
     for wrong in ("paris", "\0", "\ud800", "x" * 1000):
         assert (await refused(shop.places.location(wrong))).kind is Kind.unknown_location
-
-
-async def test_there_are_only_so_many_locations(places: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "LOCATIONS_MAX", 2)
     assert LOCATIONS_MAX > 2
-    assert (await refused(places.places.create(StockLocation("b", "B", "store"), OPS))).kind is Kind.too_many_locations
+    monkeypatch.setattr(service, "LOCATIONS_MAX", 2)
+    assert (await refused(shop.places.create(StockLocation("b", "B", "store"), OPS))).kind is Kind.too_many_locations
 
 
 async def test_a_location_with_stock_stays_open(places: Shop, database: Database) -> None:
@@ -86,6 +84,10 @@ async def test_a_transfer_is_two_movements(places: Shop, database: Database, scr
     assert (entry.action, entry.actor) == ("stock.transferred", "ops")
     assert entry.after == {"on_hand": {"main": 6, "berlin": 4}, "transfer": made["id"]}
     assert not await places.keeper.reconcile()
+    async with database.write() as conn:
+        await conn.execute(text("UPDATE stock_level SET held = 1 WHERE sku = 'CUP' AND location = 'berlin'"))
+    [drift] = await places.keeper.reconcile()
+    assert (drift.sku, drift.location, drift.held, drift.holds) == ("CUP", "berlin", 1, 0)
 
 
 async def test_held_and_sold_units_stay(places: Shop, database: Database, screens: Screens) -> None:
