@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
+from cart.feeds.exporting import Export
 from cart.offering.live_prices import Start
 from cart.offering.service import Offering
 from cart.pricing.rules import LIVE, Rule
@@ -109,6 +111,7 @@ async def test_all_channels_say_the_same_price(
     in_shop, by_mail = await _listed(shop, None, None), await _listed(shop, None, "mail")
     quotes = await shop.window.quotes(dict.fromkeys(SKUS, 1), channel="mail")
     assert {one.sku: one.unit_minor for one in quotes} == by_mail
+    assert (await _exported(shows, shop, None), await _exported(shows, shop, "mail")) == (in_shop, by_mail)
     if not any(differs(one) for one in made) and not (live and pinned):
         assert in_shop == by_mail == seen
     if not any(one.channels for one in made):
@@ -127,6 +130,17 @@ async def _listed(shop: Shop, show: str | None, channel: str | None) -> dict[str
     assert channel != LIVE
     products = await shop.window.page(show=show, channel=channel)
     return {one.sku: one.price_minor for product in products for one in product.variants if one.sku in SKUS}
+
+
+async def _exported(shows: Shows, shop: Shop, channel: str | None) -> dict[str, int]:
+    """What the product feed says that SKUs cost: the sale price, if there is one."""
+    feed = b"".join([part async for part in Export(shows, shop.window).xml("https://shop.example", "Shop", channel)])
+    found = {}
+    for item in ElementTree.fromstring(feed).iter("item"):
+        facts = {one.tag.rpartition("}")[2]: one.text or "" for one in item}
+        if facts["id"] in SKUS:
+            found[facts["id"]] = round(100 * float(facts.get("sale_price", facts["price"]).split()[0]))
+    return found
 
 
 def _prices(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
