@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    String,
     bindparam,
     delete,
     func,
@@ -28,6 +29,7 @@ from sqlalchemy import (
 
 from cart.stock import EFFECTS, LIVE, MAIN, Hold, HoldState, Level, Movement
 from cart.tables import hold, idempotency, product, stock_level, stock_movement, variant
+from live.core.codec import encode
 from live.core.ids import uuid7
 
 # Statements of every click are made once: putting one together costs as much as SQLite takes to do it.
@@ -102,8 +104,15 @@ _RESIZE_HOLD = (
     .where(hold.c.id == bindparam("hold_id"))
     .values(quantity=bindparam("to_quantity"), expires_at_ms=bindparam("to_ms"))
 )
-_KEPT_ANSWERS = select(idempotency).where(
-    tuple_(idempotency.c.scope, idempotency.c.key).in_(bindparam("pairs", expanding=True))
+_KEY = tuple_(idempotency.c.scope, idempotency.c.key)
+_KEPT_ANSWERS = select(idempotency).where(_KEY.in_(bindparam("pairs", expanding=True)))
+# The pairs as one value: a list of 128, which SQLAlchemy writes into the statement, cost an add 4.5 of 31 µs.
+_KEPT_ANSWERS_SQLITE = select(idempotency).where(
+    _KEY.in_(
+        text("SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs)").bindparams(
+            bindparam("pairs", type_=String)
+        )
+    )
 )
 _KEEP_ANSWERS = insert(idempotency)
 _FORGET_ANSWER = delete(idempotency).where(
@@ -326,7 +335,10 @@ def overdue_claims(conn: Connection, now_ms: int, limit: int) -> list[str]:
 
 def kept_answers(conn: Connection, keys: Sequence[Key]) -> dict[Key, Kept]:
     """What was answered under (scope, key); the carts that are their scopes are locked."""
-    found = conn.execute(_KEPT_ANSWERS, {"pairs": list(keys)}).all()
+    if conn.dialect.name == "sqlite":
+        found = conn.execute(_KEPT_ANSWERS_SQLITE, {"pairs": encode(list(keys), "json").decode()}).all()
+    else:
+        found = conn.execute(_KEPT_ANSWERS, {"pairs": list(keys)}).all()
     return {(row.scope, row.key): Kept(row.request_hash, row.response, row.created_at_ms) for row in found}
 
 

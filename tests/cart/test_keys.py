@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from cart.service import Shop
 from live.core.clock import ManualClock
 from live.core.database import Database
@@ -9,9 +11,10 @@ from live.core.errors import Kind
 from tests.cart.conftest import ADA, BOB, level, refused
 
 
-async def test_the_same_key_is_answered_alike_and_done_once(shop: Shop, database: Database) -> None:
-    first = await shop.add("demo", ADA, "CUP", 2, key="k1")
-    again = await shop.add("demo", ADA, "CUP", 2, key="k1")
+@pytest.mark.parametrize("key", ["k1", "[\"'\\u0041 $[0] %s :k é 😀"])
+async def test_the_same_key_is_answered_alike_and_done_once(shop: Shop, database: Database, key: str) -> None:
+    first = await shop.add("demo", ADA, "CUP", 2, key=key)
+    again = await shop.add("demo", ADA, "CUP", 2, key=key)
     assert (first.replayed, again.replayed, again.body) == (False, True, first.body)
     assert await level(database, "CUP") == (10, 0, 2)
 
