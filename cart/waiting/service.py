@@ -38,6 +38,7 @@ class Waiting:
         self._shows = shows
         self._stockroom = stockroom
         self._promised = promised
+        self._looked_at = ""  # the last SKU of the last look; "": there were no more
 
     # --- what a shopper does ------------------------------------------------------------------------------------
 
@@ -147,9 +148,11 @@ class Waiting:
 
         def find(conn: Connection) -> tuple[list[str], list[Waiter]]:
             now_ms = self._database.now_ms_sync(conn)
-            return store.due(conn, SWEEP_BATCH), store.shut_out(conn, now_ms, WAITLIST_BATCH)
+            return store.due(conn, self._looked_at, SWEEP_BATCH), store.shut_out(conn, now_ms, WAITLIST_BATCH)
 
         skus, out = await self._database.read_sync(find)
+        # Some cannot be served, for as long as a drop lasts: the next look is for those behind them.
+        self._looked_at = skus[-1] if len(skus) == SWEEP_BATCH else ""
         for sku in skus:
             before = WAITLIST_MAX + 1
             while 0 < (left := await self._stockroom.change(partial(_serve, sku=sku))) < before:
@@ -181,7 +184,8 @@ class Waiting:
         try:
             await self._stockroom.change(work)
         except Problem:
-            self._promised.moved_on = changed | self._promised.moved_on
+            for sku, moved in changed.items():
+                self._promised.moved_on[sku] = moved or self._promised.moved_on.get(sku, False)
             raise
 
     async def check(self) -> list[tuple[str, int, int]]:
@@ -227,6 +231,6 @@ def _tell(moves: Moves, changed: dict[str, bool]) -> None:
             tx.state(show, "waitlist", plain(queue), key=sku, staff=True)
         if not moved:
             continue
-        for position, waiter in enumerate(store.heads(tx.conn, sku, 0, WAITLIST_BATCH, ()), 1):
+        for position, waiter in enumerate(store.front(tx.conn, sku, WAITLIST_BATCH), 1):
             told = {"sku": sku, "place": plain(waiting_view(waiter, position)), "reason": "moved"}
             tx.notice(waiter.show, waiter.viewer_id, "waitlist.changed", told)

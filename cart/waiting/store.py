@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, text, update
 
-from cart.stock import LIVE, MAIN
+from cart.stock import LIVE, MAIN, HoldState
 from cart.store import LIVE_HOLD
 from cart.tables import hold, stock_level
 from cart.waiting.places import Offer, Place, Queue, Waiter
@@ -36,6 +36,11 @@ _HEADS = (
     .order_by(waitlist.c.number)
     .limit(bindparam("most"))
 )
+# Who is paying for some gets no more meanwhile: were these looked at again and again, those behind them never were.
+_paying = exists().where(
+    hold.c.cart == waitlist.c.cart, hold.c.sku == waitlist.c.sku, LIVE_HOLD, hold.c.state == HoldState.claiming.value
+)
+_NEXT = _HEADS.where(~_paying)
 _TRY_CARTS = text(
     "SELECT cart, pg_try_advisory_xact_lock(hashtextextended(cart, 0)) AS locked"
     " FROM unnest(CAST(:carts AS text[])) AS cart"
@@ -57,8 +62,14 @@ def try_carts(conn: Connection, carts: Sequence[str]) -> set[str]:
 
 
 def heads(conn: Connection, sku: str, after: int, most: int, shut: Sequence[str]) -> list[Waiter]:
-    """The first who wait for a SKU behind number `after`, without those of the shows `shut`."""
-    rows = conn.execute(_HEADS, {"of_sku": sku, "after": after, "most": most, "shut": list(shut)})
+    """The first whose turn it may be behind number `after`: without those of the shows `shut`, and those who pay."""
+    rows = conn.execute(_NEXT, {"of_sku": sku, "after": after, "most": most, "shut": list(shut)})
+    return [Waiter(*row) for row in rows]
+
+
+def front(conn: Connection, sku: str, most: int) -> list[Waiter]:
+    """The first who wait for a SKU."""
+    rows = conn.execute(_HEADS, {"of_sku": sku, "after": 0, "most": most, "shut": []})
     return [Waiter(*row) for row in rows]
 
 
@@ -143,11 +154,13 @@ def shows_waited_in(conn: Connection, sku: str) -> list[str]:
     return list(conn.scalars(select(waitlist.c.show).where(waitlist.c.sku == sku, WAITING).distinct()))
 
 
-def due(conn: Connection, limit: int) -> list[str]:
-    """SKUs that have free units and a queue."""
-    free = stock_level.c.on_hand - stock_level.c.allocated - stock_level.c.held > 0
-    statement = select(stock_level.c.sku).where(stock_level.c.waiting > 0, free).order_by(stock_level.c.sku)
-    return list(conn.scalars(statement.limit(limit)))
+def due(conn: Connection, after: str, limit: int) -> list[str]:
+    """SKUs that have free units and a queue, in their order, behind `after` ("": from the first on)."""
+    level = stock_level.c
+    queued = select(waitlist.c.sku).where(WAITING, waitlist.c.sku > after)
+    free = level.on_hand - level.allocated - level.held > 0
+    statement = select(level.sku).where(level.sku.in_(queued), level.location == MAIN, free)
+    return list(conn.scalars(statement.order_by(level.sku).limit(limit)))
 
 
 def shut_out(conn: Connection, now_ms: int, limit: int) -> list[Waiter]:
