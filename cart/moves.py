@@ -15,6 +15,7 @@ from live import store as shows_store
 from live.core.codec import plain
 from live.core.errors import Problem
 from live.core.ids import uuid7
+from live.core.limits import SWEEP_BATCH
 from live.service import Batch
 from live.shows import Show
 from live.timeline import Pin, show_clock
@@ -142,6 +143,17 @@ class Moves:
             return
         if not self.promises.serve(self, level.sku):
             self.reserved.add(level.sku)
+
+    def make_room(self, skus: Sequence[str]) -> None:
+        """Before an order takes units of locked levels that no cart holds for it: what has run out is free again, and
+        whoever waits for it comes first. Ask `free` what is left."""
+        self.tell_owners(self.expire(skus, SWEEP_BATCH), "hold_expired")
+        for _, level in sorted(store.levels(self.tx.conn, skus).items()):
+            self.line_up(level)
+
+    def free(self, level: Level) -> int:
+        """How many units of a locked level are for anybody."""
+        return 0 if level.sku in self.reserved else level.available
 
     def has_room(self, level: Level, buyer: Buyer, quantity: int) -> bool:
         """Whether a buyer who has paid may have so many units more of a locked level, as far as drops say."""

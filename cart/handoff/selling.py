@@ -20,7 +20,6 @@ from cart.webhooks import outbox
 from live.core.auth import Principal
 from live.core.codec import plain
 from live.core.errors import Kind, Problem
-from live.core.limits import SWEEP_BATCH
 
 
 def sell(moves: Moves, checkout: Checkout, order: Order, sold: Order, principal: Principal, *, paid: bool) -> Order:
@@ -30,7 +29,7 @@ def sell(moves: Moves, checkout: Checkout, order: Order, sold: Order, principal:
     """
     tx = moves.tx
     skus = [line.sku for line in sold.lines]
-    moves.tell_owners(moves.expire(skus, SWEEP_BATCH), "hold_expired")
+    moves.make_room(skus)
     if order.state is OrderState.pending:
         holds = {hold.sku: hold for hold in cart_store.claimed_holds(tx.conn, order.id)}
         _check(moves, sold, {sku: hold.quantity for sku, hold in holds.items()})
@@ -59,7 +58,7 @@ def _check(moves: Moves, sold: Order, kept: Mapping[str, int]) -> None:
     missing = []
     for line in sorted(sold.lines, key=lambda line: line.sku):
         level, rest = levels[line.sku], max(0, line.quantity - kept.get(line.sku, 0))
-        short = max(0, rest - level.available) if moves.has_room(level, sold, rest) else rest
+        short = max(0, rest - moves.free(level)) if moves.has_room(level, sold, rest) else rest
         if short:
             missing.append({"sku": line.sku, "missing": short})
     if missing:

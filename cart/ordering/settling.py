@@ -13,7 +13,6 @@ from cart.ordering.payments import Receipt, Step, StepKind, StepState
 from cart.ordering.till import new_step
 from cart.stock import HoldState, Movement
 from cart.store import Part
-from live.core.limits import SWEEP_BATCH
 
 
 def nothing(order: Order) -> Receipt:
@@ -46,13 +45,13 @@ def retake(moves: Moves, order: Order) -> bool:
     False: there are not enough, or a drop has no room for them, and nothing was moved.
     """
     tx = moves.tx
-    moves.tell_owners(moves.expire([line.sku for line in order.lines], SWEEP_BATCH), "hold_expired")
+    moves.make_room([line.sku for line in order.lines])
     cart = baskets.cart_id(order.show, order.viewer_id)
     own = {hold.sku: hold for hold in cart_store.cart_holds(tx.conn, [cart])[cart] if hold.state is HoldState.active}
     levels = cart_store.levels(tx.conn, [line.sku for line in order.lines])
     kept = {line.sku: min(own[line.sku].quantity, line.quantity) if line.sku in own else 0 for line in order.lines}
     rests = [(levels[line.sku], line.quantity - kept[line.sku]) for line in order.lines]
-    if any(level.available < rest or not moves.has_room(level, order, rest) for level, rest in rests):
+    if any(moves.free(level) < rest or not moves.has_room(level, order, rest) for level, rest in rests):
         return False
     for line in order.lines:
         if rest := line.quantity - kept[line.sku]:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, select
 
 from cart.moves import Moves
+from cart.ordering.tables import orders
 from cart.stock import Level, Movement
 from cart.store import Part
 from cart.tables import hold
@@ -74,7 +75,7 @@ def count(moves: Moves, level: Level, kind: Movement, parts: Sequence[Part]) -> 
         more: dict[str, int] = {}
         for part in parts:
             viewer = part.viewer_id or owners.get(part.hold_id or "")
-            if part.show == drop.show and viewer is not None and not _earlier(kind, part, drop):
+            if part.show == drop.show and viewer is not None and not _earlier(conn, kind, part, drop):
                 more[viewer] = more.get(viewer, 0) + sign * part.quantity
         if not more:
             continue
@@ -104,11 +105,15 @@ def _check(conn: Connection, drop: Drop, more: dict[str, int], now_ms: int) -> N
         sold += units
 
 
-def _earlier(kind: Movement, part: Part, drop: Drop) -> bool:
-    """Whether these units come back from an order that was never counted, because it is older than the drop."""
+def _earlier(conn: Connection, kind: Movement, part: Part, drop: Drop) -> bool:
+    """Whether these units come back from an order that was never counted, because it was placed before the drop was
+    made. What was being paid then was counted in its cart."""
     if kind is not Movement.cancelled or part.order_id is None:
         return False
-    return int(part.order_id[:12], 16) < drop.created_at_ms  # of a UUIDv7
+    if int(part.order_id[:12], 16) >= drop.created_at_ms:  # of a UUIDv7
+        return False
+    placed_at_ms = conn.scalar(select(orders.c.placed_at_ms).where(orders.c.id == part.order_id))
+    return placed_at_ms is None or placed_at_ms < drop.created_at_ms
 
 
 def _owners(conn: Connection, parts: Sequence[Part]) -> dict[str, str]:
