@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -209,9 +209,12 @@ class _Operations:
 
     async def push(self, request: Request, body: Push) -> Response:
         """Another price or another number of units, which every screen shows at once. Prices are the catalogue's own:
-        rules still apply to them."""
+        rules still apply to them, and for them a service needs the scope catalogue:write as well."""
         sku, key = request.path_params["sku"], idempotency_key(request)
-        return _respond(await self._feeds.pushes.push(sku, body, _principal(request), key))
+        principal = _principal(request)
+        if body.price_minor is not UNSET or body.list_price_minor is not UNSET:
+            principal.require_scope("catalogue:write")
+        return _respond(await self._feeds.pushes.push(sku, body, principal, key))
 
 
 def operations(feeds: Feeds) -> list[Operation]:
