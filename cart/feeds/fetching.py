@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
@@ -53,9 +54,7 @@ class Fetcher:
         if url.startswith(FILE):
             self._path(url)
             return
-        if urlsplit(url).username is not None:
-            raise Problem(Kind.invalid_field, "No name and password here: say `authorization`.", field="url")
-        target = parse(url)
+        target = _parsed(url)
         try:
             async with asyncio.timeout(self._silent_s):
                 await self._address(target)
@@ -88,7 +87,7 @@ class Fetcher:
     async def _get(
         self, url: str, authorization: str | None, etag: str, last_modified: str, sink: BinaryIO, beat: Beat
     ) -> Fetched:
-        first = parse(url)
+        first = url
         asked = {"if-none-match": etag, "if-modified-since": last_modified}
         headers = {name: value for name, value in asked.items() if value}
         tls = await asyncio.to_thread(httpx.create_ssl_context)
@@ -96,7 +95,7 @@ class Fetcher:
             target = parse(url)
             address = await self._address(target)
             own = dict(headers)
-            if authorization is not None and (target.scheme, target.authority) == (first.scheme, first.authority):
+            if authorization is not None and same_place(first, url):
                 own["authorization"] = authorization
             timeout = httpx.Timeout(self._silent_s)
             async with httpx.AsyncClient(verify=tls, trust_env=False, timeout=timeout) as client:
@@ -124,6 +123,22 @@ class Fetcher:
         return self._folder / name
 
 
+def same_place(url: str, other: str) -> bool:
+    """Whether what is sent to `url` may be sent to `other`, too: it is the same server."""
+    if FILE in (url[: len(FILE)], other[: len(FILE)]):
+        return False
+    first, second = parse(url), parse(other)
+    return (first.scheme, first.authority) == (second.scheme, second.authority)
+
+
+def _parsed(url: str) -> Target:
+    """Raises `Problem` invalid_field."""
+    with suppress(ValueError):
+        if urlsplit(url).username is not None:
+            raise Problem(Kind.invalid_field, "No name and password here: say `authorization`.", field="url")
+    return parse(url)
+
+
 async def _resolve(target: Target) -> list[Address]:
     try:
         return [ipaddress.ip_address(target.host)]
@@ -138,7 +153,7 @@ async def _resolve(target: Target) -> list[Address]:
 
 
 async def _receive(response: httpx.Response, sink: BinaryIO, beat: Beat) -> Fetched:
-    etag, last_modified = response.headers.get("etag", "")[:500], response.headers.get("last-modified", "")[:100]
+    etag, last_modified = _kept(response, "etag", 500), _kept(response, "last-modified", 100)
     if response.status_code == httpx.codes.NOT_MODIFIED:
         return Fetched(False, etag, last_modified)
     if response.status_code != httpx.codes.OK:
@@ -157,6 +172,12 @@ async def _receive(response: httpx.Response, sink: BinaryIO, beat: Beat) -> Fetc
         await beat(0, promised)  # nothing of it is read so far
     await asyncio.to_thread(sink.write, bytes(waiting))
     return Fetched(True, etag, last_modified)
+
+
+def _kept(response: httpx.Response, name: str, most: int) -> str:
+    """A header that is sent back the next time; "": it has none, or one that cannot be sent."""
+    value = response.headers.get(name, "")
+    return value if len(value) <= most and value.isascii() and value.isprintable() else ""
 
 
 def _copy(path: Path, etag: str, sink: BinaryIO) -> Fetched:

@@ -120,9 +120,11 @@ def renew(conn: Connection, id_: str, lease: str, until_ms: int) -> bool:
 
 
 def settle(conn: Connection, id_: str, lease: str, **values: Any) -> None:
-    """End a turn, if it is still the holder's."""
+    """End a turn, if it is still the holder's; a source that was changed meanwhile is free for who reads it anew."""
     mine = update(feed_source).where(feed_source.c.id == id_, feed_source.c.lease == lease)
-    conn.execute(mine.values({"lease": "", "lease_until_ms": 0} | values))
+    if conn.execute(mine.values({"lease": "", "lease_until_ms": 0} | values)).rowcount == 0:
+        nobodys = update(feed_source).where(feed_source.c.id == id_, feed_source.c.lease == "")
+        conn.execute(nobodys.values(lease_until_ms=0))
 
 
 # --- runs -----------------------------------------------------------------------------------------------------

@@ -185,8 +185,12 @@ class Runner:
         turns_ms = source.turns_at_ms if outcome is None else outcome.turns_ms
 
         def work(conn: Connection) -> None:
-            due_ms = self._database.now_ms_sync(conn) + source.interval_s * 1000
-            values = {"due_at_ms": due_ms if turns_ms is None else min(due_ms, turns_ms), "turns_at_ms": turns_ms}
+            now_ms = self._database.now_ms_sync(conn)
+            due_ms = now_ms + source.interval_s * 1000
+            if turns_ms is not None:  # a server that has nothing new even then is not asked again at once, for ever
+                soonest_ms = now_ms + FEED_BACKOFF_S_MIN * 1000 if outcome is None else 0
+                due_ms = min(due_ms, max(turns_ms, soonest_ms))
+            values = {"due_at_ms": due_ms, "turns_at_ms": turns_ms}
             known = {"etag": fetched.etag, "last_modified": fetched.last_modified}
             records.settle(conn, source.id, lease, failures=0, problem="", **values, **known)
 

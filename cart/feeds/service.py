@@ -15,7 +15,7 @@ from cart import store as shop_store
 from cart.answers import Answer, check_key, replay, request_hash
 from cart.feeds import records
 from cart.feeds.exporting import Export
-from cart.feeds.fetching import Fetcher
+from cart.feeds.fetching import Fetcher, same_place
 from cart.feeds.formats import Format
 from cart.feeds.importer import Options
 from cart.feeds.pushing import Pushes
@@ -153,7 +153,9 @@ class Feeds:
 
     async def change(self, principal: Principal, key: str | None, name: str, **asked: Any) -> Answer:
         """Change what is not None of url, format, interval_s, missing, stock_means, authorization ("": none any more),
-        state: {source}. Raises `Problem` as `create`, and unknown_feed."""
+        state: {source}. An address of another server takes the `authorization` away, unless it is said again.
+
+        Raises `Problem` as `create`, and unknown_feed."""
         values = {member: value for member, value in asked.items() if value is not None}
         if "interval_s" in values:
             _check_interval(values["interval_s"])
@@ -167,8 +169,11 @@ class Feeds:
             if "authorization" in changed:
                 word = changed["authorization"]
                 changed["authorization"] = self._seal.seal(word, found.id) if word else None
+            if "url" in changed and "authorization" not in changed and not same_place(found.url, changed["url"]):
+                changed["authorization"] = None  # whoever may change an address must not learn it by that
             if changed.keys() - {"state"}:  # it is read anew, whatever the other side says of what was read before
                 changed |= {"etag": "", "last_modified": "", "due_at_ms": now_ms, "failures": 0}
+                changed["lease"] = ""  # whoever reads it just now goes no further, and has no say in what is next
             if changed:
                 records.change_source(conn, found.id, **changed)
             return {"source": seen(_find(conn, name))}
@@ -211,9 +216,9 @@ class Feeds:
         if self._uploads >= FEED_UPLOADS_MAX:
             raise Problem(Kind.overloaded, "Other feeds are being read; send it again later.", retry_after_s=5)
         self._uploads += 1
-        file = await asyncio.to_thread(tempfile.TemporaryFile)
-        begun_here = False
+        begun_here, file = False, None
         try:
+            file = await asyncio.to_thread(tempfile.TemporaryFile)
             digest, size_bytes = await _keep(body, file)
             request = ("upload", digest, format_, options.dry_run, options.stock_means, options.feed, options.missing)
 
@@ -230,7 +235,8 @@ class Feeds:
         finally:
             if not begun_here:
                 self._uploads -= 1
-                await asyncio.to_thread(file.close)
+                if file is not None:
+                    await asyncio.to_thread(file.close)
 
     async def idle(self) -> None:
         """Wait until all that was sent here is brought in."""
