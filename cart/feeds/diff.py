@@ -114,11 +114,13 @@ class Change:
         self._tasks = tasks
         self._products: list[dict[str, Any]] = []  # new ones
         self._variants: list[tuple[str, str, dict[str, Any]]] = []  # new ones: product, SKU, members
+        self._named: set[str] = set()  # by what was not refused
         self._changed: dict[str, None] = {}  # products that screens may show, in the order of the feed
 
     def apply(self) -> None:
         """Bring the entries in, or report why not."""
         done = [(task.entry, saved) for task in self._tasks if (saved := self._save(task)) is not None]
+        self._named = {variant.sku for entry, _ in done for variant in entry.product.variants}
         shelf.add_products(self._conn, self._products)
         shelf.add_variants(self._conn, self._variants)
         for entry, saved in done:
@@ -151,8 +153,7 @@ class Change:
     def announce(self, told: Changed) -> None:
         """Keep what the feed has named, and tell the screens of what they may be showing."""
         if self._stored.feed is not None:
-            named = {sku for sku in self._stored.owners if sku not in self._stored.kept}
-            items_store.keep(self._conn, self._stored.feed, sorted(named))
+            items_store.keep(self._conn, self._stored.feed, sorted(self._named - self._stored.kept))
         if self._changed:
             told(self._moves.tx, self._conn, list(self._changed))
         self._moves.finish()

@@ -82,6 +82,7 @@ class _Reader:
                 self._own, self._plain, self._size = {}, {}, 0
         elif self._depth == self._item_depth + 1:
             self._name, self._words = (space, local), []
+            self._size += len(local)  # however many elements say nothing
             if space == _ATOM and local == "link":
                 self._words.append(attributes.get("href", ""))
 
@@ -97,7 +98,8 @@ class _Reader:
         if self._name is not None and self._depth == self._item_depth + 1:
             space, local = self._name
             values = self._own if space == _GOOGLE else self._plain
-            values.setdefault(local if space == _GOOGLE else _STAND_INS.get(local, local), "".join(self._words))
+            if self._size <= IMPORT_LINE_BYTES_MAX:
+                values.setdefault(local if space == _GOOGLE else _STAND_INS.get(local, local), "".join(self._words))
             self._name = None
         elif self._depth == self._item_depth:
             self.count += 1

@@ -40,7 +40,8 @@ class Seen:
         for sku in skus:
             row = self._db.execute("SELECT line FROM sku WHERE sku = ?", (sku,)).fetchone()
             if row is not None:
-                return LineError(line=entry.line, detail=f"the SKU {sku} is in line {row[0]} already", field="sku")
+                detail = f"the SKU {sku} is in line {row[0]} already"
+                return LineError(line=entry.line, detail=detail, field="sku", skus=tuple(skus))
         self._count += len(skus)
         if self._count > IMPORT_SKUS_MAX:
             raise Broken(entry.line, f"more than {IMPORT_SKUS_MAX} SKUs; split the file")
