@@ -50,6 +50,9 @@ class Promises(Protocol):
     def room(self, moves: "Moves", level: Level, show: str, viewer_id: str, quantity: int) -> bool:
         """Whether the limits of a drop, open or not, have room for more units of a viewer."""
 
+    def note(self, sku: str) -> None:
+        """The queue of a SKU has moved on; those who wait are told of it later."""
+
     def tell(self, tx: Batch, sku: str, available: int) -> None:
         """Tell the screens what is left of the SKU's drops."""
 
@@ -160,6 +163,11 @@ class Moves:
         if self.promises is None or level.drops == 0 or quantity == 0:
             return True
         return self.promises.room(self, level, buyer.show, buyer.viewer_id, quantity)
+
+    def queue_moved(self, sku: str) -> None:
+        """Somebody has left the queue of a SKU by another way than a turn."""
+        if self.promises is not None:
+            self.promises.note(sku)
 
     def hand_over(self) -> None:
         """Give what became free to those who wait for it, before anybody else can have it."""

@@ -5,7 +5,8 @@ its quote and its stamp. Two holds of one SKU become one as long as both have on
 kept, whose units the shopper would not get again, and the other's units are let go. So are those beyond what a cart or
 a drop allows. What is let go is named with its reason on the shopper's screens, never lost silently.
 
-What the guest is paying for is left alone: it belongs to the guest's order. Where the guest waits, the shopper does.
+What the guest is paying for is left alone: it belongs to the guest's order. Where the guest waits, the shopper does,
+once.
 """
 
 from collections.abc import Callable, Sequence
@@ -85,7 +86,8 @@ def merge(moves: Moves, guest: str, customer: Principal, shows: Sequence[str]) -
     for show, (theirs, own) in pairs.items():
         living = [[hold for hold in found[cart] if hold not in over] for cart in (theirs, own)]
         _Pair(moves, show, customer, levels, living[1], merged).take(living[0])
-        store.pass_places(conn, show, guest, customer.subject, own)
+        for sku in sorted(store.pass_places(conn, show, guest, customer.subject, own)):
+            moves.queue_moved(sku)
         _keep_coupons(moves, theirs, own, customer)
         _tell(moves, show, guest, customer, [one for one in merged.let_go if one.show == show])
     return merged

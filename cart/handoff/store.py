@@ -13,6 +13,7 @@ from cart.ordering.tables import order_line, orders
 from cart.pricing import store as price_store
 from cart.store import LIVE_HOLD
 from cart.tables import hold
+from cart.waiting import store as waiting_store
 from cart.waiting.tables import waitlist
 from live.core.codec import plain
 
@@ -81,11 +82,34 @@ def waited_for(conn: Connection, viewer_id: str) -> set[str]:
     return set(conn.scalars(select(waitlist.c.sku).where(waitlist.c.viewer_id == viewer_id)))
 
 
-def pass_places(conn: Connection, show: str, viewer_id: str, to: str, cart: str) -> None:
-    """Let `to` wait where a viewer waits in a show, but where that one does already; the SKUs' levels are locked."""
-    has = select(waitlist.c.sku).where(waitlist.c.viewer_id == to)
-    mine = waitlist.c.viewer_id == viewer_id, waitlist.c.show == show, waitlist.c.sku.not_in(has)
-    conn.execute(update(waitlist).where(*mine).values(viewer_id=to, cart=cart))
+def pass_places(conn: Connection, show: str, viewer_id: str, to: str, cart: str) -> set[str]:
+    """Let `to` wait where a viewer waits in a show, once for each SKU, whose levels are locked: of two places the one
+    further ahead is kept, and none beside an offer that stands. The SKUs whose queues are shorter now."""
+    place = waitlist.c
+    own = {row.sku: row for row in conn.execute(select(waitlist).where(place.viewer_id == to))}
+    mine = conn.execute(select(waitlist).where(place.viewer_id == viewer_id, place.show == show)).all()
+    offers = [one.hold_id for one in own.values() if one.hold_id is not None]
+    standing = set(conn.scalars(select(hold.c.id).where(hold.c.id.in_(offers), LIVE_HOLD)))
+    shorter: set[str] = set()
+    for row in mine:
+        other = own.get(row.sku)
+        if other is not None and row.hold_id is None:
+            if other.hold_id is None:
+                behind = max(row, other, key=lambda one: one.number)
+                shorter.add(row.sku)
+                waiting_store.leave(conn, row.sku, [behind.id])
+                if behind is row:
+                    continue
+            elif other.hold_id in standing:
+                shorter.add(row.sku)
+                waiting_store.leave(conn, row.sku, [row.id])
+                continue
+            else:
+                waiting_store.forget(conn, to, row.sku)
+        elif other is not None:
+            continue
+        conn.execute(update(waitlist).where(place.id == row.id).values(viewer_id=to, cart=cart))
+    return shorter
 
 
 def pass_on(conn: Connection, hold_id: str, cart: str, viewer_id: str) -> None:

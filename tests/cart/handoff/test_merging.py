@@ -14,7 +14,7 @@ from live.core.limits import CART_LINES_MAX, HOLD_TTL_S, QUANTITY_MAX
 from live.service import Shows
 from tests.cart.conftest import ADA, Screens, level, product, refused, stock, viewer
 from tests.cart.handoff.conftest import ONE_STORE, SHOP, customer
-from tests.cart.waiting.conftest import plan, positions, wait
+from tests.cart.waiting.conftest import plan, positions, told, wait
 
 CUSTOMER = customer()
 
@@ -161,3 +161,26 @@ async def test_signing_in_gets_nobody_more_of_a_drop_and_keeps_places(shop: Shop
     assert await positions(shop, ADA, CUSTOMER) == [None, 1]
     await shop.remove("demo", viewer("eve"), "MUG-RED")
     assert await _cart(shop, CUSTOMER) == {"CUP": 3, "MUG-RED": 1}
+
+
+async def test_of_two_places_the_one_further_ahead_is_kept_and_an_offer_of_before_is_in_nobodys_way(
+    shop: Shop, screens: Screens, clock: ManualClock
+) -> None:
+    eve, zoe = viewer("eve"), viewer("zoe")
+    await shop.add("demo", eve, "MUG-RED", 1)
+    await wait(shop, ADA, zoe, CUSTOMER)
+    await shop.handing.merging.merge("ada", CUSTOMER)
+    assert await positions(shop, ADA, CUSTOMER, zoe) == [None, 1, 2], "one person waits once"
+    await shop.waiting.tell()
+    assert told(screens, zoe, "waitlist.changed")[-1]["place"]["position"] == 2
+    await shop.remove("demo", eve, "MUG-RED")
+    await wait(shop, viewer("ben"))
+    assert await shop.handing.merging.merge("ben", CUSTOMER) == Merged({}, [])
+    assert await positions(shop, viewer("ben"), zoe) == [None, 1], "nobody waits who has an offer"
+    clock.advance(HOLD_TTL_S)
+    await shop.keeper.sweep()
+    assert await _cart(shop, zoe) == {"MUG-RED": 1}, "the customer's offer is over"
+    await wait(shop, ADA)
+    await shop.handing.merging.merge("ada", CUSTOMER)
+    assert await positions(shop, ADA, CUSTOMER) == [None, 1]
+    assert await shop.waiting.check() == []
