@@ -124,6 +124,7 @@ class _Operations:
     async def read(self, request: Request) -> HandoffView:
         """What was handed over, at which prices, and what became of it."""
         order, handoff, customer = await self._handoffs.read(request.path_params["handoff"])
+        _principal(request).require(Role.ops, order.show)
         given = {name: getattr(order, name) for name in HandoffView.__struct_fields__ if hasattr(order, name)}
         return HandoffView(
             **given
@@ -147,7 +148,9 @@ class _Operations:
 
     async def cart(self, request: Request) -> Response:
         """Its ETag is the cart's version."""
-        found = await self._sync.read(request.path_params["customer"], request.query_params.get("show", ""))
+        show = request.query_params.get("show", "")
+        _principal(request).require(Role.ops, show)
+        found = await self._sync.read(request.path_params["customer"], show)
         return respond(found, headers={"etag": f'"{found.version}"'})
 
     async def put(self, request: Request, body: Wishes) -> Response:
@@ -155,15 +158,10 @@ class _Operations:
 
         `If-Match` is the version that the caller knows; `*` for whatever it is.
         """
-        key = idempotency_key(request)
-        answer = await self._sync.put(
-            request.path_params["customer"],
-            request.query_params.get("show", ""),
-            body.lines,
-            _principal(request),
-            version=_known(request),
-            key=key,
-        )
+        key, principal = idempotency_key(request), _principal(request)
+        customer, show = request.path_params["customer"], request.query_params.get("show", "")
+        principal.require(Role.ops, show)
+        answer = await self._sync.put(customer, show, body.lines, principal, version=_known(request), key=key)
         return _respond(answer, etag=answer.body["version"])
 
 

@@ -188,8 +188,8 @@ class Handoffs:
     async def report(self, handoff_id: str, facts: Facts, principal: Principal, key: str | None) -> Answer:
         """Book what became of a hand-off: {handoff, state, order}; the same report again is answered alike.
 
-        Raises `Problem` unknown_handoff, invalid_field, invalid_quantity, unknown_sku, handoff_over, handoff_reported,
-        sold_out with what is `missing` (then nothing was booked), illegal_order_step, key_reused.
+        Raises `Problem` unknown_handoff, show_forbidden, invalid_field, invalid_quantity, unknown_sku, handoff_over,
+        handoff_reported, sold_out with what is `missing` (then nothing was booked), illegal_order_step, key_reused.
         """
         check_key(key)
         if facts.state == "cancelled":
@@ -232,6 +232,7 @@ class Handoffs:
         """The answer; None: the order was placed, and is to be cancelled."""
         conn, now_ms = moves.tx.conn, moves.tx.now_ms
         order, _ = _find(conn, handoff_id)
+        asked.principal.require(Role.ops, order.show)
         # The number is locked like a cart: two hand-offs must not have the same.
         cart_store.lock_carts(conn, [cart_id(order.show, order.viewer_id), f"external:{asked.facts.number}"])
         order = locked(moves, order)
