@@ -1,6 +1,8 @@
 """Feeds over HTTP: `/api/feeds…`, one SKU as `/api/skus/{sku}`, and the catalogue as `/feeds/google.xml`."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -8,6 +10,7 @@ from msgspec import UNSET, Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Send
 
 from cart import audit
 from cart.answers import Answer
@@ -24,6 +27,7 @@ from live.core.limits import (
     FEED_INTERVAL_S_MIN,
     FEED_NAME_CHARS_MAX,
     FEED_RUNS_LISTED_MAX,
+    FEED_SILENT_S,
     FEED_URL_CHARS_MAX,
     ID_CHARS_MAX,
 )
@@ -277,18 +281,38 @@ def routes(feeds: Feeds) -> list[Route]:
         except Problem as problem:
             return problem_response(problem)
 
-        async def all_of_it() -> AsyncIterator[bytes]:
-            try:
-                yield first
-                async for page in pages:
-                    yield page
-            finally:
-                await pages.aclose()
-
-        headers = {"cache-control": "no-store"}
-        return StreamingResponse(all_of_it(), media_type="application/rss+xml", headers=headers)
+        return _Export(first, pages)
 
     return [Route("/feeds/google.xml", google, methods=["GET"])]
+
+
+class _Gone(Exception):
+    """Nobody reads the answer any more."""
+
+
+class _Export(StreamingResponse):
+    """The feed page by page; whoever reads nothing of it for FEED_SILENT_S does not get the rest."""
+
+    def __init__(self, first: bytes, pages: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(self._all(first), media_type="application/rss+xml", headers={"cache-control": "no-store"})
+        self._pages = pages
+
+    async def _all(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        async for page in self._pages:
+            yield page
+
+    async def stream_response(self, send: Send) -> None:
+        async def in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(FEED_SILENT_S):
+                    await send(message)
+            except TimeoutError:
+                raise _Gone from None
+
+        async with aclosing(self._pages):
+            with suppress(_Gone):
+                await super().stream_response(in_time)
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:

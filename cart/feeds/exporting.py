@@ -4,6 +4,7 @@ What costs less than it did has the former price as `price` and the one of now a
 page, so it may be as long as the catalogue is.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from functools import partial
 from xml.sax.saxutils import escape
@@ -50,11 +51,8 @@ class Export:
             while products := await self._window.page(after, channel=channel):
                 ids = [product.id for product in products]
                 facts = await self._shows.read_sync(partial(_facts, ids=ids))
-                yield "".join(
-                    _item(product, variant, facts.get(variant.sku) or _NOTHING, origin)
-                    for product in products
-                    for variant in product.variants
-                ).encode()
+                for items in await asyncio.to_thread(_items, products, facts, origin):  # it may be thousands
+                    yield items
                 if len(products) < PRODUCTS_PAGE:
                     break
                 after = ids[-1]
@@ -65,6 +63,16 @@ class Export:
 
 def _facts(conn: Connection, ids: list[str]) -> dict[str, Facts | None]:
     return {variant.sku: variant.facts for item in shelf.items(conn, ids) for variant in item.variants}
+
+
+def _items(products: list[Product], facts: dict[str, Facts | None], origin: str) -> list[bytes]:
+    """The items of each product."""
+    return [
+        "".join(
+            _item(product, variant, facts.get(variant.sku) or _NOTHING, origin) for variant in product.variants
+        ).encode()
+        for product in products
+    ]
 
 
 def _item(product: Product, variant: Variant, facts: Facts, origin: str) -> str:

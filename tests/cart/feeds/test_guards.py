@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from io import BytesIO
 from typing import Any
@@ -11,7 +12,7 @@ import orjson
 import pytest
 from starlette.applications import Starlette
 
-from cart.feeds import api
+from cart.feeds import api, exporting
 from cart.feeds.formats import read
 from cart.feeds.importer import Options
 from cart.feeds.service import Feeds, NewSource
@@ -19,7 +20,7 @@ from cart.service import Shop
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import ManualClock
 from live.core.errors import Kind, Problem
-from live.core.limits import FEED_UPLOADS_MAX, IMPORT_LINE_BYTES_MAX
+from live.core.limits import FEED_EXPORTS_MAX, FEED_UPLOADS_MAX, IMPORT_LINE_BYTES_MAX
 from live.core.rest import on_problem, routes
 from live.service import Shows
 from tests.cart.conftest import refused
@@ -171,3 +172,44 @@ async def test_a_line_that_is_refused_is_none_of_the_feeds_goods(shows: Shows) -
     assert (await run(shows, wrong, feed="theirs")).refused == 1
     report = await run(shows, HEAD + "x,X,X1,1,EUR,1,\ny,Y,Y1,1,EUR,1,\n", feed="theirs", missing="zero")
     assert (report.missing, report.zeroed) == (0, 0)
+
+
+@ON_SQLITE
+async def test_a_large_page_of_the_catalogue_is_written_beside_the_loop(
+    feeds: Feeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    item = exporting._item
+
+    def noted(*members: Any) -> str:
+        threads.append(threading.current_thread())
+        return item(*members)
+
+    monkeypatch.setattr(exporting, "_item", noted)
+    written = b"".join([page async for page in feeds.export.xml("https://shop.example", "Shop", None)])
+    assert written.count(b"<item>") == len(threads) == 4
+    assert threading.current_thread() not in threads
+
+
+@ON_SQLITE
+async def test_who_does_not_read_keeps_no_place(feeds: Feeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cart.feeds.api.FEED_SILENT_S", 0.01)
+    app = Starlette(routes=api.routes(feeds))
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "method": "GET", "path": "/feeds/google.xml",
+        "query_string": b"", "headers": [(b"host", b"shop.example")], "scheme": "https",
+        "server": ("shop.example", 443),
+    }  # fmt: skip
+    for _ in range(FEED_EXPORTS_MAX + 1):
+        await app(scope, receive, send)
+    assert sent == ["http.response.start", "http.response.body"] * (FEED_EXPORTS_MAX + 1)
