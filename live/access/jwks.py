@@ -57,10 +57,10 @@ def _published(jwk: dict[str, Any]) -> Published | None:
         return None
     try:
         algorithms, key = _imported(jwk)
+        if (algorithm := jwk.get("alg")) is not None:
+            algorithms &= {algorithm} if algorithm not in ("EdDSA", "Ed25519") else algorithms
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-    if (algorithm := jwk.get("alg")) is not None:
-        algorithms &= {algorithm} if algorithm not in ("EdDSA", "Ed25519") else algorithms
     return Published(kid if isinstance(kid, str) else None, algorithms, key) if algorithms else None
 
 
