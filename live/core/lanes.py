@@ -158,7 +158,10 @@ class Lane(Generic[Command, Answer]):
             self._crowd.set()
         if self._runner is None:
             self._runner = asyncio.create_task(self._run(), name=f"lane {self.name}")
-        return await waiter.answer
+        try:
+            return await waiter.answer
+        finally:
+            del waiter  # or a refusal would refer to itself, by its traceback, this frame and its future
 
     @property
     def idle(self) -> bool:
