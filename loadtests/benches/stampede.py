@@ -35,11 +35,14 @@ from loadtests.server import free_port, ready, stop
 SHOPPERS = 500
 ADDS_EACH = 10
 UNITS = 500
+RUSHES = 5
 ALONE_EACH = 2  # one transaction an add: it takes long enough
 ALONE_UNITS = 100
 CALM_PER_S = 30
 CALM_S = 8.0
-ACKS_PER_S = {"sqlite": 6000, "postgresql": 4000}  # the goal
+ACKS_PER_S = {"sqlite": 6000, "postgresql": 4000}
+P99_MS = 300
+LANE_GAIN = 10
 _SHOW = "demo"
 _START_S = 60.0
 _ANSWER_S = 60.0
@@ -259,7 +262,7 @@ async def _measure(dialect: str, url: str, alone_url: str) -> None:
     with serving(url) as server:
         shoppers = await joined(server)
         await stampede(server, shoppers, "WARM", 1000, 1)
-        rush = await stampede(server, shoppers, "CUP", UNITS, ADDS_EACH)
+        rushes = [await stampede(server, shoppers, f"CUP-{n}", UNITS, ADDS_EACH) for n in range(RUSHES)]
         all_granted = await stampede(server, shoppers, "MUG", SHOPPERS * ADDS_EACH, ADDS_EACH)
         calm_ms = await calm(server, shoppers, "CALM")
         for shopper in shoppers:
@@ -271,16 +274,25 @@ async def _measure(dialect: str, url: str, alone_url: str) -> None:
             shopper.leave()
     of = f"on {dialect}"
     clicks = SHOPPERS * ADDS_EACH
-    refused = sum(rush.outcomes.values()) - rush.outcomes["reply"] - rush.outcomes["sold_out"]
-    figure(f"stampede_{dialect}_oversold", rush.oversold, f"units {of}, {clicks} adds to {UNITS} units", 0)
-    figure(f"stampede_{dialect}_lost", rush.lost + all_granted.lost, f"acknowledged units that no cart holds {of}", 0)
+    rush = sorted(rushes, key=lambda rush: rush.acks_per_s)[RUSHES // 2]  # each takes but a second of a shared machine
+    oversold, lost = sum(rush.oversold for rush in rushes), sum(rush.lost for rush in (*rushes, all_granted))
+    refused = sum(rush.outcomes.total() - rush.outcomes["reply"] - rush.outcomes["sold_out"] for rush in rushes)
+    figure(f"stampede_{dialect}_oversold", oversold, f"units {of}, {RUSHES} times {clicks} adds to {UNITS} units", 0)
+    figure(f"stampede_{dialect}_lost", lost, f"acknowledged units that no cart holds {of}", 0)
     figure(f"stampede_{dialect}_refused", refused, f"adds neither granted nor sold out {of}", 0)
-    figure(f"stampede_{dialect}_acks_per_s", rush.acks_per_s, f"a second {of} (goal: {ACKS_PER_S[dialect]})")
-    figure(f"stampede_{dialect}_p99_ms", rush.p99_ms, f"ms from click to answer {of}, {SHOPPERS} at once")
+    figure(
+        f"stampede_{dialect}_acks_per_s",
+        rush.acks_per_s,
+        f"a second {of}, median of {RUSHES}",
+        ACKS_PER_S[dialect],
+        least=True,
+    )
+    figure(f"stampede_{dialect}_p99_ms", rush.p99_ms, f"ms from click to answer {of}, {SHOPPERS} at once", P99_MS)
     figure(f"stampede_{dialect}_cpu_ms", rush.cpu_ms, f"ms CPU of the server an add {of}")
     figure(f"stampede_{dialect}_granted_per_s", all_granted.acks_per_s, f"a second {of}, when there is enough for all")
     figure(f"stampede_{dialect}_alone_acks_per_s", alone.acks_per_s, f"a second {of}, one transaction an add")
-    figure(f"stampede_{dialect}_lane_gain", rush.acks_per_s / alone.acks_per_s, "times as many (goal: 10)")
+    gain = rush.acks_per_s / alone.acks_per_s
+    figure(f"stampede_{dialect}_lane_gain", gain, "times as many as alone", LANE_GAIN, least=True)
     figure(f"stampede_{dialect}_calm_cpu_ms", calm_ms, f"ms CPU of the server an add {of}, {CALM_PER_S} a second")
 
 
