@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cart import prices
-from cart.baskets import CouponState, cart_id, cart_of, check_coupons
+from cart.baskets import CouponState, cart_id, cart_of, check_coupons, version
 from cart.catalogue import Invalid, ProductEntry, VariantEntry, check, is_id
 from cart.pricing.basket import Basket, BasketLine
 from cart.pricing.plain import undiscounted
@@ -251,3 +251,12 @@ def test_ids() -> None:
     assert is_id("CUP-1.a_b")
     for text in ("", "-a", "a b", "a\n", "ä", "x" * 65):
         assert not is_id(text)
+
+
+def test_a_carts_version_changes_with_its_content_alone() -> None:
+    lines = [("CUP", 2, 500), ("MUG", 1, 700)]
+    known = version("EUR", lines)
+    assert version("EUR", reversed(lines)) == known
+    for other in ([("CUP", 2, 501), lines[1]], [("CUP", 1, 500), lines[1]], lines[:1]):
+        assert version("EUR", other) != known
+    assert version("CHF", lines) != known

@@ -1,5 +1,7 @@
 """The newest values, and when they go out."""
 
+import math
+
 from live.core.limits import STATE_INTERVAL_S, STATES_MAX
 from live.realtime.facts import Facts
 from live.realtime.protocol import State
@@ -35,3 +37,12 @@ def test_oldest_is_forgotten_of_too_many() -> None:
     assert forgot == [False] * STATES_MAX + [True] * 5
     told, _ = facts.take(1e6)
     assert sorted(int(state.key) for state in told) == list(range(5, STATES_MAX + 5))
+
+
+def test_what_was_told_before_is_known_to_who_asks_for_all_and_goes_out_to_nobody() -> None:
+    facts = Facts()
+    facts.know(State("a", {}), False)
+    facts.put(State("b", {}), False, 2.0)
+    assert [s.name for s in facts.since(-math.inf, staff=False)] == ["a", "b"]
+    assert [s.name for s in facts.since(0.0, staff=False)] == ["b"]
+    assert facts.take(3.0) == ([State("b", {})], [])
