@@ -111,6 +111,7 @@ async def test_a_stop_in_between_ends_everybody_once(
 ) -> None:
     for _ in range(MANY):
         enter()
+        await asyncio.sleep(0)  # they do not all come in one turn of the loop
     house.media.end_show("demo")
     await house.media.stop()
     assert not house.media.sessions
