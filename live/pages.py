@@ -1,7 +1,8 @@
 """The pages and their static files: read once, compressed once, answered from memory.
 
-There is no build step: the files under `live/web` are what a browser gets. A page is static; everything in it comes
-over the API and the show's socket. The content security policy allows no inline code and no foreign request.
+There is no build step: the files under `live/web` are what a browser gets, the pages put into their frame when the
+process starts. A page is static; everything in it comes over the API and the show's socket. The content security policy
+allows no inline code and no foreign request.
 """
 
 import gzip
@@ -9,9 +10,11 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,10 +56,27 @@ class File:
 
 def read(path: Path, cache_control: str) -> File:
     """The file at `path`, ready to be sent."""
-    content = path.read_bytes()
+    return _pack(path.read_bytes(), path.suffix, cache_control)
+
+
+def draw(name: str, cache_control: str) -> File:
+    """The page `name` (such as "watch.html") in its frame, ready to be sent."""
+    page = _environment().get_template(name).render(page=name.removesuffix(".html"))
+    return _pack(page.encode(), ".html", cache_control)
+
+
+def _pack(content: bytes, suffix: str, cache_control: str) -> File:
     packed = gzip.compress(content, 9, mtime=0) if len(content) >= _COMPRESS_BYTES_MIN else b""
     etag = hashlib.blake2b(content, digest_size=9).hexdigest()
-    return File(content, packed, etag, TYPES[path.suffix], cache_control)
+    return File(content, packed, etag, TYPES[suffix], cache_control)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, auto_reload=False,
+    )  # fmt: skip
 
 
 def static_files(root: Path = WEB) -> dict[str, File]:
@@ -139,7 +159,7 @@ class Missing:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._file = read(WEB / "missing.html", "no-store")
+        self._file = draw("missing.html", "no-store")
 
     def __call__(self, request: Request) -> Response | None:
         """The page with status 404; None when a program asked, which wants problem+json."""
@@ -178,7 +198,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
 
 
 def _page(settings: Settings, name: str, *, capture: bool = False) -> Callable[[Request], Awaitable[Response]]:
-    file = read(WEB / name, _REVALIDATE)
+    file = draw(name, _REVALIDATE)
 
     async def page(request: Request) -> Response:
         return send(request, file, page_headers(settings, request.headers.get("host", ""), capture=capture))

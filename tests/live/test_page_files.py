@@ -105,9 +105,10 @@ def test_the_watch_page_paints_with_less_than_100_kb_of_our_code() -> None:
         for url in Markup(text("watch.html")).references
         if url.startswith("/static/")
     }
-    files = {WEB / "watch.html", *first, *modules(WEB / "js/watch.js")}
+    files = {*first, *modules(WEB / "js/watch.js")}
+    page = {WEB / "watch.html": len(text("watch.html").encode())}
     for language in ("en", "de"):
-        sizes = {path: path.stat().st_size for path in {*files, WEB / f"text/{language}.json"}}
+        sizes = page | {path: path.stat().st_size for path in {*files, WEB / f"text/{language}.json"}}
         assert sum(sizes.values()) < FIRST_PAINT_BYTES_MAX, f"{language}: {sum(sizes.values())}"
 
 

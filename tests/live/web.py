@@ -22,7 +22,8 @@ STYLES = sorted(WEB.rglob("*.css"))
 
 
 def text(name: str) -> str:
-    return (WEB / name).read_text()
+    """The file `name` as a browser gets it: a page in its frame."""
+    return pages.draw(name, "").plain.decode() if name in PAGES else (WEB / name).read_text()
 
 
 class Markup(HTMLParser):
