@@ -21,9 +21,11 @@ from live.core.limits import (
     LINEUP_MAX,
     PRODUCT_ID_CHARS_MAX,
     SHOWS_LISTED_MAX,
+    STATE_INTERVAL_S,
     STREAM_KEYS_MAX,
     TIMELINE_EVENTS_LISTED_MAX,
 )
+from live.core.shared import Shared
 from live.pinning import Pinning, Products, no_products
 from live.shows import OVER, Show, ShowState
 from live.store import StreamKey
@@ -58,6 +60,7 @@ class Shows:
         self._tokens = tokens
         self.transactions = Transactions(database, outlet)
         self.pinning = Pinning(products)
+        self._seen = Shared(self.snapshot, STATE_INTERVAL_S)
         self.when_over: Callable[[str], None] = lambda _show_id: None
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -78,6 +81,7 @@ class Shows:
 
     async def close(self) -> None:
         """Wait until all that was committed is published."""
+        await self._seen.close()
         await self.transactions.close()
 
     # --- reading ----------------------------------------------------------------------------------------------
@@ -131,6 +135,10 @@ class Shows:
             return timeline.compose(show, lineup, _pinned(pin, lineup)) | self.pinning.besides(conn, show_id)
 
         return await self._database.read_sync(read)
+
+    async def seen(self, show_id: str) -> timeline.Snapshot:
+        """As `snapshot`, for viewers: as old as what their screens show, up to STATE_INTERVAL_S, and read-only."""
+        return await self._seen.get(show_id)
 
     async def timeline(self, show_id: str, after: int = 0, limit: int = TIMELINE_EVENTS_LISTED_MAX) -> list[Entry]:
         """Up to `limit` entries after number `after`; raises `Problem` unknown_show or invalid_field."""

@@ -1,5 +1,6 @@
 """Shows over HTTP and as commands: shapes, roles, and what bad input gets."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -101,6 +102,21 @@ async def test_a_show_from_its_creation_to_its_replay(http: httpx.AsyncClient, h
     ]  # fmt: skip
     assert (page["events"][0]["seq"], page["next"]) == (4, None)
     assert (await http.get("/api/shows", params={"state": "replayable,live"})).json()["shows"] == [moved.json()]
+
+
+async def test_viewers_read_together_and_the_staff_what_was_just_written(
+    http: httpx.AsyncClient, host: dict[str, str], tokens: Tokens, demo: None
+) -> None:
+    viewer, moderator = bearer(tokens, Role.viewer), bearer(tokens, Role.moderator)
+    reads = [await http.get(SHOW, headers=headers) for headers in ({}, viewer, bearer(tokens, Role.host, "other"))]
+    for number in range(3):
+        await http.patch(SHOW, json={"title": f"New {number}"}, headers=host)
+        for headers in (host, moderator):
+            assert (await http.get(SHOW, headers=headers)).json()["show"]["title"] == f"New {number}"
+    assert [read.json()["show"]["title"] for read in reads] == ["Demo"] * 3
+    async with asyncio.timeout(5):
+        while (await http.get(SHOW, headers=viewer)).json()["show"]["title"] != "New 2":
+            await asyncio.sleep(0.01)
 
 
 async def test_stream_keys_are_told_once(http: httpx.AsyncClient, host: dict[str, str], demo: None) -> None:
