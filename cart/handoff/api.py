@@ -177,7 +177,7 @@ def operations(handing: Handing) -> list[Operation]:
         return Operation(method, mine, handler, summary, role=Role.viewer, tag="hand-off", **more)
 
     def service(method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
-        return Operation(method, path, handler, summary, role=Role.ops, tag="hand-off", **more)
+        return Operation(method, path, handler, summary, role=Role.ops, finds_show=True, tag="hand-off", **more)
 
     return [
         viewer("POST", on.open, "Hand one's cart to the shop's check-out", body=HandOver, result=HandedOver, status=201,

@@ -210,7 +210,7 @@ def operations(office: Office, cart: Carts, take: Take) -> list[Operation]:
                   role=Role.host, scope="orders:read", tag="orders",
                   query=page | {"state": "only orders in this state"}, errors=(Kind.invalid_field,)),
         Operation("GET", "/api/all-orders", on.all, "List all orders", result=OrderPage, role=Role.ops, tag="orders",
-                  scope="orders:read", query=page | {"state": "only orders in this state"},
+                  scope="orders:read", finds_show=True, query=page | {"state": "only orders in this state"},
                   errors=(Kind.invalid_field,)),
         Operation("GET", "/api/trail", on.everything, "Read who changed what", result=Trail, role=Role.ops,
                   scope="reports:read", tag="orders", errors=(Kind.invalid_field,),

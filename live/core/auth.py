@@ -95,7 +95,8 @@ class Principal(msgspec.Struct, frozen=True):
         if self.role.rank < role.rank:
             raise Problem(Kind.role_forbidden, f"This needs the role {role.value}; the token has {self.role.value}.")
         if self.show not in (ALL_SHOWS, show):
-            raise Problem(Kind.show_forbidden, f"The token is for the show {self.show!r}, not for {show!r}.")
+            where = "all of them" if show == ALL_SHOWS else repr(show)
+            raise Problem(Kind.show_forbidden, f"The token is for the show {self.show!r}, not for {where}.")
 
     def require_scope(self, scope: str) -> None:
         """Raises `Problem` scope_forbidden when this is a service that has not `scope`."""

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from live.core import codec
-from live.core.auth import SCOPES, SERVICE_KEY_PREFIX, Principal, Role, Tokens, bearer
+from live.core.auth import ALL_SHOWS, SCOPES, SERVICE_KEY_PREFIX, Principal, Role, Tokens, bearer
 from live.core.errors import Kind, Problem
 from live.core.limits import HTTP_BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX
 from live.core.tracing import Tracing
@@ -38,8 +38,10 @@ class Operation:
 
     `handler` is called with the request and, when `body` is a struct type, the checked body. It returns a value
     of type `result` (None: no content) or a Starlette `Response`. `role` None: anybody; else the least role, in
-    the show that the path's `{show}` names. `scope`: with which a service may call it too, None: only persons may,
-    unless anybody may. `query` documents query parameters: name → what it means.
+    the show that the path's `{show}` names. Without one a role of the staff must be good for all shows, unless
+    `finds_show`: the handler finds out which show it is about, and looks whether the bearer may. `scope`: with which a
+    service may call it too, None: only persons may, unless anybody may. `query` documents query parameters: name →
+    what it means.
     """
 
     method: str
@@ -55,6 +57,7 @@ class Operation:
     query: dict[str, str] = field(default_factory=dict)
     keyed: bool = False  # takes an Idempotency-Key
     scope: str | None = None
+    finds_show: bool = False
 
     def __post_init__(self) -> None:
         assert self.scope is None or self.scope in SCOPES, f"{self.scope} is no scope"
@@ -128,7 +131,8 @@ async def _authorise(request: Request, operation: Operation, tokens: Tokens, war
             raise
     principal = tokens.verify(token)
     if operation.role is not None:
-        principal.require(operation.role, request.path_params.get("show", principal.show))
+        own = operation.role is Role.viewer or operation.finds_show
+        principal.require(operation.role, request.path_params.get("show", principal.show if own else ALL_SHOWS))
     return principal
 
 

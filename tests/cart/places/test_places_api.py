@@ -16,7 +16,8 @@ from live.core.rest import on_problem, openapi, routes
 from tests.cart.conftest import viewer
 from tests.cart.places.conftest import OPS
 
-HOST = Principal(subject="host", role=Role.host, show="demo", name="Host")
+HOST = Principal(subject="host", role=Role.host, show="*", name="Host")
+GUEST_HOST = Principal(subject="guest host", role=Role.host, show="demo", name="Guest host")
 STORE = {"id": "berlin", "name": "Berlin", "kind": "store"}
 
 
@@ -24,7 +25,7 @@ STORE = {"id": "berlin", "name": "Berlin", "kind": "store"}
 async def client(shop: Shop, clock: ManualClock) -> AsyncIterator[httpx.AsyncClient]:
     tokens = Tokens("a secret of the tests", clock)
     app = Starlette(routes=routes(api.operations(shop.places), tokens), exception_handlers={Problem: on_problem})
-    signed = {who.subject: f"Bearer {tokens.sign(who, 60)}" for who in (OPS, HOST, viewer("ada"))}
+    signed = {who.subject: f"Bearer {tokens.sign(who, 60)}" for who in (OPS, HOST, GUEST_HOST, viewer("ada"))}
 
     async def sign(request: httpx.Request) -> None:
         request.headers["authorization"] = signed[request.headers.get("x-who", "ops")]
@@ -67,6 +68,7 @@ async def test_viewers_see_nothing_and_hosts_change_nothing(client: httpx.AsyncC
     assert "/api/transfers" in openapi(operations, "1")["paths"]
     for path in ("/api/locations", "/api/locations/main", "/api/locations/main/stock", "/api/stock/CUP"):
         assert (await client.get(path, headers={"x-who": "ada"})).status_code == 403
+        assert (await client.get(path, headers={"x-who": "guest host"})).status_code == 403
         assert (await client.get(path, headers={"x-who": "host"})).status_code == 200
     wish = {"from": "main", "to": "berlin", "lines": [{"sku": "CUP", "quantity": 1}]}
     for path, body in (

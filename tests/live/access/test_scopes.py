@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app import Parts, build, open_parts
-from live.core.auth import SCOPES
+from live.core.auth import SCOPES, Principal, Role
 from live.core.database import migrate
 from live.core.settings import Settings
 from tests.live.access.shop import claims, document, key, token
@@ -142,3 +142,24 @@ async def test_every_operation_is_for_persons_by_intent_or_has_a_scope(settings:
     used = {scope for scope in scopes.values() if scope is not None}
     assert used <= SCOPES.keys()
     assert SCOPES.keys() - used == set(), "a scope that opens nothing is a promise that is not kept"
+
+
+async def test_staff_of_one_show_has_no_say_in_what_belongs_to_all(settings: Settings) -> None:
+    """Beside what is of that show, whatever its address says."""
+    ops = Principal(subject="ops", role=Role.ops, show="demo", name="Ops")
+    async with _product(settings) as (parts, client):
+        described = (await client.get("/openapi.json")).json()
+        client.headers["authorization"] = f"Bearer {parts.store.tokens.sign(ops, 60)}"
+        let_in = set()
+        for path, methods in described["paths"].items():
+            for method, operation in methods.items():
+                if "{show}" not in path and operation.get("x-role") in ("moderator", "host", "ops"):
+                    answer = await client.request(method, path.replace("{", "").replace("}", ""))
+                    if (answer.status_code, answer.json().get("name")) != (403, "show_forbidden"):
+                        let_in.add(f"{method.upper()} {path}")
+    assert let_in == {
+        "GET /api/all-orders",  # of that show
+        "GET /api/handoffs/{handoff}",
+        "POST /api/handoffs/{handoff}/order",
+        "PUT /api/customers/{customer}/cart",  # in the show that it names
+    }
