@@ -19,6 +19,7 @@ from live.core.limits import FEED_EXPORTS_MAX, PRODUCTS_PAGE
 from live.service import Shows
 
 _NOTHING = Facts()
+_NOT_XML = {0xFFFE: None, 0xFFFF: None}  # XML 1.0, section 2.2; the catalogue has no control characters
 _BEGIN = """<?xml version="1.0" encoding="UTF-8"?>
 <rss version="2.0" xmlns:g="http://base.google.com/ns/1.0">
 <channel>
@@ -99,7 +100,7 @@ def _item(product: Product, variant: Variant, facts: Facts, origin: str) -> str:
         "product_type": " > ".join(max(product.categories, key=len, default="").split("/")),
     } | {f"custom_label_{number}": label for number, label in enumerate(facts.labels)}
     lines = "".join(f"<g:{name}>{escape(value)}</g:{name}>\n" for name, value in values.items() if value)
-    return f"<item>\n{lines}</item>\n"
+    return f"<item>\n{lines.translate(_NOT_XML)}</item>\n"
 
 
 def _money(minor: int, product: Product) -> str:

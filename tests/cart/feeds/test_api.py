@@ -201,3 +201,12 @@ async def test_the_export_is_bounded(client: httpx.AsyncClient, monkeypatch: pyt
     assert (await client.get("/feeds/google.xml?channel=a b")).status_code == 422
     monkeypatch.setattr("cart.feeds.exporting.FEED_EXPORTS_MAX", 0)
     assert (await client.get("/feeds/google.xml")).json()["name"] == "overloaded"
+
+
+@ON_SQLITE
+async def test_a_character_that_xml_cannot_have_breaks_no_feed(client: httpx.AsyncClient, shows: Shows) -> None:
+    report = await run(shows, HEAD + "bag,B\uffffa\ufffeg,BAG,10,EUR,5,\n")
+    assert report.created == 1
+    answer = await client.get("/feeds/google.xml")
+    titles = [item.findtext(f"{G}title") for item in ElementTree.fromstring(answer.content).iter("item")]
+    assert "Bag" in titles
