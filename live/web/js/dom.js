@@ -57,6 +57,9 @@ if (!customElements.get("show-icon")) {
   });
 }
 
+/** Loads a stylesheet; what it styles is added afterwards, so that nothing stands unstyled for a moment and jumps. */
+export const styled = (href) => new Promise((resolve) => { document.head.append(h("link", { rel: "stylesheet", href, onload: resolve, onerror: resolve })); });
+
 let regions;
 /** Tells screen readers; `urgent` interrupts what is being read. */
 export function announce(text, urgent = false) {

@@ -1,4 +1,5 @@
 /* The page for an address that does not exist. */
-import { loadTexts } from "./i18n.js";
+import { loadTexts, t } from "./i18n.js";
 
 await loadTexts("window");
+document.title = `${t("missing.title")} · Showcart`;

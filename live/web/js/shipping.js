@@ -35,7 +35,7 @@ function seller(one) {
 }
 
 await loadTexts("errors", "later");
-document.title = `${t("ways.title")} · Showcart`;
+document.title = `${t("nav.shipping")} · Showcart`;
 try {
   const [{ methods }, who] = await Promise.all([read("/api/shipping-methods"), read("/api/seller")]);
   const open = methods.filter(({ active }) => active !== false);

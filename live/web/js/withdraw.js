@@ -86,6 +86,6 @@ function done({ number, email: address, at_ms: at }) {
 }
 
 await loadTexts("errors", "withdraw");
-document.title = `${t("withdraw.title")} · Showcart`;
+document.title = `${t("nav.withdraw")} · Showcart`;
 const known = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 first("", known);

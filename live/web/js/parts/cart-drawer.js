@@ -2,7 +2,7 @@
  * <cart-drawer>: a bottom sheet on a phone, a side sheet on a wide screen; the video plays on.
  * It comes after the first paint and brings its style sheet; `connect` resolves when that has arrived.
  */
-import { announce, h, icon } from "../dom.js";
+import { announce, h, icon, styled } from "../dom.js";
 import "../icons.js";
 import { clock, errorTexts, money, problemText, t } from "../i18n.js";
 import { available } from "../store.js";
@@ -29,7 +29,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
 
   async connect({ store, buying }) {
     Object.assign(this, { store, buying });
-    await new Promise((resolve) => document.head.append(h("link", { rel: "stylesheet", href: "/static/css/cart.css", onload: resolve, onerror: resolve })));
+    await styled("/static/css/cart.css");
     this.heading = h("h2", { id: "cart-title", text: t("cart.title") });
     this.body = h("div", { class: "sheet-body" });
     this.ending = new EndingNotice(buying);
@@ -109,7 +109,7 @@ customElements.define("cart-drawer", class extends HTMLElement {
       this.sums, h("div", { class: "row" }, h("span", { text: t("cart.total") }), this.tax, h("span", { class: "push" }, this.total)),
       this.toCheckout);
     this.cart = h("div", { class: "sheet-step" }, h("div", { class: "sheet-scroll" }, this.expired, this.empty, this.list, this.extras,
-      h("p", { class: "cart-law" }, h("a", { class: "tiny muted", href: "/shipping", target: "_blank", rel: "noopener", text: t("ways.title") }), h("a", { class: "tiny muted", href: "/withdraw", target: "_blank", rel: "noopener", text: t("order.withdraw") }))), this.foot);
+      h("p", { class: "cart-law" }, h("a", { class: "tiny muted", href: "/shipping", target: "_blank", rel: "noopener", text: t("nav.shipping") }), h("a", { class: "tiny muted", href: "/withdraw", target: "_blank", rel: "noopener", text: t("nav.withdraw") }))), this.foot);
   }
 
   #step(step) {

@@ -140,7 +140,7 @@ export function confirmation(order, onClose) {
   if (order.shipping) box.append(h("p", { class: "small", text: [titled(order.shipping.title), place && `${place.name}, ${place.street}, ${place.city}`].filter(Boolean).join(": ") }));
   box.append(h("p", { class: "small muted", text: t(order.shipping?.kind === "delivery" ? "order.nextDelivery" : "order.next") }));
   if (order.email) box.append(h("p", { class: "small muted", text: t("order.mailed", { email: order.email }) }));
-  if (order.number) box.append(h("a", { class: "small", href: `/withdraw#${new URLSearchParams({ number: order.number, email: order.email ?? "" })}`, target: "_blank", rel: "noopener", text: t("order.withdraw"), "data-testid": "order-withdraw" }));
+  if (order.number) box.append(h("a", { class: "small", href: `/withdraw#${new URLSearchParams({ number: order.number, email: order.email ?? "" })}`, target: "_blank", rel: "noopener", text: t("nav.withdraw"), "data-testid": "order-withdraw" }));
   return h("div", { class: "sheet-step" }, h("div", { class: "sheet-scroll" }, box),
     h("footer", { class: "sheet-foot" }, h("button", { class: "button primary wide", type: "button", text: t("order.close"), "data-testid": "order-close", onclick: onClose })));
 }

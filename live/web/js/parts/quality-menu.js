@@ -1,5 +1,5 @@
 /* <quality-menu>: how much data the picture may cost; kept in this browser, and told to the server. */
-import { h, icon, s } from "../dom.js";
+import { h, icon, s, styled } from "../dom.js";
 import { t } from "../i18n.js";
 
 const KEPT = "showcart.quality";
@@ -21,12 +21,12 @@ customElements.define("quality-menu", class extends HTMLElement {
   #upright = false;
 
   /** `stage` is the <show-video>; `watcher` hears of each choice. */
-  connect({ stage, watcher }) {
+  async connect({ stage, watcher }) {
     Object.assign(this, { stage, watcher, choice: firstChoice(localStorage.getItem(KEPT), navigator.connection?.saveData) });
-    document.head.append(h("link", { rel: "stylesheet", href: "/static/css/quality.css" }));
+    if (this.choice !== "auto") this.#tell();
+    await styled("/static/css/quality.css");
     this.#build();
     this.#draw();
-    if (this.choice !== "auto") this.#tell();
     stage.video.addEventListener("resize", () => this.#turned());
     this.addEventListener("keydown", (event) => { if (event.key === "Escape" && !this.menu.hidden) this.#show(false), this.button.focus(); });
     this.addEventListener("focusout", ({ relatedTarget: next }) => { if (next && !this.contains(next)) this.#show(false); });

@@ -1,5 +1,5 @@
 /* <reaction-bar>: what viewers send besides words. Buttons on the watch page, totals only in the studio. */
-import { calm, h, s } from "../dom.js";
+import { calm, h, s, styled } from "../dom.js";
 import { compact, problemText, t } from "../i18n.js";
 import { toast } from "../toast.js";
 
@@ -25,9 +25,9 @@ customElements.define("reaction-bar", class extends HTMLElement {
   #flying = 0;
 
   /** `socket` null: only the totals are shown. */
-  connect({ store, socket = null }) {
+  async connect({ store, socket = null }) {
     Object.assign(this, { store, socket });
-    document.head.append(h("link", { rel: "stylesheet", href: "/static/css/reactions.css" }));
+    await styled("/static/css/reactions.css");
     this.setAttribute("role", "group");
     this.setAttribute("aria-label", t("react.title"));
     this.append(...KINDS.map((kind) => this.#item(kind)));
