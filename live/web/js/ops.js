@@ -1,7 +1,7 @@
 /* The ops page: the last fifteen minutes of all workers together or of one, from /metrics; health from /readyz. */
 import { CHARTS, LISTS, loop, megabytes, ms, perSecond } from "./charts.js";
 import { h } from "./dom.js";
-import { clock, compact, loadTexts, percent, t } from "./i18n.js";
+import { clock, compact, has, loadTexts, percent, t } from "./i18n.js";
 import { Recent } from "./recent.js";
 import "./parts/line-chart.js";
 
@@ -131,7 +131,7 @@ async function ready() {
   } catch {
     parts = { server: "out" };
   }
-  id("stores").replaceChildren(...Object.entries(parts).map(([name, found]) => h("li", { class: `badge ${found === "ok" ? "good" : "bad"}`, title: found, text: t(found === "ok" ? "ops.ok" : "ops.bad", { name }) })));
+  id("stores").replaceChildren(...Object.entries(parts).map(([name, found]) => h("li", { class: `badge ${found === "ok" ? "good" : "bad"}`, title: found, text: t(found === "ok" ? "ops.ok" : "ops.bad", { name: has(`ops.part.${name}`) ? t(`ops.part.${name}`) : name }) })));
 }
 
 /** One question after the other, however slow the answers are. */
