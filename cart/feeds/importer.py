@@ -31,6 +31,7 @@ from cart.feeds.pace import Pace
 from cart.feeds.report import ImportReport, Missing, StockMeans
 from cart.feeds.seen import Seen
 from cart.moves import Moves
+from cart.waiting.promises import ServedLater
 from live.core.limits import (
     FEED_CHANGE_LEAST,
     FEED_CHANGE_S,
@@ -210,7 +211,7 @@ class _Run:
         def body(tx: Batch) -> None:
             nonlocal took_ms
             began_s = time.perf_counter()
-            moves = Moves(tx)
+            moves = Moves(tx, promises=ServedLater())
             moves.actor = self._options.actor
             work(moves)
             took_ms = (time.perf_counter() - began_s) * 1000

@@ -39,3 +39,14 @@ class Promised:
         """What is left of each drop, to the screens of its show."""
         for drop in drop_store.of_skus(tx.conn, [sku]):
             tx.state(drop.show, "drop", {"sku": sku, "left": drop.left(available)}, key=sku)
+
+
+class ServedLater(Promised):
+    """For who counts stock in a transaction that prices no carts: those who wait are served by the next look."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def serve(self, moves: Moves, sku: str) -> bool:
+        """Nobody, now."""
+        return False

@@ -18,6 +18,7 @@ from cart.offering.live_prices import Start
 from cart.pricing import store
 from cart.pricing.history import EVERYWHERE
 from cart.service import Shop
+from cart.waiting.planning import NewDrop
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.limits import FEED_CHANGE_LEAST, FEED_CHANGE_S, VARIANTS_MAX
@@ -45,6 +46,21 @@ async def test_what_says_nothing_new_writes_nothing(shows: Shows, database: Data
     assert not screens.events and not screens.states
     other = await run(shows, GOODS.replace("Thing 2,S2,10", "Thing 2,S2,11"), feed="goods")
     assert (other.unchanged, other.changed, other.transactions) == (3, 1, 1)
+
+
+@ON_SQLITE
+async def test_a_drop_that_a_feed_restocks_can_be_bought_on_the_screens_that_are_open(
+    shows: Shows, shop: Shop, screens: Screens
+) -> None:
+    await shop.planning.create("demo", OPS, NewDrop(sku="MUG-RED", opens_at_ms=0))
+    await shop.add("demo", viewer(), "MUG-RED")
+    await shop.waiting.join("demo", viewer("ben"), "MUG-RED", key=None)
+    screens.clear()
+    await run(shows, HEAD + "mug,Mug,MUG-RED,10,EUR,4,Red\n")
+    assert [data["left"] for _, name, _, data, _ in screens.states if name == "drop"] == [3]
+    await shop.keeper.sweep()
+    await shop.waiting.look()
+    assert [data["left"] for _, name, _, data, _ in screens.states if name == "drop"] == [3, 2], "who waits is served"
 
 
 @ON_SQLITE
