@@ -17,7 +17,6 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -26,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chat.moderation import Mute, Standing
 from chat.tables import chat_member, chat_message, chat_mode, moderation_log
 from live.core.auth import Role
+from live.core.pairs import pairs_in
 from live.store import show
 
 
@@ -88,7 +88,7 @@ _MESSAGE_COLUMNS = [
 _INSERT_MESSAGES = insert(chat_message)
 _POSTED_UNDER = select(chat_message.c.post_key, *_MESSAGE_COLUMNS).where(
     chat_message.c.show_id == bindparam("of_show"),
-    tuple_(chat_message.c.viewer_id, chat_message.c.post_key).in_(bindparam("pairs", expanding=True)),
+    pairs_in(chat_message.c.viewer_id, chat_message.c.post_key),
 )
 _HISTORY = (
     select(*_MESSAGE_COLUMNS)

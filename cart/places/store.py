@@ -8,7 +8,7 @@ that none of them is closed meanwhile.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cart.places.locations import StockLocation, Transfer, TransferLine
@@ -17,6 +17,7 @@ from cart.stock import Level, Movement
 from cart.tables import stock_level, stock_movement
 from live.core.codec import convert, plain
 from live.core.ids import serial7
+from live.core.pairs import pairs_in
 
 Pair = tuple[str, str]  # SKU, location
 
@@ -24,7 +25,7 @@ _LIST_LOCK = 0x53485043
 
 _level = stock_level.c
 _LOCATIONS = select(*(location.c[name] for name in StockLocation.__struct_fields__)).order_by(location.c.id)
-_PAIRS = tuple_(_level.sku, _level.location).in_(bindparam("pairs", expanding=True))
+_PAIRS = pairs_in(_level.sku, _level.location)
 _LOCK_PAIRS = select(stock_level).where(_PAIRS).order_by(_level.sku, _level.location).with_for_update()
 _KNOWN_PAIRS = select(_level.sku, _level.location).where(_PAIRS)
 _NEW_LEVELS = {

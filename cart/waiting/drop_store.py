@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cart.stock import MAIN
@@ -12,15 +12,14 @@ from cart.store import LIVE_HOLD
 from cart.tables import hold, stock_level
 from cart.waiting.drops import Drop
 from cart.waiting.tables import CURRENT, sale_drop, sale_drop_share
+from live.core.pairs import pairs_in
 
 _DROP = [sale_drop.c[name] for name in Drop.__struct_fields__]
 _share = sale_drop_share.c
 _OF_SKUS = (
     select(*_DROP).where(sale_drop.c.sku.in_(bindparam("skus", expanding=True)), CURRENT).order_by(sale_drop.c.id)
 )
-_SHARES = select(_share.drop_id, _share.viewer_id, _share.quantity).where(
-    tuple_(_share.drop_id, _share.viewer_id).in_(bindparam("pairs", expanding=True))
-)
+_SHARES = select(_share.drop_id, _share.viewer_id, _share.quantity).where(pairs_in(_share.drop_id, _share.viewer_id))
 _ADD_SHARE = {
     name: statement.on_conflict_do_update(
         index_elements=[_share.drop_id, _share.viewer_id],

@@ -102,7 +102,8 @@ class Commands:
         if entry is None:
             raise Problem(Kind.unknown_command, f"There is no command {command.name[:64]!r}.", field="name")
         context.principal.require(entry.role, context.show)
-        if context.key is not None and not 0 < len(context.key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+        key = context.key
+        if key is not None and (not 0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or "\0" in key):  # no database keeps a 0
             raise Problem(Kind.invalid_field, f"A key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters.", field="key")
         try:
             body = convert(command.data, entry.type_)

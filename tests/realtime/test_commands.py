@@ -35,6 +35,7 @@ async def test_commands_are_answered_and_events_reach_everybody(client: Audience
         ("say", {"text": "x", "wait_s": []}, None, "invalid_field", "data.wait_s"),
         ("say", {"text": "x"}, "", "invalid_field", "key"),
         ("say", {"text": "x"}, "k" * 129, "invalid_field", "key"),
+        ("say", {"text": "x"}, "a\0b", "invalid_field", "key"),
         ("moderate", {"text": "x"}, None, "role_forbidden", None),
         ("fail", {"text": "x"}, None, "internal", None),
         ("viewer.rename", {"name": ""}, None, "invalid_field", "name"),
