@@ -28,6 +28,7 @@ from loadtests.plan import MediaPlan, plans
 from loadtests.progress import BARS_SHOWN, panel
 from loadtests.scenario import Scenario
 from loadtests.scrape import Scraper
+from loadtests.seats import keep, processors, seats
 from loadtests.server import Meter, Server, last_line, outlive, stop
 from loadtests.verdict import Run
 from loadtests.viewer import now_us
@@ -53,6 +54,7 @@ class Rehearsal:
         self._folder = folder
         self._swarms = swarms
         self._shopper_processes = shopper_processes
+        self._seats = seats(scenario.viewers.total, server.workers, processors()) if server.pid else None
         self._host = Host(server.url, scenario.show, token)
         self._token = token
         self._lines: queue.SimpleQueue[tuple[int, Line | MediaLine]] = queue.SimpleQueue()
@@ -82,6 +84,10 @@ class Rehearsal:
             watched: dict[str, list[int]] = {"server": [server.pid]} if server.pid else {}
             swarms = [stack.enter_context(_ending(one)) for one in self._start_swarms(start_us)]
             watched["swarm"] = [one.pid for one in swarms]
+            if self._seats is not None and server.pid:
+                keep(server.pid, self._seats.server)
+                for one in swarms:
+                    keep(one.pid, self._seats.swarm)
             telling = list(swarms)
             if scenario.media.viewers:
                 telling.append(stack.enter_context(_ending(self._start_media(start_us))))
@@ -112,7 +118,7 @@ class Rehearsal:
             usage=self._usage, shopping=shopping, server=told,
             screening=self._screening if scenario.media.viewers else None, unread=scraper.missed,
             marks=sorted(self._marks, key=lambda one: one.at_s), swarms=self._swarms,
-            shopper_processes=self._shopper_processes,
+            shopper_processes=self._shopper_processes, processors=self._seats.told if self._seats else "",
         )  # fmt: skip
 
     def _watch(

@@ -102,7 +102,7 @@ def run(
         scenario=event,
         server=outcomes[0][0],
         own_server=options.host is None,
-        settings=options.told,
+        settings=options.told | {"processors": outcomes[0][1].run.processors or "given out by the kernel"},
         machine=report.machine(),
         versions=report.versions(),
         runs=[outcome for _, outcome in outcomes],

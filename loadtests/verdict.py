@@ -28,6 +28,7 @@ class Run(msgspec.Struct):
     marks: list[Mark] = []
     swarms: int = 1
     shopper_processes: int = 1
+    processors: str = ""  # who kept which; "": the kernel gave them out
 
     @property
     def media(self) -> MediaTotals | None:
