@@ -18,6 +18,7 @@ from live.core.codec import plain
 from live.core.database import Database
 from live.core.errors import Problem
 from live.core.limits import (
+    ANSWERS_FORGOTTEN_MAX,
     FIGURES_WINDOW_S,
     HOLD_SWEEP_INTERVAL_S,
     IDEMPOTENCY_KEPT_S,
@@ -72,11 +73,11 @@ class Keeper:
                 await self._waiting.look()
                 await self._waiting.tell()
                 await self.send_figures()
+                await self.prune()
                 if self._clock.monotonic() >= reconcile_at:
                     reconcile_at = self._clock.monotonic() + RECONCILE_INTERVAL_S
                     await self.reconcile()
                     await self._waiting.check()
-                    await self.prune()
             except Problem as problem:  # the store is out of reach; the next round may find it
                 _log.warning("sweep_postponed", problem=problem.kind.name)
             except Exception:  # a bug here must not keep the units of all later rounds
@@ -144,12 +145,18 @@ class Keeper:
         return found
 
     async def prune(self) -> None:
-        """Forget answers that were kept long enough."""
+        """Forget the oldest answers of those that were kept long enough.
 
-        def work(conn: Connection) -> None:
-            store.prune_answers(conn, self._database.now_ms_sync(conn) - IDEMPOTENCY_KEPT_S * 1000)
+        A day after a rush these are hundreds of thousands, and clicks wait for who forgets them: 8 s for all at once.
+        """
 
-        await self._database.write_sync(work)  # beside the loop: a day after a rush these are hundreds of thousands
+        def find(conn: Connection) -> int | None:
+            before_ms = self._database.now_ms_sync(conn) - IDEMPOTENCY_KEPT_S * 1000
+            return store.oldest_answers(conn, before_ms, ANSWERS_FORGOTTEN_MAX)
+
+        until_ms = await self._database.read_sync(find)
+        if until_ms is not None:
+            await self._database.write_sync(lambda conn: store.prune_answers(conn, until_ms))
 
 
 def _figures(conn: Connection, show: str, now_ms: int) -> Figures:

@@ -342,6 +342,14 @@ def forget_answer(conn: Connection, scope: str, key: str) -> None:
     conn.execute(_FORGET_ANSWER, {"the_scope": scope, "the_key": key})
 
 
-def prune_answers(conn: Connection, before_ms: int) -> None:
-    """Forget answers that are older than that."""
-    conn.execute(delete(idempotency).where(idempotency.c.created_at_ms < before_ms))
+def oldest_answers(conn: Connection, before_ms: int, most: int) -> int | None:
+    """When the last of the oldest answers was given, of which `most` are looked at; None: there are none so old."""
+    given = idempotency.c.created_at_ms
+    oldest = select(given).where(given < before_ms).order_by(given).limit(most).subquery()
+    found: int | None = conn.scalar(select(func.max(oldest.c.created_at_ms)))
+    return found
+
+
+def prune_answers(conn: Connection, until_ms: int) -> None:
+    """Forget answers that were given by then."""
+    conn.execute(delete(idempotency).where(idempotency.c.created_at_ms <= until_ms))

@@ -28,6 +28,7 @@ ORDER_NOTE_CHARS_MAX = 500
 PAYMENT_TIMEOUT_S = 45.0
 CLAIM_TTL_S = 60  # a check-out that is not paid by then gives the units back
 SWEEP_BATCH = 200  # holds a transaction
+ANSWERS_FORGOTTEN_MAX = 200  # of those that were kept long enough, each second: clicks wait for who forgets them
 CHANGES_BATCH_MAX = 16  # changes of carts a transaction: a check-out takes 1.2 ms of the loop, which others wait for
 RECONCILE_INTERVAL_S = 60.0
 FIGURES_WINDOW_S = 60

@@ -4,11 +4,13 @@ import asyncio
 import threading
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, func, select, text
 from structlog.testing import capture_logs
 
+from cart import store
 from cart.keeper import Figures
 from cart.service import Shop
+from cart.tables import idempotency
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.errors import Kind, Problem
@@ -53,14 +55,30 @@ async def test_the_keeper_runs_by_itself_and_survives_a_failing_store(
     assert [entry["event"] for entry in logs] == ["sweep_failed", "sweep_postponed"]
 
 
-async def test_a_days_answers_are_forgotten_beside_the_loop(
-    shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch
+async def test_answers_are_forgotten_a_few_at_a_time_and_beside_the_loop(
+    shop: Shop, clock: ManualClock, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """All that a rush leaves, in one transaction, would have clicks wait for seconds a day later."""
+    monkeypatch.setattr("cart.keeper.ANSWERS_FORGOTTEN_MAX", 2)
     threads: list[int] = []
-    monkeypatch.setattr("cart.store.prune_answers", lambda _conn, _before_ms: threads.append(threading.get_ident()))
-    await shop.keeper.prune()
-    [thread] = threads
-    assert (thread == threading.get_ident()) is (database.dialect == "postgresql"), "whose driver never blocks"
+    forget = store.prune_answers
+
+    def prune(conn: Connection, until_ms: int) -> None:
+        threads.append(threading.get_ident())
+        forget(conn, until_ms)
+
+    monkeypatch.setattr("cart.store.prune_answers", prune)
+    for number in range(5):
+        await shop.add("demo", ADA, "CUP", key=f"k{number}")
+        clock.advance(0.01)
+    clock.advance(24 * 3600 + 1)
+    left = []
+    for _ in range(4):
+        await shop.keeper.prune()
+        left.append(await database.read_sync(lambda conn: conn.scalar(select(func.count()).select_from(idempotency))))
+    assert left == [3, 1, 0, 0]
+    assert len(threads) == 3, "with nothing to forget nobody waits"
+    assert (threads[0] == threading.get_ident()) is (database.dialect == "postgresql"), "whose driver never blocks"
 
 
 async def test_figures_follow_what_is_sold(shop: Shop, screens: Screens, clock: ManualClock) -> None:
