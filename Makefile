@@ -14,7 +14,7 @@ help:
 	@echo "make test       install what the tests need and run all of them"
 	@echo "make setup      .venv with everything for development"
 	@echo "make lint       ruff, mypy, import contracts, dependencies, container files"
-	@echo "make bench      print the figures as JSON lines   [ONLY=relay|join|edge|hotpath|fanout|storm|pricing|feeds|stampede]"
+	@echo "make bench      print the figures as JSON lines   [ONLY=relay|join|edge|hotpath|fanout|storm|pricing|price|feeds|stampede]"
 	@echo "make loadtest   rehearse an event                 [SCENARIO=quiet|broadcast|drop|join-storm|reconnect-storm|slow-readers|valkey-restart]"
 
 $(BIN)/python:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-BENCHES = ("relay", "join", "edge", "hotpath", "fanout", "storm", "pricing", "feeds", "stampede")
+BENCHES = ("relay", "join", "edge", "hotpath", "fanout", "storm", "pricing", "price", "feeds", "stampede")
 _WITH = {"relay": ("join", "edge")}  # asked for alone, they come along: one question, three processes
 
 
