@@ -114,12 +114,14 @@ class SqliteWriter:
         return running
 
     async def close(self) -> None:
-        await self.engine.dispose()
-        if self._own is not None:
-            await self._do(sqlite.drop, self._own)
-        if self._sync_engine is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._sync_engine.dispose)
-        self._thread.shutdown(wait=False)
+        async with self._turn:  # a connection that the thread closes while the loop asks it takes the process with it
+            await self.engine.dispose()
+            if self._own is not None:
+                await self._do(sqlite.drop, self._own)
+                self._own = None
+            if self._sync_engine is not None:
+                await self._do(self._sync_engine.dispose)
+            self._thread.shutdown(wait=False)
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:

@@ -1,5 +1,6 @@
 """The one writer of an embedded database, beside other processes that write the same file."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -96,3 +97,19 @@ async def test_a_connection_that_cannot_begin_is_dropped(database: Database, mon
     assert await database.write_sync(_count, here=True) == 3
     assert writer._own is None
     await database.close()
+
+
+async def test_what_has_begun_is_done_before_the_connection_is_closed(database: Database, url: str) -> None:
+    """A connection that is closed while the loop asks it takes the process with it."""
+    writing = [
+        asyncio.create_task(
+            database.write_sync(lambda conn: conn.exec_driver_sql("INSERT INTO t VALUES (4)"), here=True)
+        )
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    await database.close()
+    assert [task.exception() for task in writing if task.done()] == [None] * 3
+    again = await Database.open(url, SystemClock())
+    assert await again.read_sync(_count) == 6
+    await again.close()
