@@ -190,12 +190,9 @@ class Waiting:
 
     async def check(self) -> list[tuple[str, int, int]]:
         """Forget offers that are over; the levels that miscount their queues: none, or an alarm is logged for each."""
-
-        def work(moves: Moves) -> list[tuple[str, int, int]]:
-            store.prune(moves.tx.conn)
-            return store.drift(moves.tx.conn)
-
-        found = await self._stockroom.change(work)
+        # Beside the loop, and the whole catalogue without the lock that clicks wait for.
+        await self._database.write_sync(store.prune)
+        found = await self._database.read_sync(store.drift)
         for sku, says, places in found:
             _log.error("waitlist_drift", sku=sku, waiting=says, places=places)
         return found

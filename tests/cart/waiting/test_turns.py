@@ -1,13 +1,15 @@
 """Who is at the head of a queue and cannot take anything just now stops nobody, and gets nothing twice."""
 
+import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from cart.service import Shop
 from cart.stock import HoldState
 from cart.tables import hold
+from cart.waiting import store
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from tests.cart.conftest import ADA, BOB, Screens, refused
@@ -73,3 +75,18 @@ async def test_news_of_places_that_moved_up_survive_a_store_that_is_away(
     monkeypatch.undo()
     await shop.waiting.tell()
     assert [data["place"]["position"] for data in told(screens, BEN, "waitlist.changed")] == [1]
+
+
+@ONE_STORE
+async def test_a_large_catalogue_is_checked_beside_the_loop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million SKUs held all clicks and all screens of the worker up for 0.7 s, every minute."""
+    threads = set()
+    drift = store.drift
+
+    def note(conn: Connection) -> list[tuple[str, int, int]]:
+        threads.add(threading.get_ident())
+        return drift(conn)
+
+    monkeypatch.setattr("cart.waiting.store.drift", note)
+    assert await shop.waiting.check() == []
+    assert threads and threading.get_ident() not in threads
