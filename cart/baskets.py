@@ -101,12 +101,17 @@ def check(holds: Sequence[Hold]) -> None:
         raise Problem(Kind.cart_full, f"A cart holds {CART_LINES_MAX} different things at most.", field="sku")
 
 
-def check_coupons(given: Sequence[CouponState]) -> None:
-    """Raises `Problem` coupon_refused, with `why`, for the first that cannot do anything whatever the cart holds."""
-    for coupon in given:
-        if coupon.why in _REFUSED:
-            extra = {"code": coupon.code, "why": coupon.why}
-            raise Problem(Kind.coupon_refused, f"{coupon.code}: {_REFUSED[coupon.why]}", field="codes", extra=extra)
+def check_coupons(codes: Sequence[str], told: Sequence[CouponState]) -> None:
+    """Raises `Problem` coupon_refused, with `why`, for the first that cannot do anything whatever the cart holds.
+
+    Where no rule asks for coupons, nothing is `told` of them.
+    """
+    whys = {coupon.code: coupon.why for coupon in told}
+    for code in codes:
+        why = whys.get(code)
+        if why in _REFUSED:
+            extra = {"code": code, "why": why}
+            raise Problem(Kind.coupon_refused, f"{code}: {_REFUSED[why]}", field="codes", extra=extra)
 
 
 def cart_of(holds: Sequence[Hold], priced: Priced | None = None, coupons: Sequence[CouponState] = ()) -> Cart:

@@ -264,7 +264,7 @@ class Shop:
             before = register.shopper(cart).coupons
             register.give_coupons(cart, given)
             seen = register.cart(cart, show, store.cart_holds(moves.tx.conn, [cart])[cart])
-            baskets.check_coupons([coupon for coupon in seen.coupons if coupon.code not in before])
+            baskets.check_coupons([code for code in given if code not in before], seen.coupons)
             moves.tx.notice(show, principal.subject, "cart.changed", {"cart": plain(seen), "reason": "changed"})
             return {"cart": plain(seen)}
 

@@ -173,10 +173,13 @@ def test_a_cart_says_what_it_comes_to() -> None:
 
 
 def test_a_coupon_is_refused_for_what_no_cart_can_change() -> None:
-    check_coupons([CouponState("A", "applied"), CouponState("B", "condition"), CouponState("C", "outbid")])
+    told = [CouponState("A", "applied"), CouponState("B", "condition"), CouponState("C", "outbid")]
+    check_coupons(["A", "B", "C"], told)
+    with pytest.raises(Problem):
+        check_coupons(["A", "D"], told)
     for why in ("window", "budget_spent", None):
         with pytest.raises(Problem) as caught:
-            check_coupons([CouponState("A", "no_target"), CouponState("B", why)])
+            check_coupons(["A", "B"], [CouponState("A", "no_target"), CouponState("B", why)])
         assert (caught.value.kind, caught.value.extra) == (Kind.coupon_refused, {"code": "B", "why": why})
 
 

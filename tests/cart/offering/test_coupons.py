@@ -72,6 +72,12 @@ async def test_a_cart_says_what_its_coupons_do(shop: Shop, offering: Offering, s
     assert (await shop.cart("demo", BOB)).coupons == []
 
 
+async def test_a_shop_without_coupons_knows_none(shop: Shop) -> None:
+    await shop.add("demo", ADA, "MUG-BLUE")
+    assert (await refused(shop.coupons("demo", ADA, ["NOPE"]))).kind is Kind.coupon_refused
+    assert (await shop.coupons("demo", ADA, [])).body["cart"]["lines"]
+
+
 async def test_an_order_costs_what_the_cart_says_and_uses_the_coupon(
     shop: Shop, offering: Offering, database: Database
 ) -> None:
