@@ -127,6 +127,6 @@ document.querySelector("pinned-card").connect({ store, buying });
 bar();
 place(chat, tabs());
 later(buying, moving.then(([{ picture }]) => picture(store, show)), socket);
-document.body.classList.add("ready");
+store.watch(["show"], (state) => { if (state.show) document.body.classList.add("ready"); }); // chat and card come together, so that nothing jumps
 if (location.hash.startsWith("#sign-on=")) await (await import("./sign-on.js")).signOn(guestTokens);
 socket.start();
