@@ -20,6 +20,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     select,
     text,
     update,
@@ -59,7 +60,8 @@ _CHANGE_LEVEL = (
 )
 _INSERT_MOVEMENTS = insert(stock_movement)
 _LIVE_STATES = [state.value for state in HoldState if state in LIVE]
-LIVE_HOLD = hold.c.state.in_(_LIVE_STATES)
+# Written out: an index of such rows alone is of use only to a statement that is seen to ask for no others.
+LIVE_HOLD = hold.c.state.in_([literal_column(f"'{state}'") for state in _LIVE_STATES])
 _OF_GOODS: dict[str, ColumnElement[Any]] = {
     "product_id": variant.c.product_id,
     "variant": variant.c.title.label("variant"),

@@ -11,12 +11,14 @@ import msgspec
 from sqlalchemy import (
     Connection,
     Row,
+    String,
     and_,
     bindparam,
     delete,
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -75,16 +77,18 @@ class Settled(msgspec.Struct, frozen=True):
     due_at_ms: int
 
 
+# Written out: the index of what waits is of use only to a statement that is seen to ask for nothing else.
+_PENDING = literal_column("'pending'", String)
 _ready = webhook_delivery.alias("ready")
 _before = webhook_delivery.alias("before")
 _READY = and_(
-    _ready.c.state == "pending",
+    _ready.c.state == _PENDING,
     _ready.c.due_at_ms <= bindparam("now_ms"),
     or_(_ready.c.lease_until_ms.is_(None), _ready.c.lease_until_ms <= bindparam("now_ms")),
     ~exists().where(
         _before.c.endpoint_id == _ready.c.endpoint_id,
         _before.c.subject == _ready.c.subject,
-        _before.c.state == "pending",
+        _before.c.state == _PENDING,
         _before.c.position < _ready.c.position,
     ),
 )
@@ -125,7 +129,7 @@ _SETTLE = (
     .where(
         _delivery.endpoint_id == bindparam("of_endpoint"),
         _delivery.position == bindparam("at"),
-        _delivery.state == "pending",
+        _delivery.state == _PENDING,
         _delivery.lease_until_ms == bindparam("lease_ms"),  # else another worker has it by now
     )
     .values(
@@ -141,7 +145,7 @@ _SUPERSEDE = (
         _delivery.endpoint_id == bindparam("of_endpoint"),
         _delivery.subject == bindparam("about"),
         _delivery.type == bindparam("of_type"),
-        _delivery.state == "pending",
+        _delivery.state == _PENDING,
         or_(_delivery.lease_until_ms.is_(None), _delivery.lease_until_ms <= bindparam("now_ms")),
     )
     .values(state="superseded", settled_at_ms=bindparam("now_ms"))
@@ -269,7 +273,7 @@ def backlog(conn: Connection) -> dict[str, tuple[int, int]]:
     statement = (
         select(_delivery.endpoint_id, func.count(), func.min(_delivery.created_at_ms))
         .join(webhook_endpoint, _endpoint.id == _delivery.endpoint_id)
-        .where(_delivery.state == "pending", _endpoint.state.in_(LISTENING))
+        .where(_delivery.state == _PENDING, _endpoint.state.in_(LISTENING))
         .group_by(_delivery.endpoint_id)
     )
     return {endpoint_id: (count, oldest) for endpoint_id, count, oldest in conn.execute(statement)}
@@ -281,7 +285,7 @@ def prune(conn: Connection, before_ms: int, most: int) -> int:
     What still waits for an endpoint by then is given up.
     """
     gone = select(_endpoint.id).where(_endpoint.state == "deleted")
-    unsent = and_(_delivery.state == "pending", _delivery.created_at_ms < before_ms)
+    unsent = and_(_delivery.state == _PENDING, _delivery.created_at_ms < before_ms)
     over = or_(_delivery.settled_at_ms < before_ms, unsent, _delivery.endpoint_id.in_(gone))
     keys = conn.execute(select(_delivery.endpoint_id, _delivery.position).where(over).limit(most)).all()
     for endpoint_id in sorted({key.endpoint_id for key in keys}):
