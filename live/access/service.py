@@ -14,7 +14,13 @@ from live.core.auth import SERVICE_KEY_PREFIX
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
-from live.core.limits import LABEL_CHARS_MAX, SERVICE_KEY_BYTES, SERVICE_KEY_OVERLAP_S, SERVICE_KEYS_MAX
+from live.core.limits import (
+    IDEMPOTENCY_KEPT_S,
+    LABEL_CHARS_MAX,
+    SERVICE_KEY_BYTES,
+    SERVICE_KEY_OVERLAP_S,
+    SERVICE_KEYS_MAX,
+)
 from live.shows import clean_line, is_show_id
 
 T = TypeVar("T")
@@ -100,15 +106,17 @@ class Keys:
             found = _find(conn, key_id)
             if found.revoked_at_ms is not None:
                 raise Problem(Kind.unknown_service_key, "The key is revoked.", field="id")
-            before = store.turned_under(conn, key_id)
-            if turned_key is not None and before[0] == turned_key:
-                if before[1] != asked:
+            now_ms = self._database.now_ms_sync(conn)
+            if turned_key is not None:
+                before = store.turned_under(conn, key_id, turned_key)
+                if before is not None and before != asked:
                     raise Problem(Kind.key_reused, field="Idempotency-Key")
-                return Issued(found, None)
-            until_ms = self._database.now_ms_sync(conn) + overlap_s * 1000 if overlap_s else None
+                if before is not None:
+                    return Issued(found, None)
+                store.keep_turn(conn, key_id, turned_key, asked, now_ms, IDEMPOTENCY_KEPT_S * 1000)
+            until_ms = now_ms + overlap_s * 1000 if overlap_s else None
             changes: dict[str, Any] = {"prefix": prefix_of(secret), "old_until_ms": until_ms}
-            kept = {"hash": digest(secret), "turned_key": turned_key, "turned_body": asked}
-            store.turn(conn, key_id, changes | kept, overlap=overlap_s > 0)
+            store.turn(conn, key_id, changes | {"hash": digest(secret)}, overlap=overlap_s > 0)
             return Issued(msgspec.structs.replace(found, **changes), secret)
 
         return await self._change(work)

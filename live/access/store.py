@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, text, upda
 from sqlalchemy.dialects import postgresql, sqlite
 
 from live.access.keys import ServiceKey
-from live.access.tables import service_key, sign_on_used
+from live.access.tables import service_key, service_key_turn, sign_on_used
 
 _LOCK = 0x53434B  # one change of keys at a time: they are few, and the bound must hold
 _SHOWN = [service_key.c[name] for name in ServiceKey.__struct_fields__]
@@ -64,11 +64,18 @@ def made_under(conn: Connection, made_key: str) -> tuple[ServiceKey, str] | None
     return None if row is None else (_key(row), row.made_body)
 
 
-def turned_under(conn: Connection, key_id: str) -> tuple[str | None, str | None]:
-    """Under which Idempotency-Key a key was rotated last, and what was asked for."""
-    statement = select(service_key.c.turned_key, service_key.c.turned_body).where(service_key.c.id == key_id)
-    row = conn.execute(statement).one()
-    return row.turned_key, row.turned_body
+def turned_under(conn: Connection, key_id: str, turned_key: str) -> str | None:
+    """What was asked for when a key was rotated under an Idempotency-Key; None: it was not."""
+    turn = service_key_turn.c
+    found: str | None = conn.scalar(select(turn.body).where(turn.key_id == key_id, turn.turned_key == turned_key))
+    return found
+
+
+def keep_turn(conn: Connection, key_id: str, turned_key: str, body: str, now_ms: int, kept_ms: int) -> None:
+    """Remember under which Idempotency-Key a key was rotated, and forget what is older than `kept_ms`."""
+    conn.execute(delete(service_key_turn).where(service_key_turn.c.at_ms < now_ms - kept_ms))
+    values = {"key_id": key_id, "turned_key": turned_key, "body": body, "at_ms": now_ms}
+    conn.execute(insert(service_key_turn).values(values))
 
 
 def turn(conn: Connection, key_id: str, changes: dict[str, Any], *, overlap: bool) -> None:

@@ -25,11 +25,19 @@ service_key = Table(
     Column("revoked_at_ms", BigInteger),
     Column("made_key", _HASH),  # who created it under which Idempotency-Key ...
     Column("made_body", _HASH, nullable=False),  # ... and what they asked for
-    Column("turned_key", _HASH),  # the same of its last rotation
-    Column("turned_body", _HASH),
     Index("uq_service_key_hash", "hash", unique=True),
     Index("uq_service_key_old_hash", "old_hash", unique=True),
     Index("uq_service_key_made_key", "made_key", unique=True),
+)
+
+service_key_turn = Table(
+    "service_key_turn",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("turned_key", _HASH, primary_key=True),  # who rotated it under which Idempotency-Key ...
+    Column("body", _HASH, nullable=False),  # ... and what they asked for
+    Column("at_ms", BigInteger, nullable=False),
+    Index("ix_service_key_turn_at_ms", "at_ms"),
 )
 
 sign_on_used = Table(

@@ -11,6 +11,7 @@ from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.limits import (
+    IDEMPOTENCY_KEPT_S,
     SERVICE_KEY_FRESH_S,
     SERVICE_KEY_USED_S,
     SERVICE_KEYS_MAX,
@@ -116,6 +117,23 @@ async def test_a_rotated_key_has_two_secrets_for_a_while(worker: Worker, clock: 
     assert name_of(await worker(second, "GET", "/orders")) == (401, "token_invalid")
     assert (await worker(third, "GET", "/orders")).status_code == 200
     assert name_of(await worker(OPS, "POST", path, {"overlap_s": -1})) == (422, "invalid_field")
+
+
+async def test_every_rotation_of_a_day_is_remembered(worker: Worker, clock: ManualClock) -> None:
+    await issue(worker, "orders:read")
+    (key,) = await worker.keys.all()
+    path = f"/api/service-keys/{key.id}/secret"
+    for name in ("first", "second", "third"):
+        assert (await worker(OPS, "POST", path, {"overlap_s": 60}, key=name)).json()["secret"] is not None
+    last = (await worker.keys.get(key.id)).prefix
+    for name in ("first", "third", "second"):  # somebody's answers were lost on the way
+        repeated = await worker(OPS, "POST", path, {"overlap_s": 60}, key=name)
+        assert repeated.json()["secret"] is None, "a repeated request turns nothing"
+        assert name_of(await worker(OPS, "POST", path, {"overlap_s": 61}, key=name)) == (422, "key_reused")
+    assert (await worker.keys.get(key.id)).prefix == last
+    clock.advance(IDEMPOTENCY_KEPT_S + 1)
+    assert (await worker(OPS, "POST", path, {"overlap_s": 60}, key="another")).json()["secret"] is not None
+    assert (await worker(OPS, "POST", path, {"overlap_s": 61}, key="first")).json()["secret"] is not None, "forgotten"
 
 
 async def test_a_busy_key_costs_one_query_in_two_seconds(worker: Worker, clock: ManualClock) -> None:
