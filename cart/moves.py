@@ -53,6 +53,9 @@ class Promises(Protocol):
     def note(self, sku: str) -> None:
         """The queue of a SKU has moved on; those who wait are told of it later."""
 
+    def given_up(self, moves: "Moves", sku: str, carts: Sequence[str]) -> None:
+        """Units of a SKU, whose level is locked, were let go from these carts: they do not wait for more of it."""
+
     def tell(self, tx: Batch, sku: str, available: int) -> None:
         """Tell the screens what is left of the SKU's drops."""
 
@@ -169,6 +172,16 @@ class Moves:
         if self.promises is not None:
             self.promises.note(sku)
 
+    def let_go(self, hold: Hold) -> None:
+        """The buyer takes a living hold, whose level is locked, out of the cart."""
+        self.end_holds([hold], HoldState.released, Movement.released)
+        self.give_up(hold.sku, [hold.cart])
+
+    def give_up(self, sku: str, carts: Sequence[str]) -> None:
+        """Units just moved out of these carts are for the next who waits, and do not come back to who let them go."""
+        if self.promises is not None and self._after[sku][1].waiting:
+            self.promises.given_up(self, sku, carts)
+
     def hand_over(self) -> None:
         """Give what became free to those who wait for it, before anybody else can have it."""
         while self._freed:
@@ -192,6 +205,8 @@ class Moves:
             ]
             level = self.move(by_sku[sku][0].product_id, sku, kind, parts)
             assert level is not None, "a level holds the units of its holds"
+            if kind is Movement.expired:
+                self.give_up(sku, [hold.cart for hold in by_sku[sku]])
 
     def expire(self, skus: Sequence[str], limit: int) -> list[Hold]:
         """Give back the units of up to `limit` expired holds of `skus`; the holds, as they were."""

@@ -214,8 +214,8 @@ class Shop:
                 _grow(moves, offer, hold, quantity, shopper_of(principal))
             elif quantity < hold.quantity:
                 part = Part(quantity=hold.quantity - quantity, hold_id=hold.id, show=show)
-                level = moves.move(offer.product_id, sku, Movement.released, [part])
-                assert level is not None, "a level holds the units of its holds"
+                assert moves.move(offer.product_id, sku, Movement.released, [part]), "a level holds its holds' units"
+                moves.give_up(sku, [cart])
                 store.resize_holds(moves.tx.conn, [replace(hold, quantity=quantity)])
             return {"cart": plain(_tell(moves, hold))}
 
@@ -242,7 +242,7 @@ class Shop:
             hold = _alive(moves, cart, _offer(moves, sku))
             if hold is None:
                 return {"cart": plain(moves.register.cart(cart, show, store.cart_holds(moves.tx.conn, [cart])[cart]))}
-            moves.end_holds([hold], HoldState.released, Movement.released)
+            moves.let_go(hold)
             return {"cart": plain(_tell(moves, hold))}
 
         return await self._once(show, principal, ("remove", sku), key, effect)

@@ -208,10 +208,11 @@ def _check_version(holds: Sequence[Hold], version: str) -> None:
 def _shrink(moves: Moves, hold: Hold, quantity: int) -> None:
     """Let go the units of a hold beyond `quantity`; a negative one is refused elsewhere, and changes nothing."""
     if quantity == 0:
-        moves.end_holds([hold], HoldState.released, Movement.released)
+        moves.let_go(hold)
     elif 0 < quantity < hold.quantity:
         part = Part(hold.quantity - quantity, hold_id=hold.id, show=hold.show)
         assert moves.move(hold.product_id, hold.sku, Movement.released, [part]), "a level holds its holds' units"
+        moves.give_up(hold.sku, [hold.cart])
         cart_store.resize_holds(moves.tx.conn, [replace(hold, quantity=quantity)])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cart.moves import Moves
 from cart.stock import Level, Movement
 from cart.store import Part
-from cart.waiting import allowances, drop_store, turns
+from cart.waiting import allowances, drop_store, store, turns
 from live.service import Batch
 
 
@@ -30,6 +30,13 @@ class Promised:
     def note(self, sku: str) -> None:
         """A queue has moved on. It is only looked at later, so it does no harm when this is rolled back."""
         self.moved_on[sku] = True
+
+    def given_up(self, moves: Moves, sku: str, carts: Sequence[str]) -> None:
+        """Their places end, as if they had left."""
+        waiters = store.of_carts(moves.tx.conn, sku, carts)
+        if waiters:
+            turns.end(moves, waiters, "left")
+            self.note(sku)
 
     def room(self, moves: Moves, level: Level, show: str, viewer_id: str, quantity: int) -> bool:
         """As `allowances.room`."""

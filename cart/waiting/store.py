@@ -36,6 +36,11 @@ _HEADS = (
     .order_by(waitlist.c.number)
     .limit(bindparam("most"))
 )
+_OF_CARTS = (
+    select(*_WAITER)
+    .where(waitlist.c.sku == bindparam("of_sku"), WAITING, waitlist.c.cart.in_(bindparam("carts", expanding=True)))
+    .order_by(waitlist.c.number)
+)
 # Who is paying for some gets no more meanwhile: were these looked at again and again, those behind them never were.
 _paying = exists().where(
     hold.c.cart == waitlist.c.cart, hold.c.sku == waitlist.c.sku, LIVE_HOLD, hold.c.state == HoldState.claiming.value
@@ -64,6 +69,12 @@ def try_carts(conn: Connection, carts: Sequence[str]) -> set[str]:
 def heads(conn: Connection, sku: str, after: int, most: int, shut: Sequence[str]) -> list[Waiter]:
     """The first whose turn it may be behind number `after`: without those of the shows `shut`, and those who pay."""
     rows = conn.execute(_NEXT, {"of_sku": sku, "after": after, "most": most, "shut": list(shut)})
+    return [Waiter(*row) for row in rows]
+
+
+def of_carts(conn: Connection, sku: str, carts: Sequence[str]) -> list[Waiter]:
+    """Who waits for a SKU with one of these carts."""
+    rows = conn.execute(_OF_CARTS, {"of_sku": sku, "carts": list(carts)})
     return [Waiter(*row) for row in rows]
 
 

@@ -247,3 +247,36 @@ async def test_a_turn_that_no_cart_can_take_ends_with_its_reason(
     reasons: dict[str, Any] = {who.subject: told(screens, who, "waitlist.changed")[-1]["reason"] for who in (ANN, BEN)}
     assert reasons == {"ann": "mixed_currency", "ben": "cart_full"}
     assert await positions(sold_out, ANN, BEN) == [None, None]
+
+
+async def test_what_one_lets_go_is_for_the_next_and_does_not_come_back(
+    shop: Shop, screens: Screens, database: Database, clock: ManualClock
+) -> None:
+    await shop.add("demo", ANN, "MUG-RED")
+    await wait(shop, ANN, BEN)
+    screens.clear()
+    answer = await shop.remove("demo", ANN, "MUG-RED")
+    assert answer.body["cart"]["lines"] == [] and await held(shop, ANN) == {}
+    assert await held(shop, BEN) == {"MUG-RED": 1} and await positions(shop, ANN) == [None]
+    assert told(screens, ANN, "waitlist.changed") == [{"sku": "MUG-RED", "place": None, "reason": "left"}]
+    assert await shop.waiting.check() == []
+
+    await wait(shop, CAT, BEN)  # Ben has it, and wants more
+    clock.advance(HOLD_TTL_S)
+    await shop.keeper.sweep()
+    assert (await held(shop, BEN), await held(shop, CAT)) == ({}, {"MUG-RED": 1}), "lapsed is lapsed"
+    assert await shop.waiting.places("demo", BEN) == []
+
+    await shop.add("demo", ANN, "MUG-BLUE", 5)
+    await wait(shop, ANN, BEN, sku="MUG-BLUE", quantity=2)
+    await shop.change("demo", ANN, "MUG-BLUE", 4)
+    assert (await held(shop, ANN), (await held(shop, BEN))["MUG-BLUE"]) == ({"MUG-BLUE": 4}, 1)
+    assert await level(database, "MUG-BLUE") == (5, 0, 5) and await shop.waiting.check() == []
+
+
+async def test_who_lets_go_in_one_show_waits_on_in_another(shop: Shop, shows: Shows) -> None:
+    await shows.create("gala", "Gala")
+    await shop.add("demo", ANN, "MUG-RED")
+    await shop.waiting.join("gala", ANN, "MUG-RED", 1, key=None)
+    await shop.remove("demo", ANN, "MUG-RED")
+    assert [line.sku for line in (await shop.cart("gala", ANN)).lines] == ["MUG-RED"]
