@@ -17,21 +17,24 @@ from cart.catalogue import VariantEntry
 from cart.ordering import store as order_store
 from cart.ordering import tables as order_tables
 from cart.ordering.office import Trade
-from cart.ordering.orders import SOLD, Order, OrderState
+from cart.ordering.orders import EXTERNAL, SOLD, Order, OrderState
 from cart.ordering.payments import Charge, Receipt, StepKind
 from cart.ordering.provider import Rehearsal
 from cart.pricing import tables as price_tables
 from cart.service import Shop
-from cart.stock import EFFECTS, LIVE, Movement
+from cart.stock import EFFECTS, LIVE, MAIN, HoldState, Movement
+from cart.waiting.tables import CURRENT, sale_drop, sale_drop_share, waitlist
 from live.core.clock import ManualClock
 from live.core.database import Database
 from live.core.limits import PAYMENT_LATE_S
 from live.service import Shows
 from live.shows import ShowState
 from tests.cart.conftest import Screens, product, stock
+from tests.cart.handoff.conftest import WAY
 from tests.cart.offering.conftest import publish, rule
 from tests.cart.ordering.conftest import OPS, Box
 from tests.cart.ordering.samples import POST
+from tests.cart.places.conftest import BERLIN
 
 STOCK = {"CUP": 6, "MUG": 1}
 RULES = (
@@ -39,8 +42,8 @@ RULES = (
     rule(id="purse", lane="shipping", then=[{"kind": "amount", "minor": 100}], budget_minor=250, currency="EUR"),
 )
 _EMPTIED = (
-    "hold", "stock_movement", "idempotency", "payment_step", "letter", "order_line", "orders", "price_use",
-    "price_use_order", "cart_shopper",
+    "handoff", "withdrawal", "hold", "stock_movement", "idempotency", "payment_step", "letter", "order_line", "orders",
+    "price_use", "price_use_order", "cart_shopper", "waitlist", "sale_drop", "sale_drop_share",
 )  # fmt: skip
 _KEEPING = frozenset({OrderState.pending}) | SOLD  # what they used of coupons and budgets
 
@@ -71,7 +74,9 @@ class Worker:
         database = await Database.open(url, clock)
         shows = Shows(database, Screens(), clock)
         trade = Trade(payment=bank, mail=Box())
-        shop = Shop(database, shows, clock, stock_interval_s=0, pace_s=0, trade=trade, secret="theirs", tax_bp=1900)
+        shop = Shop(
+            database, shows, clock, stock_interval_s=0, pace_s=0, trade=trade, secret="theirs", tax_bp=1900, way=WAY
+        )
         shop.attach()
         return cls(database, shows, shop)
 
@@ -82,10 +87,11 @@ class Worker:
 
 
 class Premises:
-    """See the module."""
+    """See the module. `elsewhere`: what is in `berlin`, by SKU (none: there is only the place that sells)."""
 
-    def __init__(self, url: str, clock: ManualClock) -> None:
+    def __init__(self, url: str, clock: ManualClock, elsewhere: Mapping[str, int] | None = None) -> None:
         self._url = url
+        self._elsewhere = elsewhere or {}
         self.clock = clock
         self.bank = Bank()
         self.workers: list[Worker] = []
@@ -106,6 +112,8 @@ class Premises:
         self.clock.advance(3600)
         await publish(self.workers[0].shop.offering, *RULES)
         await self.workers[0].shop.office.facts.save_methods([POST], OPS)
+        if self._elsewhere:
+            await self.workers[0].shop.places.create(BERLIN, OPS)
 
     async def fresh(self) -> None:
         """As after `open`, with STOCK on the shelf."""
@@ -114,11 +122,13 @@ class Premises:
         def empty(conn: Connection) -> None:
             for table in _EMPTIED:
                 conn.execute(text(f"DELETE FROM {table}"))
-            conn.execute(text("UPDATE stock_level SET on_hand = 0, allocated = 0, held = 0"))
+            conn.execute(text("UPDATE stock_level SET on_hand = 0, allocated = 0, held = 0, waiting = 0, drops = 0"))
 
         await self.workers[0].database.write_sync(empty)
         for sku, units in STOCK.items():
             await self.workers[0].shop.office.stocktake.adjust(sku, units, OPS)
+        for sku, units in self._elsewhere.items():
+            await self.workers[0].shop.places.adjust("berlin", sku, units, OPS)
 
     async def _start(self) -> None:
         self.workers = [await Worker.open(self._url, self.clock, self.bank) for _ in range(2)]
@@ -175,46 +185,90 @@ class Premises:
 class Books(msgspec.Struct):
     """What the tables say."""
 
-    levels: Mapping[str, Row[Any]]
+    levels: Sequence[Row[Any]]
     holds: Sequence[Row[Any]]
     moved: Sequence[Row[Any]]
     orders: Sequence[Order]
     uses: Mapping[str, tuple[int, int]]
+    places: Sequence[Row[Any]]  # of the waitlist
+    drops: Sequence[Row[Any]]  # that count
+    shares: Mapping[tuple[str, str], int]  # by drop and viewer
 
-    def check(self) -> None:
-        """What must hold at any time."""
+    def check(self, *, merging: bool = False) -> None:
+        """What must hold at any time. `merging`: units go from one cart's hold to another's."""
         self._check_units()
+        self._check_holds(merging=merging)
+        self._check_queues()
+        for drop in self.drops:
+            self._check_drop(drop)
         for order in self.orders:
             _check_order(order)
         for one in RULES:
-            taken = [
-                off for order in self.orders if order.state in _KEEPING for rule, off in _offs(order) if rule == one.id
-            ]
+            taken = [off for order in self.orders if _keeps(order) for rule, off in _offs(order) if rule == one.id]
             assert self.uses.get(one.id, (0, 0)) == (len(taken), sum(taken)), one.id
             assert one.coupon is None or one.coupon.limit is None or len(taken) <= one.coupon.limit
             assert one.budget_minor is None or sum(taken) <= one.budget_minor
 
     def _check_units(self) -> None:
-        live = {state.value for state in LIVE}
-        for sku, level in self.levels.items():
+        for level in self.levels:
             assert level.on_hand >= level.allocated + level.held, "sold twice"
             sums = [0, 0, 0]
             for row in self.moved:
-                if row.sku == sku:
+                if (row.sku, row.location) == (level.sku, level.location):
                     for place, sign in enumerate(EFFECTS[Movement(row.kind)]):
                         sums[place] += sign * row.quantity
             assert (level.on_hand, level.allocated, level.held) == tuple(sums)
-            assert level.held == sum(hold.quantity for hold in self.holds if hold.sku == sku and hold.state in live)
+            at_home = level.location == MAIN
+            assert level.held == sum(hold.quantity for hold in self.living() if hold.sku == level.sku and at_home)
             unsent = [order for order in self.orders if order.state in SOLD and order.shipped_at_ms is None]
             assert level.allocated == sum(
-                line.quantity - line.cancelled for order in unsent for line in order.lines if line.sku == sku
+                line.quantity - line.cancelled
+                for order in unsent
+                for line in order.lines
+                if line.sku == level.sku and at_home
             )
+        sent: Counter[tuple[str, str]] = Counter()
+        for row in self.moved:
+            if row.transfer_id is not None:
+                sent[row.transfer_id, row.sku] += row.quantity * EFFECTS[Movement(row.kind)][0]
+        assert not any(sent.values()), "what leaves one place is at the other"
+
+    def _check_holds(self, *, merging: bool) -> None:
         ins: Counter[str] = Counter()
         for row in self.moved:
             if row.hold_id is not None:
-                ins[row.hold_id] += EFFECTS[Movement(row.kind)][2] * row.quantity
-        for hold in self.holds:
-            assert ins[hold.id] == (hold.quantity if hold.state in live else 0), hold
+                ins[row.sku if merging else row.hold_id] += EFFECTS[Movement(row.kind)][2] * row.quantity
+        held: Counter[str] = Counter()
+        for hold in self.living():
+            held[hold.sku if merging else hold.id] += hold.quantity
+        assert +ins == +held and not -ins
+
+    def _check_queues(self) -> None:
+        holds = {hold.id: hold for hold in self.holds}
+        waiting = Counter(place.sku for place in self.places if place.hold_id is None)
+        for level in self.levels:
+            assert level.waiting == (waiting[level.sku] if level.location == MAIN else 0)
+        for place in self.places:
+            if place.hold_id is not None:
+                assert holds[place.hold_id].sku == place.sku and place.offered > 0, "an offer is units of a cart"
+
+    def _check_drop(self, drop: Row[Any]) -> None:
+        """What is taken of a drop is in carts of its show, or was ordered since it was made."""
+        taken: Counter[str] = Counter()
+        for hold in self.living():
+            if (hold.show, hold.sku) == (drop.show, drop.sku):
+                taken[hold.viewer_id] += hold.quantity
+        for order in self.orders:
+            if order.state in SOLD and order.show == drop.show and (order.placed_at_ms or 0) >= drop.created_at_ms:
+                for line in order.lines:
+                    taken[order.viewer_id] += (line.quantity - line.cancelled) * (line.sku == drop.sku)
+        shares = Counter({viewer: units for (id_, viewer), units in self.shares.items() if id_ == drop.id})
+        assert drop.taken == taken.total(), (drop, taken)
+        assert +shares == +taken, (drop, taken)
+
+    def living(self) -> list[Row[Any]]:
+        """The holds that hold units."""
+        return [hold for hold in self.holds if HoldState(hold.state) in LIVE]
 
     def taken(self) -> Counter[str]:
         """By hold: the units that were ever put into it."""
@@ -228,12 +282,21 @@ class Books(msgspec.Struct):
 def read_books(conn: Connection) -> Books:
     rows = conn.execute(select(price_tables.price_use).where(price_tables.price_use.c.customer == ""))
     return Books(
-        levels={row.sku: row for row in conn.execute(select(tables.stock_level))},
+        levels=conn.execute(select(tables.stock_level)).all(),
         holds=conn.execute(select(tables.hold)).all(),
         moved=conn.execute(select(tables.stock_movement)).all(),
         orders=order_store._orders(conn, list(conn.execute(select(order_tables.orders)))),
         uses={row.rule: (row.uses, row.amount_minor) for row in rows},
+        places=conn.execute(select(waitlist)).all(),
+        drops=conn.execute(select(sale_drop).where(CURRENT)).all(),
+        shares={(row.drop_id, row.viewer_id): row.quantity for row in conn.execute(select(sale_drop_share))},
     )
+
+
+def _keeps(order: Order) -> bool:
+    """Whether what an order used of coupons and budgets stays used: not when it ended before its goods left."""
+    ended = order.state is OrderState.withdrawn and order.shipped_at_ms is None
+    return order.state in _KEEPING and not ended
 
 
 def _offs(order: Order) -> list[tuple[str, int]]:
@@ -253,8 +316,14 @@ def _check_order(order: Order) -> None:
 
 
 def check_money(orders: Sequence[Order], bank: Bank) -> None:
-    """Nothing is under way: what was taken is what the books say, and is kept or was given back, to the cent."""
+    """Nothing is under way: what was taken is what the books say, and is kept or was given back, to the cent.
+
+    Of what the merchant's own check-out sells, the merchant has the money: nobody here was asked for any.
+    """
     for order in orders:
+        if order.source == EXTERNAL:
+            assert not [account for account in bank.accounts.values() if account.order_id == order.id]
+            continue
         assert order.state is not OrderState.pending
         accounts = [account for account in bank.accounts.values() if account.order_id == order.id]
         assert sum(account.captured for account in accounts) == order.captured_minor, (order, accounts)

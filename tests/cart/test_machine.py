@@ -8,87 +8,35 @@ was acknowledged is there once, and every cent is where the books say.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import rule
 
 from cart.ordering.payments import StepKind
 from cart.ordering.provider import Fault
 from cart.ordering.refunds import Units
-from cart.ordering.shipping import Choice
-from cart.service import Shop
 from live.core.clock import ManualClock
 from live.core.errors import Kind, Problem
 from live.core.limits import CLAIM_TTL_S
-from tests.cart.commerce import STOCK, Premises, Worker, check_money
+from tests.cart.commerce import Premises, Worker, check_money
 from tests.cart.conftest import viewer
+from tests.cart.machine import EXPECTED, SKU, WHICH, WHO, WORKER, Shoppers, play
 from tests.cart.ordering.conftest import HOST, OPS
-from tests.cart.ordering.samples import ENTRY
 
-T = TypeVar("T")
-WHO = st.sampled_from(("ada", "bob", "cleo"))
-SKU = st.sampled_from(tuple(STOCK))
-WORKER = st.integers(0, 1)
-WHICH = st.integers(0, 9)
 FAULT = st.sampled_from([Fault.none, Fault.none, *Fault])
 VERBS = ("capture", "ship", "cancel", "refund", "return")
-EXPECTED = {
-    Kind.sold_out, Kind.hold_expired, Kind.hold_final, Kind.not_in_cart, Kind.invalid_quantity, Kind.cart_empty,
-    Kind.payment_refused, Kind.payment_pending, Kind.checkout_running, Kind.price_changed, Kind.coupon_refused,
-    Kind.illegal_order_step, Kind.refund_exceeds,
-}  # fmt: skip
 
 
-class Commerce(RuleBasedStateMachine):
-    """Runs in a thread of its own; what it does runs on the test's loop."""
+class Commerce(Shoppers):
+    """Everything between a click and the money that comes back."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, premises: Premises) -> None:
-        super().__init__()
-        self.loop = loop
-        self.premises = premises
-        self.clicks = 0
-        self.asked: dict[str, tuple[str, str, int]] = {}  # adds by key: whose, what, how many; nobody heard the answer
-        self.acked: dict[str, tuple[tuple[str, str, int], str]] = {}  # adds by key, with their holds
+        super().__init__(loop, premises)
         self.changed: set[str] = set()  # holds that grew by other ways than adds
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
-
-    def attempt(self, coroutine: Coroutine[Any, Any, T]) -> T | None:
-        try:
-            return self.run(coroutine)
-        except Problem as problem:
-            assert problem.kind in EXPECTED, problem
-            return None
-
-    def at(self, worker: int) -> Shop:
-        return self.premises.workers[worker].shop
-
-    @initialize()
-    def begin(self) -> None:
-        self.run(self.premises.fresh())
-
     # --- shoppers
-
-    async def click(self, worker: int, key: str) -> None:
-        """An add; it is remembered until its answer is heard."""
-        who, sku, quantity = self.asked[key]
-        try:
-            answer = await self.at(worker).add("demo", viewer(who), sku, quantity, key=key)
-        except Problem as problem:
-            del self.asked[key]
-            assert problem.kind in EXPECTED, problem
-        else:
-            self.acked[key] = self.asked.pop(key), answer.body["hold"]["hold_id"]
-
-    def ask(self, who: str, sku: str, quantity: int) -> str:
-        self.clicks += 1
-        key = f"{self.clicks:04}-{who}-{sku}"
-        self.asked[key] = who, sku, quantity
-        return key
 
     @rule(worker=WORKER, who=WHO, sku=SKU, quantity=st.integers(1, 2))
     def add(self, worker: int, who: str, sku: str, quantity: int) -> None:
@@ -120,12 +68,6 @@ class Commerce(RuleBasedStateMachine):
     @rule(worker=WORKER, who=WHO, codes=st.sampled_from([["TWICE"], []]))
     def coupons(self, worker: int, who: str, codes: list[str]) -> None:
         self.attempt(self.at(worker).coupons("demo", viewer(who), codes))
-
-    async def buy(self, worker: int, who: str, key: str | None = None) -> None:
-        shop = self.at(worker)
-        form = {"name": "Ada", "email": "ada@example.com", "shipping": Choice("post"), "to": ENTRY}
-        await shop.checkout("demo", viewer(who), key=key, **form)  # type: ignore[arg-type]
-        await shop.office.till.idle()
 
     def fill(self, worker: int, who: str, sku: str, quantity: int, coupon: bool) -> None:
         self.run(self.click(worker, self.ask(who, sku, quantity)))
@@ -168,10 +110,6 @@ class Commerce(RuleBasedStateMachine):
         bank.script[StepKind.authorise].clear()
 
     # --- time, providers, merchants
-
-    @rule(seconds=st.sampled_from([1, 61, 601]))
-    def wait(self, seconds: int) -> None:
-        self.premises.clock.advance(seconds)
 
     @rule(worker=WORKER)
     def sweep(self, worker: int) -> None:
@@ -262,13 +200,6 @@ class Commerce(RuleBasedStateMachine):
 
     # --- what must hold
 
-    @invariant()
-    def the_books_are_right(self) -> None:
-        self.run(self.premises.books()).check()
-
-    def teardown(self) -> None:
-        self.run(self._end())
-
     async def _end(self) -> None:
         """All is said again that nobody heard the answer to, and asked until it is answered."""
         for key in list(self.asked):
@@ -301,19 +232,4 @@ async def _tried(doing: Callable[[], Coroutine[Any, Any, Any]]) -> None:
 
 @pytest.mark.timeout(180)
 async def test_the_books_stay_right(database_url: str, clock: ManualClock) -> None:
-    loop = asyncio.get_running_loop()
-    premises = Premises(database_url, clock)
-    await premises.open()
-    try:
-        await asyncio.to_thread(
-            run_state_machine_as_test,
-            cast("type[Commerce]", lambda: Commerce(loop, premises)),
-            settings=settings(
-                max_examples=12 if database_url.startswith("sqlite") else 6,
-                stateful_step_count=30,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        await premises.close()
+    await play(Commerce, Premises(database_url, clock), examples=12 if database_url.startswith("sqlite") else 6)
