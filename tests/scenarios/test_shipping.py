@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from live.core.limits import WORKER_STOP_S
+from live.core.limits import FEED_FETCH_BYTES_MAX, FEED_UPLOAD_BYTES_MAX, FEED_UPLOADS_MAX, WORKER_STOP_S
 from live.core.settings import PREFIX, Settings
 from loadtests.server import free_port, ready
 
@@ -162,3 +162,16 @@ def test_probes_ask_what_they_should() -> None:
     _, container = _container("Deployment", "deployment")
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_feeds_have_room_beside_memory() -> None:
+    """They are kept in temporary files, so that they need no memory; in /tmp, which must not be memory then."""
+    room = 2 * (FEED_UPLOADS_MAX * FEED_UPLOAD_BYTES_MAX + FEED_FETCH_BYTES_MAX)  # each with what it has named
+    pod, container = _container("Deployment", "deployment")
+    [place] = [one["name"] for one in container["volumeMounts"] if one["mountPath"] == "/tmp"]
+    [volume] = [one["emptyDir"] for one in pod["volumes"] if one["name"] == place]
+    assert "medium" not in volume
+    assert int(volume["sizeLimit"].removesuffix("Gi")) * 1024**3 >= room
+    service = yaml.safe_load(COMPOSE[0].read_text())["services"]["showcart"]
+    assert "/tmp" not in service["tmpfs"]
+    assert "scratch:/tmp" in service["volumes"]
