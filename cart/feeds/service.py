@@ -129,6 +129,8 @@ class Feeds:
         Raises `Problem` invalid_field, feed_forbidden, feed_exists, too_many_feeds, key_reused.
         """
         name = clean_line(new.name, "name", FEED_NAME_CHARS_MAX)
+        if "/" in name:
+            raise Problem(Kind.invalid_field, "No slash: it is a part of the source's address.", field="name")
         _check_interval(new.interval_s)
         _check_authorization(new.authorization)
         await self._fetcher.check(new.url)

@@ -96,6 +96,8 @@ async def test_what_cannot_be_taken(
     assert await refused("") == (503, "overloaded", "")
     assert (await call("GET", "/api/feeds/runs/none")).json()["name"] == "unknown_feed_run"
     assert (await call("GET", "/api/feeds/runs?before=a/b")).json()["name"] == "unknown_feed_run"
+    unheard = await call("POST", "/api/feeds/sources", {"name": "a/b", "url": "file:a.csv"})
+    assert (unheard.status_code, unheard.json().get("field")) == (422, "name"), "no address could name it"
     host = Principal(subject="h", role=Role.host, show="*", name="Host")
     theirs = Caller(client, Tokens(SECRET, clock).sign(host, 10**6))
     assert (await theirs("POST", "/api/feeds")).json()["name"] == "role_forbidden"
