@@ -274,8 +274,7 @@ def routes(feeds: Feeds) -> list[Route]:
         channel = request.query_params.get("channel")
         if channel is not None and not (channel.isascii() and channel.isalnum() and len(channel) <= ID_CHARS_MAX):
             return problem_response(Problem(Kind.invalid_field, "Not a channel's name.", field="channel"))
-        origin = str(request.base_url).rstrip("/")
-        pages = feeds.export.xml(origin, request.url.hostname or "Showcart", channel)
+        pages = feeds.export.xml(_origin(request), request.url.hostname or "Showcart", channel)
         try:
             first = await anext(pages)  # what is refused is refused before there is an answer
         except Problem as problem:
@@ -284,6 +283,17 @@ def routes(feeds: Feeds) -> list[Route]:
         return _Export(first, pages)
 
     return [Route("/feeds/google.xml", google, methods=["GET"])]
+
+
+def _origin(request: Request) -> str:
+    """Where we were asked: by TLS, when a proxy in front of us says that it ends it.
+
+    Anybody may say so, and host names besides; the answer is theirs alone.
+    """
+    forwarded = request.headers.get("forwarded", "").lower()
+    tls = request.headers.get("x-forwarded-proto", "").lower() == "https" or "proto=https" in forwarded
+    url = request.base_url.replace(scheme="https") if tls else request.base_url
+    return str(url).rstrip("/")
 
 
 class _Gone(Exception):

@@ -212,3 +212,14 @@ async def test_a_character_that_xml_cannot_have_breaks_no_feed(client: httpx.Asy
     answer = await client.get("/feeds/google.xml")
     titles = [item.findtext(f"{G}title") for item in ElementTree.fromstring(answer.content).iter("item")]
     assert "Bag" in titles
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    "said", [{}, {"x-forwarded-proto": "https"}, {"forwarded": "for=10.0.0.1;Proto=https;host=shop.example"}]
+)
+async def test_links_lead_to_where_the_proxy_was_asked(client: httpx.AsyncClient, said: dict[str, str]) -> None:
+    """It ends TLS, and asks us by plain HTTP."""
+    answer = await client.get("http://shop.example/feeds/google.xml", headers=said)
+    [link, *_] = [item.findtext(f"{G}link") or "" for item in ElementTree.fromstring(answer.content).iter("item")]
+    assert link.startswith("https://shop.example/#" if said else "http://shop.example/#")
