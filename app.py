@@ -1,8 +1,11 @@
 """Composition root: settings → parts → Starlette app; and the command line.
 
-This is the only module that knows every part. Siblings (chat, cart, stream) never import each other: what one needs
-of another is passed here as a function.
+Siblings (chat, cart, stream) never import each other: what one needs of another is passed here as a function.
 """
+
+import gc
+
+gc.disable()  # 1,600 modules leave none while they are loaded, and looking for it was a quarter of the start
 
 import os
 import socket
@@ -84,8 +87,8 @@ from live.store import followed_shows
 from stream.cluster.cluster import Cluster
 from stream.service import Media
 
+gc.enable()
 VERSION = version("showcart")
-
 _FILE = str(Path(__file__).resolve())
 _log = structlog.get_logger("showcart")
 
@@ -309,9 +312,8 @@ async def _work(settings: Settings, listener: socket.socket, worker: int, ready:
 async def _supervise(settings: Settings, ready: Callable[[Settings], None]) -> None:
     """Several workers, with the port, the private Valkey and the demo's show made ready for them."""
     with reserve(settings) as reserved:
-        if not settings.udp_port:  # each finds a free one of its own
-            settings = msgspec.structs.replace(settings, media_port=0)
-        settings = msgspec.structs.replace(settings, port=reserved.getsockname()[1])
+        media_port = settings.media_port if settings.udp_port else 0  # 0: each finds a free one of its own
+        settings = msgspec.structs.replace(settings, port=reserved.getsockname()[1], media_port=media_port)
         async with AsyncExitStack() as stack:
             url = settings.redis_url or await stack.enter_async_context(private(settings.data_dir))
             settings = msgspec.structs.replace(settings, redis_url=url)
@@ -377,9 +379,8 @@ def worker_command(index: int) -> None:
     run(job(), settings)
 
 
-main.add_command(migrate_command)
-main.add_command(token_command)
-main.add_command(key_command)
+for command in (migrate_command, token_command, key_command):
+    main.add_command(command)
 add_commands(main, open_store)
 
 

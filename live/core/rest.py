@@ -6,10 +6,12 @@ encode what goes out and become the JSON Schemas of `/openapi.json`, so the docu
 
 import inspect
 import re
+from asyncio import to_thread
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
@@ -256,11 +258,11 @@ class ProblemDetails(msgspec.Struct):
 
 
 def document(operations: Sequence[Operation], version: str) -> Route:
-    """`/openapi.json`, made once."""
-    made = openapi(operations, version)
+    """`/openapi.json`, made once, when somebody asks: 0.1 s of work, which is in nobody's way in a thread."""
+    made = cache(partial(openapi, operations, version))
 
     async def endpoint(_request: Request) -> Response:
-        return respond(made)
+        return respond(await to_thread(made))
 
     return Route("/openapi.json", endpoint)
 

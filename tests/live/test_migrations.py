@@ -1,6 +1,10 @@
 """What is in the store survives a new schema, on both stores."""
 
+import sys
+
+import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from blockbuster import BlockBuster
 from sqlalchemy import Connection, text
 
@@ -16,6 +20,18 @@ def _back_to(connection: Connection, revision: str) -> None:
     config = database._config()
     config.attributes["connection"] = connection
     command.downgrade(config, revision)
+
+
+def test_the_newest_revision_is_known_by_its_file_s_name() -> None:
+    assert [database._newest()] == ScriptDirectory.from_config(database._config()).get_heads()
+
+
+async def test_a_schema_that_is_new_enough_is_left_alone_without_alembic(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    await migrate(database_url)
+    assert await database.schema(database_url) == "current"
 
 
 async def test_keys_and_shows_of_before_backup_publishers_are_as_they_were(
