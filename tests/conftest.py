@@ -1,18 +1,20 @@
 """Fixtures that every part shares: real stores, a clock that obeys, and a loop that must never block."""
 
+import asyncio
+import gc
 import os
 import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from live.core.bus import Bus
 from live.core.clock import ManualClock
@@ -41,14 +43,41 @@ _MAY_BLOCK = {
 }
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The few tests that run alone are found without loading the thousands that do not."""
+    if config.option.markexpr != "alone" or not collection_path.name.startswith("test_"):
+        return None
+    return None if "mark.alone" in collection_path.read_text() else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is loaded now stays: to look for garbage meanwhile was two fifths of the work, and tests need not either."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture(scope="session")
+def blocking_calls() -> BlockBuster:
+    guard = BlockBuster(["live", "chat", "cart", "stream", "app"])
+    for function in guard.functions.values():
+        for path, names in _MAY_BLOCK.items():
+            function.can_block_in(path, names)
+    return guard
+
+
 @pytest.fixture(autouse=True)
-def blockbuster() -> Iterator[BlockBuster]:
+def blockbuster(blocking_calls: BlockBuster) -> Iterator[BlockBuster]:
     """A blocking call inside our own coroutines fails the test."""
-    with blockbuster_ctx(["live", "chat", "cart", "stream", "app"]) as guard:
-        for function in guard.functions.values():
-            for path, names in _MAY_BLOCK.items():
-                function.can_block_in(path, names)
-        yield guard
+    blocking_calls.activate()
+    try:
+        yield blocking_calls
+    finally:
+        blocking_calls.deactivate()
 
 
 @pytest.fixture(scope="session")
@@ -121,34 +150,48 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sqlite") / "template.db"
+    """A migrated database without rows, to copy."""
+    template = tmp_path_factory.mktemp("sqlite") / "template.db"
+    _done(migrate(f"sqlite:///{template}"))
+    return template
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: str) -> str:
+    """The name of one that PostgreSQL copies."""
+    _done(_command(postgresql, "CREATE DATABASE template_showcart"))
+    _done(migrate(f"postgresql://showcart@/template_showcart?host={postgresql}"))
+    return "template_showcart"
+
+
+def _done(work: Coroutine[Any, Any, None]) -> None:
+    """Do it on a loop of its own, beside that of the test."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+async def _command(postgresql: str, command: str) -> None:
+    connection = await asyncpg.connect(host=postgresql, user="showcart", database="postgres")
+    await connection.execute(command)
+    await connection.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty, migrated store; each test gets its own."""
     if request.param == "sqlite":
-        template: Path = request.getfixturevalue("sqlite_template")
-        if not template.exists():
-            await migrate(f"sqlite:///{template}")
-        shutil.copy(template, tmp_path / "showcart.db")
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "showcart.db")
         yield f"sqlite:///{tmp_path / 'showcart.db'}"
         return
     folder: str = request.getfixturevalue("postgresql")
-    url = f"postgresql+asyncpg://showcart@/postgres?host={folder}"
-    admin = create_async_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)  # a test may restart the server
+    template: str = request.getfixturevalue("postgresql_template")
     name = f"test_{uuid.uuid4().hex}"
-    template_url = f"postgresql://showcart@/template_showcart?host={folder}"
-    async with admin.connect() as connection:
-        found = await connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = 'template_showcart'"))
-        if not found:
-            await connection.execute(text("CREATE DATABASE template_showcart"))
-            await migrate(template_url)
-        await connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_showcart"))
+    _done(_command(folder, f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield f"postgresql://showcart@/{name}?host={folder}"
-    async with admin.connect() as connection:
-        await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    await admin.dispose()
+    _done(_command(folder, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ def tidy() -> Iterator[Tidy]:
     tidy.close()
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
+    gc.freeze()  # as it is for all tests
 
 
 def test_young_cycles_are_found_before_the_rest_is_set_apart(tidy: Tidy) -> None:

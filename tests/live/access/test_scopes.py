@@ -13,7 +13,6 @@ import pytest
 
 from app import Parts, build, open_parts
 from live.core.auth import SCOPES, Principal, Role
-from live.core.database import migrate
 from live.core.settings import Settings
 from tests.live.access.shop import claims, document, key, token
 
@@ -72,8 +71,6 @@ async def _product(settings: Settings) -> AsyncIterator[tuple[Parts, Client]]:
 
 @pytest.fixture
 def settings(tmp_path: Path, sqlite_template: Path) -> Settings:
-    if not sqlite_template.exists():
-        asyncio.run(migrate(f"sqlite:///{sqlite_template}"))
     shutil.copy(sqlite_template, tmp_path / "showcart.db")
     (tmp_path / "keys.json").write_bytes(document(key("ec")))
     return Settings(
