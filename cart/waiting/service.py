@@ -154,12 +154,21 @@ class Waiting:
         # Some cannot be served, for as long as a drop lasts: the next look is for those behind them.
         self._looked_at = skus[-1] if len(skus) == SWEEP_BATCH else ""
         for sku in skus:
-            before = WAITLIST_MAX + 1
-            while 0 < (left := await self._stockroom.change(partial(_serve, sku=sku))) < before:
-                before = left
+            try:
+                await self._serve(sku)
+            except Problem:
+                raise
+            except Exception:  # a bug in one queue must not keep all behind it waiting, look after look
+                _log.exception("queue_not_served", sku=sku)
         if out:
             await self._stockroom.change(self._end_shut_out)
         return len(skus)
+
+    async def _serve(self, sku: str) -> None:
+        """Serve a queue, a transaction after the other, as long as it gets shorter."""
+        before = WAITLIST_MAX + 1
+        while 0 < (left := await self._stockroom.change(partial(_serve, sku=sku))) < before:
+            before = left
 
     def _end_shut_out(self, moves: Moves) -> None:
         tx = moves.tx

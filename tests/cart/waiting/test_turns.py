@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, update
+from structlog.testing import capture_logs
 
+from cart.moves import Moves
 from cart.service import Shop
 from cart.stock import HoldState
-from cart.tables import hold
-from cart.waiting import store
+from cart.tables import hold, stock_level
+from cart.waiting import store, turns
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from tests.cart.conftest import ADA, BOB, Screens, refused
@@ -90,3 +92,26 @@ async def test_a_large_catalogue_is_checked_beside_the_loop(shop: Shop, monkeypa
     monkeypatch.setattr("cart.waiting.store.drift", note)
     assert await shop.waiting.check() == []
     assert threads and threading.get_ident() not in threads
+
+
+async def test_a_queue_that_cannot_be_served_keeps_no_other_waiting(
+    shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.add("demo", ADA, "MUG-RED")
+    await shop.add("demo", ADA, "MUG-BLUE", 5)
+    await wait(shop, ANN, sku="MUG-BLUE")
+    await wait(shop, BEN, sku="MUG-RED")
+    serve = turns.serve
+
+    def broken(moves: Moves, sku: str, *others: Any) -> bool:
+        if sku == "MUG-BLUE":
+            raise RuntimeError("a bug")
+        return serve(moves, sku, *others)
+
+    free = update(stock_level).where(stock_level.c.sku.in_(["MUG-BLUE", "MUG-RED"]))
+    await database.write_sync(lambda conn: conn.execute(free.values(on_hand=stock_level.c.on_hand + 1)))
+    monkeypatch.setattr(turns, "serve", broken)
+    with capture_logs() as logs:
+        await shop.waiting.look()
+    assert (await held(shop, ANN), await held(shop, BEN)) == ({}, {"MUG-RED": 1})
+    assert [(one["event"], one["sku"]) for one in logs] == [("queue_not_served", "MUG-BLUE")]
