@@ -1,5 +1,5 @@
 /* The page of price rules: what is in force, a form for a new rule, and how to end one. For ops. */
-import { announce, h } from "./dom.js";
+import { h } from "./dom.js";
 import { loadTexts, moment, money, percent, problemText, t } from "./i18n.js";
 import { partsOf } from "./promotions.js";
 import { staffTokens } from "./staff.js";
@@ -61,7 +61,7 @@ async function enter() {
     after = page.next;
   }
   titles = new Map(products.map((product) => [product.id, product.title]));
-  form = new RuleForm({ products, save: (rule) => publish((rules) => [...rules, rule], t("rules.note.new", { label: rule.label })).then(() => announce(t("rules.saved", { label: rule.label }))) });
+  form = new RuleForm({ products, save: (rule) => publish((rules) => [...rules, rule], t("rules.note.new", { label: rule.label })).then(() => toast(t("rules.saved", { label: rule.label }))) });
   id("new").append(form.element);
   await show();
 }
@@ -101,7 +101,7 @@ async function over(rule) {
   if (!await confirm({ title: t("rules.endAsk", { label: rule.label }), text: t("rules.endAsk.more"), yes: t("rules.end"), danger: true, testid: "rule-end" })) return;
   try {
     await publish((rules) => rules.filter((other) => other.id !== rule.id), t("rules.note.end", { label: rule.label }));
-    announce(t("rules.ended", { label: rule.label }));
+    toast(t("rules.ended", { label: rule.label }));
     id("force-title").focus();
   } catch (problem) {
     toast(problemText(problem));
