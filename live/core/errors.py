@@ -147,17 +147,9 @@ class Kind(Enum):
     stock_short = _Kind(5095, 409, "The location has not so many free units")
     unknown_transfer = _Kind(5096, 404, "There is no such transfer")
 
-    @property
-    def number(self) -> int:
-        return self.value.number
-
-    @property
-    def status(self) -> int:
-        return self.value.status
-
-    @property
-    def title(self) -> str:
-        return self.value.title
+    def __init__(self, of: _Kind) -> None:
+        # Attributes of its own: in a drop nearly every answer is a refusal, and an enum is slow to say its value.
+        self.number, self.status, self.title = of.number, of.status, of.title
 
 
 class Problem(Exception):
@@ -176,22 +168,25 @@ class Problem(Exception):
         retry_after_s: int | None = None,
         extra: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(f"{kind.number} {kind.name}: {detail or kind.title}")
         self.kind = kind
         self.detail = detail or kind.title
         self.field = field
         self.retry_after_s = retry_after_s
         self.extra = extra or {}
 
+    def __str__(self) -> str:
+        return f"{self.kind.number} {self.kind.name}: {self.detail}"
+
     def body(self) -> dict[str, Any]:
         """The members of RFC 9457 with ours: `code`, `name`, `field`, `retry_after_s` and the extras."""
+        name = self.kind.name
         body: dict[str, Any] = {
-            "type": f"urn:showcart:error:{self.kind.name}",
+            "type": f"urn:showcart:error:{name}",
             "title": self.kind.title,
             "status": self.kind.status,
             "detail": self.detail,
             "code": self.kind.number,
-            "name": self.kind.name,
+            "name": name,
         }
         if self.field:
             body["field"] = self.field
