@@ -86,11 +86,10 @@ class _Batch:
         found = shelf.lock_offers(conn, skus, moves.register.standard_bp)
         self._offers: dict[str, Offer] = {sku: offer for sku, (offer, _) in found.items()}
         self._levels: dict[str, Level] = {sku: level for sku, (_, level) in found.items()}
-        self._carts = self._read_carts(carts)
         self._register = moves.register
         self._register.meet({add.cart: add.shopper for add in known})
         self._units: dict[tuple[str, str, Shopper], tuple[Unit, Quote, str]] = {}
-        self._end_overdue(known)
+        self._carts = self._free_up(known)
         self._gate = Gate(conn, self._levels.values(), ((add.show, add.sku, add.viewer_id) for add in known))
         self._new: dict[str, Hold] = {}  # by id, as they are at last
         self._grown: dict[str, Hold] = {}
@@ -117,15 +116,10 @@ class _Batch:
         asked = (add.price_minor, quote.currency) if add.quote is None else (add.quote.unit_minor, add.quote.currency)
         if asked[0] is not None and asked != (quote.unit_minor, quote.currency):
             raise price_changed(quote, "It costs another amount by now.")
+        level = self._level(add)
         cart = self._carts[add.cart]
         before = cart.get(add.sku)
         hold = self._fresh(add, offer, unit, kept) if before is None else self._larger(before, add, quote)
-        before_it = self._levels[add.sku]
-        if add.sku in self._moves.reserved:
-            raise stock.sold_out(msgspec.structs.replace(before_it, on_hand=before_it.allocated + before_it.held))
-        level = before_it.after(Movement.held, add.quantity)
-        if level is None:
-            raise stock.sold_out(before_it)
         holds = list((cart | {add.sku: hold}).values())
         seen = self._register.cart(add.cart, add.show, holds)  # may refuse it as well
         self._levels[add.sku] = level
@@ -158,22 +152,29 @@ class _Batch:
         found = store.cart_holds(self._tx.conn, carts) if carts else {}
         return {cart: {hold.sku: hold for hold in holds} for cart, holds in found.items()}
 
-    def _end_overdue(self, adds: Sequence[Add]) -> None:
-        """End expired holds where they are in the way: those that would grow, and others' of SKUs that run short."""
+    def _free_up(self, adds: Sequence[Add]) -> dict[str, dict[str, Hold]]:
+        """End expired holds where they are in the way: others' of SKUs that run short, and those that would grow.
+
+        The carts of those who may be granted something: all others are refused whatever they hold.
+        """
         now_ms, moves = self._tx.now_ms, self._moves
-        touched = {(add.cart, add.sku): None for add in adds}
-        own = [self._carts[cart].get(sku) for cart, sku in touched]
-        over = [one for one in own if one is not None and one.state is HoldState.active and one.overdue(now_ms)]
-        moves.end_holds(over, HoldState.expired, Movement.expired)
-        if over:
-            self._levels |= store.levels(self._tx.conn, self._levels)
         wanted: dict[str, int] = {}
         for add in adds:
             wanted[add.sku] = wanted.get(add.sku, 0) + add.quantity
+        over: list[Hold] = []
         for sku in sorted(wanted.keys() & self._levels.keys()):
             while wanted[sku] > self._levels[sku].available and (ended := moves.expire([sku], SWEEP_BATCH)):
                 over += ended
                 self._levels |= store.levels(self._tx.conn, [sku])
+        left = {sku for sku, level in self._levels.items() if level.available}
+        touched = {(add.cart, add.sku): None for add in adds if add.sku in left}
+        carts = self._read_carts(list(dict.fromkeys(cart for cart, _ in touched)))
+        own = [carts[cart].get(sku) for cart, sku in touched]
+        overdue = [one for one in own if one is not None and one.state is HoldState.active and one.overdue(now_ms)]
+        moves.end_holds(overdue, HoldState.expired, Movement.expired)
+        if overdue:
+            over += overdue
+            self._levels |= store.levels(self._tx.conn, self._levels)
         queues = [level for _, level in sorted(self._levels.items()) if level.waiting and level.available]
         for level in queues:
             moves.line_up(level)
@@ -181,10 +182,20 @@ class _Batch:
             self._levels |= store.levels(self._tx.conn, self._levels)
         if over:
             moves.tell_owners(over, "hold_expired")
-        if over or queues:
-            self._carts = self._read_carts(list(self._carts))
+        return self._read_carts(list(carts)) if overdue or queues else carts
 
     # --- one add
+
+    def _level(self, add: Add) -> Level:
+        """The level when the add is granted; raises `Problem` sold_out."""
+        before = self._levels[add.sku]
+        if add.sku in self._moves.reserved:
+            raise stock.sold_out(msgspec.structs.replace(before, on_hand=before.allocated + before.held))
+        if before.available < add.quantity:
+            raise stock.sold_out(before)
+        level = before.after(Movement.held, add.quantity)
+        assert level is not None, "there are enough"
+        return level
 
     def _answer(self, add: Add, key: Key | None, seen: Cart) -> Answer:
         cart = plain(seen)

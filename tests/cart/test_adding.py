@@ -142,6 +142,16 @@ async def test_a_hundred_clicks_take_as_many_statements_as_one(shop: Shop, shows
     assert len(statements) == alone, statements
 
 
+async def test_where_nothing_is_left_no_carts_are_read(shop: Shop, shows: Shows, database: Database) -> None:
+    await stock(shows, product("cup", VariantEntry(sku="CUP", price_minor=1000, stock=10)))
+    await shop.add("demo", ADA, "CUP", 10)
+    statements, stop = _counting(database)
+    late = await asyncio.gather(*(shop.add("demo", who, "CUP") for who in (ADA, BOB)), return_exceptions=True)
+    stop()
+    assert [one.kind for one in late if isinstance(one, Problem)] == [Kind.sold_out] * 2
+    assert statements and not [one for one in statements if "hold.cart IN" in one], statements
+
+
 async def test_a_drop_at_a_reduced_price_takes_no_more_statements(shop: Shop, shows: Shows, database: Database) -> None:
     cup = VariantEntry(sku="CUP", price_minor=1000, list_price_minor=1500, stock=500)
     await stock(shows, product("cup", cup))
