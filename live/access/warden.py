@@ -1,7 +1,8 @@
 """Stands before every operation over HTTP: knows services by their keys, and refuses who changes too much.
 
 Rates are counted over all workers, in the bus. What one worker alone finds to be too much it refuses by itself, so a
-flood costs the bus nothing; while the bus is away this is what is left of the bounds.
+flood costs the bus nothing; while the bus is away this is what is left of the bounds. A bus that hangs is asked by one
+change every CHANGES_BUS_AGAIN_S: all the others would take the four seconds that it is waited for.
 """
 
 import math
@@ -21,6 +22,8 @@ from live.core.limits import (
     ADDRESS_CHANGES_PER_S,
     ADDRESSES_REMEMBERED_MAX,
     CHANGES_BURST,
+    CHANGES_BUS_AGAIN_S,
+    CHANGES_BUS_SLOW_S,
     CHANGES_PER_S,
     SERVICE_CHANGES_BURST,
     SERVICE_CHANGES_PER_S,
@@ -50,6 +53,8 @@ class Warden:
         self._gates = {
             kind: Gate(pace.per_s, int(pace.burst), ADDRESSES_REMEMBERED_MAX) for kind, pace in _PACES.items()
         }
+        self._hangs = False  # the bus, as it was asked last; then it is not asked ...
+        self._again_s = 0.0  # ... before this moment of the monotonic clock
         self.refused: Counter[str] = Counter(dict.fromkeys(_PACES, 0))
 
     async def service(self, key: str, address: str) -> Principal:
@@ -64,10 +69,17 @@ class Warden:
         for kind, who in asked:
             if wait_s := self._gates[kind].take(who, self._clock.monotonic()):
                 raise self._refusal(kind, wait_s)
-        if asked:
-            refusing, wait_s = await self._take(_CHANNEL, [(f"{kind}:{who}", _PACES[kind]) for kind, who in asked])
-            if wait_s:
-                raise self._refusal(refusing.partition(":")[0], wait_s)
+        began_s = self._clock.monotonic()
+        if not asked or (self._hangs and began_s < self._again_s):
+            return
+        self._again_s = began_s + CHANGES_BUS_AGAIN_S
+        refusing, wait_s = await self._take(_CHANNEL, [(f"{kind}:{who}", _PACES[kind]) for kind, who in asked])
+        ended_s = self._clock.monotonic()
+        self._hangs = ended_s - began_s >= CHANGES_BUS_SLOW_S
+        if self._hangs:
+            self._again_s = ended_s + CHANGES_BUS_AGAIN_S
+        if wait_s:
+            raise self._refusal(refusing.partition(":")[0], wait_s)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Prometheus figures."""

@@ -1,5 +1,7 @@
 """How many changes over HTTP one may ask for."""
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, generate_latest
 
 from live.access.holders import Holders
@@ -12,6 +14,7 @@ from live.core.limits import (
     ADDRESS_CHANGES_BURST,
     ADDRESS_CHANGES_PER_S,
     CHANGES_BURST,
+    CHANGES_BUS_AGAIN_S,
     CHANGES_PER_S,
     SERVICE_CHANGES_BURST,
     SERVICE_CHANGES_PER_S,
@@ -66,6 +69,33 @@ async def test_a_flood_is_refused_without_the_bus(worker: Worker, rates: Rates, 
     assert len(rates.asked) == CHANGES_BURST
     clock.advance(1 / CHANGES_PER_S)
     assert (await worker(ADA, "POST", "/quotes", ip="192.0.2.1")).status_code == 200
+
+
+async def test_a_bus_that_hangs_is_waited_for_by_one_and_not_by_all(clock: ManualClock) -> None:
+    """Each change would take the four seconds in which it does not answer."""
+    answers_in_s = 4.0
+    asked = 0
+
+    async def take(_channel: str, _buckets: Sequence[tuple[str, Pace]]) -> tuple[str, float]:
+        nonlocal asked
+        asked += 1
+        clock.advance(answers_in_s)
+        return "", 0.0
+
+    holders: Holders = _Nobody()  # type: ignore[assignment]
+    warden = Warden(holders, take, clock, addresses=True)
+    for _ in range(20):
+        await warden.take(ADA, "")
+    assert asked == 1
+    clock.advance(CHANGES_BUS_AGAIN_S)
+    for _ in range(20):
+        await warden.take(ADA, "")
+    assert asked == 2
+    clock.advance(CHANGES_BUS_AGAIN_S)
+    answers_in_s = 0.0
+    for _ in range(20):
+        await warden.take(ADA, "")
+    assert asked == 22, "it is back"
 
 
 async def test_behind_a_proxy_that_hides_everybody_no_address_is_bounded(
