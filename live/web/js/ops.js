@@ -144,5 +144,6 @@ async function forever(question, pause) {
 
 await loadTexts("ops");
 charts = build();
+id("main").removeAttribute("aria-busy");
 forever(ask, ASK_MS);
 forever(ready, 5 * ASK_MS);
