@@ -46,7 +46,8 @@ _LOCK_OFFERS = (
 _PRODUCTS = select(product).where(product.c.id.in_(bindparam("product_ids", expanding=True)))
 _VARIANTS = (
     select(variant, (stock_level.c.on_hand - stock_level.c.allocated - stock_level.c.held).label("available"))
-    .join(stock_level, (stock_level.c.sku == variant.c.sku) & (stock_level.c.location == MAIN))
+    # Every variant has its level. An inner join, SQLite begins with: at all levels of the location.
+    .outerjoin(stock_level, (stock_level.c.sku == variant.c.sku) & (stock_level.c.location == MAIN))
     .where(variant.c.product_id.in_(bindparam("product_ids", expanding=True)))
     .order_by(variant.c.product_id, variant.c.position, variant.c.sku)
 )

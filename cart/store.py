@@ -62,6 +62,7 @@ _INSERT_MOVEMENTS = insert(stock_movement)
 _LIVE_STATES = [state.value for state in HoldState if state in LIVE]
 # Written out: an index of such rows alone is of use only to a statement that is seen to ask for no others.
 LIVE_HOLD = hold.c.state.in_([literal_column(f"'{state}'") for state in _LIVE_STATES])
+_CLAIMING = hold.c.state == literal_column(f"'{HoldState.claiming.value}'")
 _OF_GOODS: dict[str, ColumnElement[Any]] = {
     "product_id": variant.c.product_id,
     "variant": variant.c.title.label("variant"),
@@ -291,7 +292,7 @@ def set_state(
 def overdue_skus(conn: Connection, now_ms: int, limit: int) -> list[str]:
     """Some SKUs that have expired holds which nobody is paying for."""
     statement = (
-        select(hold.c.sku)
+        select(hold.c.sku.concat(""))  # or SQLite reads all living holds by their SKU, to have each once
         .where(hold.c.state == HoldState.active.value, LIVE_HOLD, hold.c.expires_at_ms <= now_ms)
         .distinct()
         .limit(limit)
@@ -313,8 +314,8 @@ def claimed_holds(conn: Connection, order_id: str) -> list[Hold]:
 def overdue_claims(conn: Connection, now_ms: int, limit: int) -> list[str]:
     """Ids of orders whose payment did not answer in time."""
     statement = (
-        select(hold.c.order_id)
-        .where(hold.c.state == HoldState.claiming.value, LIVE_HOLD, hold.c.claim_until_ms <= now_ms)
+        select(hold.c.order_id.concat(""))  # as of the SKUs: not by the index of all order ids
+        .where(_CLAIMING, hold.c.claim_until_ms <= now_ms)
         .distinct()
         .limit(limit)
     )

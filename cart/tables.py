@@ -105,6 +105,8 @@ Index(
 )  # fmt: skip
 Index("ix_hold_level", hold.c.sku, hold.c.location, sqlite_where=_LIVE, postgresql_where=_LIVE)
 Index("ix_hold_expires_at_ms", hold.c.expires_at_ms, sqlite_where=_LIVE, postgresql_where=_LIVE)
+_CLAIMING = hold.c.state == "claiming"
+Index("ix_hold_claim_until_ms", hold.c.claim_until_ms, sqlite_where=_CLAIMING, postgresql_where=_CLAIMING)
 Index("ix_hold_show", hold.c.show, sqlite_where=_LIVE, postgresql_where=_LIVE)
 
 stock_movement = Table(

@@ -91,6 +91,7 @@ pin = Table(
     Column("product_id", String(PRODUCT_ID_CHARS_MAX), nullable=False),
     Column("pinned_at_ms", BigInteger, nullable=False),
     Column("unpinned_at_ms", BigInteger),
+    Index("ix_pin_show_id", "show_id", "id"),
 )
 # The database's own guard: one product is on screen at a time.
 Index(

@@ -54,7 +54,9 @@ orders = Table(
     Column("external_number", String(EXTERNAL_NUMBER_CHARS_MAX)),  # of the merchant's books; NULL: none
     Index("uq_orders_number", "number", unique=True),
     Index("uq_orders_external_number", "external_number", unique=True),
-    Index("ix_orders_show", "show", "state"),
+    Index("ix_orders_show", "show", "state", "id"),
+    Index("ix_orders_show_id", "show", "id"),
+    Index("ix_orders_state", "state", "id"),
     Index("ix_orders_viewer_id", "viewer_id", "id"),
 )
 order_line = Table(

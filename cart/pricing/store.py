@@ -252,10 +252,11 @@ def _live_price(row: Row[Any]) -> LivePrice:
 
 def running(conn: Connection, of: str | None = None) -> list[LivePrice]:
     """The live prices that nobody has ended, of one show (None: of all)."""
-    statement = select(live_price).where(live_price.c.ended_at_ms.is_(None)).order_by(live_price.c.id)
+    statement = select(live_price).where(live_price.c.ended_at_ms.is_(None))
     if of is not None:
         statement = statement.where(live_price.c.show == of)
-    return [_live_price(row) for row in conn.execute(statement)]
+    # Not by the database: SQLite reads all there ever were in that order, to sort the few that run.
+    return sorted((_live_price(row) for row in conn.execute(statement)), key=lambda one: one.id)
 
 
 def insert_live_price(conn: Connection, started: LivePrice) -> None:

@@ -77,7 +77,7 @@ class Settled(msgspec.Struct, frozen=True):
     due_at_ms: int
 
 
-# Written out: the index of what waits is of use only to a statement that is seen to ask for nothing else.
+# Written out: by a parameter, a database sees only each time anew that the index of what waits is of use.
 _PENDING = literal_column("'pending'", String)
 _ready = webhook_delivery.alias("ready")
 _before = webhook_delivery.alias("before")
@@ -286,22 +286,22 @@ def prune(conn: Connection, before_ms: int, most: int) -> int:
     """
     gone = select(_endpoint.id).where(_endpoint.state == "deleted")
     unsent = and_(_delivery.state == _PENDING, _delivery.created_at_ms < before_ms)
-    over = or_(_delivery.settled_at_ms < before_ms, unsent, _delivery.endpoint_id.in_(gone))
-    keys = conn.execute(select(_delivery.endpoint_id, _delivery.position).where(over).limit(most)).all()
-    for endpoint_id in sorted({key.endpoint_id for key in keys}):
-        positions = [key.position for key in keys if key.endpoint_id == endpoint_id]
-        conn.execute(
-            delete(webhook_delivery).where(_delivery.endpoint_id == endpoint_id, _delivery.position.in_(positions))
-        )
-    forgotten = len(keys)
+    forgotten = 0
+    for over in (_delivery.settled_at_ms < before_ms, unsent, _delivery.endpoint_id.in_(gone)):  # each by its index
+        keys = conn.execute(select(_delivery.endpoint_id, _delivery.position).where(over).limit(most)).all()
+        for endpoint_id in sorted({key.endpoint_id for key in keys}):
+            positions = [key.position for key in keys if key.endpoint_id == endpoint_id]
+            conn.execute(
+                delete(webhook_delivery).where(_delivery.endpoint_id == endpoint_id, _delivery.position.in_(positions))
+            )
+        forgotten += len(keys)
     told = select(_event.position).where(
-        _event.at_ms < before_ms, _event.spread.is_(True), ~exists().where(_delivery.position == _event.position)
+        _event.at_ms < before_ms, _event.spread.is_(True), ~exists().where(_delivery.event_id == _event.id)
     )
     forgotten += _delete(conn, webhook_event, list(conn.scalars(told.limit(most))))
-    tried = select(webhook_attempt.c.id).where(
-        or_(webhook_attempt.c.at_ms < before_ms, webhook_attempt.c.endpoint_id.in_(gone))
-    )
-    forgotten += _delete(conn, webhook_attempt, list(conn.scalars(tried.limit(most))))
+    for over in (webhook_attempt.c.at_ms < before_ms, webhook_attempt.c.endpoint_id.in_(gone)):
+        tried = select(webhook_attempt.c.id).where(over)
+        forgotten += _delete(conn, webhook_attempt, list(conn.scalars(tried.limit(most))))
     empty = _endpoint.state == "deleted", ~exists().where(_delivery.endpoint_id == _endpoint.id)
     conn.execute(delete(webhook_endpoint).where(*empty))
     return forgotten
