@@ -55,8 +55,9 @@ PURE := tests/live/test_shows.py tests/live/test_timeline.py tests/realtime/test
   tests/stream/test_tally.py
 
 test: setup system coverage
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not alone" $(addprefix --ignore=,$(PURE)) $(ARGS)
-	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = 5 ]  # 5: ARGS selects none of them
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not alone" $(addprefix --ignore=,$(PURE)) $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "alone and not browser" $(ARGS) || [ $$? = 5 ]  # 5: ARGS selects none
+	$(BIN)/python -m pytest -m "alone and browser" $(ARGS) || [ $$? = 5 ]
 
 # Every branch of the pure modules, tried by their own tests and not by accident; `make test` does not repeat these.
 coverage: setup

@@ -82,8 +82,10 @@ async def start_demo(folder: Path, **settings: str) -> Server:
 
 
 @pytest.fixture
-async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+async def server(tmp_path: Path, sqlite_template: Path, request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     """The demo; a test may give it settings as the parameter of this fixture."""
+    (tmp_path / "var").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "var" / "showcart.db")
     server = await start_demo(tmp_path, **getattr(request, "param", {}))
     yield server
     assert await server.stop() == 0, server.log.read_text()
