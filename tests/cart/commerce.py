@@ -242,6 +242,9 @@ class Books(msgspec.Struct):
         for hold in self.living():
             held[hold.sku if merging else hold.id] += hold.quantity
         assert +ins == +held and not -ins
+        pending = {order.id for order in self.orders if order.state is OrderState.pending}
+        paying = {hold.order_id for hold in self.living() if HoldState(hold.state) is HoldState.claiming}
+        assert paying <= pending, "nobody pays for an order that has ended"
 
     def _check_queues(self) -> None:
         holds = {hold.id: hold for hold in self.holds}
