@@ -3,8 +3,10 @@
 import asyncio
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent import futures
 from io import BytesIO
+from sqlite3 import ProgrammingError
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from starlette.applications import Starlette
 from cart.feeds import api, exporting
 from cart.feeds.formats import read
 from cart.feeds.importer import Options
+from cart.feeds.seen import Seen
 from cart.feeds.service import Feeds, NewSource
 from cart.service import Shop
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
@@ -213,3 +216,26 @@ async def test_who_does_not_read_keeps_no_place(feeds: Feeds, monkeypatch: pytes
     for _ in range(FEED_EXPORTS_MAX + 1):
         await app(scope, receive, send)
     assert sent == ["http.response.start", "http.response.body"] * (FEED_EXPORTS_MAX + 1)
+
+
+def test_what_a_run_has_met_is_not_closed_while_a_thread_asks_for_it() -> None:
+    """A worker that ended while it read a feed was ended by SQLite: a connection that is closed in use takes the
+    process with it."""
+    seen, asked, go = Seen(), threading.Event(), threading.Event()
+
+    def skus() -> Iterator[str]:
+        yield "A"
+        asked.set()
+        assert go.wait(10)
+        yield "B"
+
+    with futures.ThreadPoolExecutor(2) as threads:
+        asking = threads.submit(seen.lacks, skus())
+        assert asked.wait(10)
+        closing = threads.submit(seen.close)
+        futures.wait([closing], timeout=0.05)
+        go.set()
+        assert asking.result() == ["A", "B"]
+        closing.result()
+    with pytest.raises(ProgrammingError):
+        seen.lacks(["C"])
