@@ -21,8 +21,7 @@ StructT = TypeVar("StructT", bound=Struct)
 Outcome = Literal["done", "refused", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """Who asks, and where. `key` makes the command idempotent; `become` gives the socket another principal.
 
     `expires_s` is when the asker's token expires on the clock's monotonic scale, None: never.

@@ -36,7 +36,7 @@ from live.core.limits import (
 from live.core.position import Position
 from live.core.tasks import end
 from live.realtime.channel import Channel, Viewer
-from live.realtime.frames import spliced
+from live.realtime.frames import frame
 from live.realtime.protocol import Connected, Event, ServerMessage, wire_viewer
 from live.realtime.snapshot import Snapshot
 
@@ -154,7 +154,7 @@ class Recovery:
         states = viewer.channel.states_since(snapshot.since_s, viewer.staff)
         raw: Any = snapshot.raw(viewer.encoding)
         messages: list[ServerMessage] = [replace(connected, snapshot=raw), *rest, *states, *held]
-        written = spliced(messages, viewer.encoding)
+        written = frame(messages, viewer.encoding)
         viewer.write(written)
         viewer.channel.figures.sent("snapshot", len(written))
 
