@@ -75,8 +75,8 @@ class _Batch:
         self._hold_ttl_ms = hold_ttl_ms
         conn = moves.tx.conn
         # Ids that cannot be one never reach SQL, where a NUL or half a surrogate would be our error.
-        shows = {add.show for add in adds if is_show_id(add.show)}
-        skus = {add.sku for add in adds if catalogue.is_id(add.sku)}
+        shows = {show for show in {add.show for add in adds} if is_show_id(show)}
+        skus = {sku for sku in {add.sku for add in adds} if catalogue.is_id(sku)}
         self._shows: dict[str, tuple[Show, Pin | None]] = shows_store.on_screen(conn, sorted(shows))
         known = [add for add in adds if add.show in self._shows]
         carts = list(dict.fromkeys(add.cart for add in known))

@@ -23,7 +23,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from live.core.buckets import Buckets
@@ -81,17 +81,15 @@ class LaneFigures:
 @dataclass(slots=True, eq=False)
 class _Waiter(Generic[Command, Answer]):
     command: Command
-    since_s: float = field(default_factory=time.perf_counter)
-    span: Span | None = field(default_factory=active)
-    wait: Span | None = None  # its child, until the batch begins
-    answer: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    since_s: float
+    span: Span | None
+    answer: "asyncio.Future[Answer | Problem]"
+    wait: Span | None = None  # the span's child, until the batch begins
 
-    def settle(self, answer: Answer | BaseException) -> None:
+    def settle(self, answer: Answer | Exception) -> None:
         if self.answer.done():
             return  # cancelled; nobody waits any more
-        if isinstance(answer, Problem):
-            self.answer.set_exception(_own(answer))
-        elif isinstance(answer, BaseException):
+        if isinstance(answer, Exception) and not isinstance(answer, Problem):
             self.answer.set_exception(answer)
         else:
             self.answer.set_result(answer)
@@ -146,7 +144,8 @@ class Lane(Generic[Command, Answer]):
             raise self._full("The server is going away.")
         if self.waiting >= self._waiting_max or (queue is not None and len(queue) >= self._key_waiting_max):
             raise self._full("Too many at once; nothing was changed.")
-        waiter: _Waiter[Command, Answer] = _Waiter(command)
+        answered: asyncio.Future[Answer | Problem] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(command, time.perf_counter(), active(), answered)
         if waiter.span is not None:
             waiter.wait = waiter.span.child("lane wait")
         if queue is None:
@@ -158,10 +157,10 @@ class Lane(Generic[Command, Answer]):
             self._crowd.set()
         if self._runner is None:
             self._runner = asyncio.create_task(self._run(), name=f"lane {self.name}")
-        try:
-            return await waiter.answer
-        finally:
-            del waiter  # or a refusal would refer to itself, by its traceback, this frame and its future
+        answer = await answered
+        if isinstance(answer, Problem):
+            raise _own(answer)
+        return answer
 
     @property
     def idle(self) -> bool:
