@@ -29,7 +29,7 @@ import uvloop
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import SystemClock
 from loadtests.benches.figure import figure
-from loadtests.frames import CLOSE, TEXT, FrameReader, client_frame
+from loadtests.frames import CLOSE, PING, PONG, TEXT, FrameReader, client_frame
 from loadtests.server import free_port, ready, stop
 
 SHOPPERS = 500
@@ -122,6 +122,8 @@ class Shopper(asyncio.Protocol):
                 for message in orjson.loads(payload):
                     if waiting := self._waiting.pop(message.get("id", ""), None):
                         waiting.set_result(message)
+            elif opcode == PING and self._transport is not None:
+                self._transport.write(client_frame(PONG, payload))
             elif opcode == CLOSE:
                 self._fail(ConnectionError(f"closed: {payload!r}"))
 
