@@ -12,6 +12,7 @@ const shade = (id) => [...id].reduce((sum, char) => (sum * 31 + char.charCodeAt(
 customElements.define("show-chat", class extends HTMLElement {
   #items = new Map();
   #pending = [];
+  following = true;
 
   /** `decorate(item, message)` lets the studio add its tools to a message. */
   connect({ store, socket, tokens, decorate = null, times = false, fast = "chat.fast" }) {
@@ -26,7 +27,8 @@ customElements.define("show-chat", class extends HTMLElement {
     this.list = h("div", { class: "chat-list", role: "log", "aria-label": t("chat.title"), tabindex: "0", "data-testid": "chat-list" });
     this.empty = h("p", { class: "chat-empty muted small", text: t("chat.empty") });
     this.more = h("button", { class: "button primary chat-more", type: "button", hidden: true, text: t("chat.newer"), onclick: () => this.#toBottom() });
-    this.list.addEventListener("scroll", () => { if (this.#atBottom()) this.more.hidden = true; });
+    this.list.addEventListener("scroll", () => this.#scrolled());
+    new ResizeObserver(() => this.#resized()).observe(this.list);
     this.input = h("input", {
       class: "input", type: "text", name: "text", maxlength: "1000", autocomplete: "off", enterkeyhint: "send",
       "aria-label": t("chat.write"), placeholder: t("chat.write"), "data-testid": "chat-input", "aria-describedby": "chat-note",
@@ -53,6 +55,17 @@ customElements.define("show-chat", class extends HTMLElement {
     return this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_BOTTOM_PX;
   }
 
+  #scrolled() {
+    if (this.list.clientHeight === this.height) this.following = this.#atBottom(); // otherwise nobody scrolled
+    if (this.following) this.more.hidden = true;
+  }
+
+  /** Who saw the newest still does when a card, a keyboard or a list of products took the room and gave it back. */
+  #resized() {
+    if (this.following) this.#toBottom();
+    this.height = this.list.clientHeight;
+  }
+
   #toBottom() {
     this.list.scrollTop = this.list.scrollHeight;
     this.more.hidden = true;
@@ -60,7 +73,7 @@ customElements.define("show-chat", class extends HTMLElement {
 
   #messages(state, before) {
     const { messages } = state.chat;
-    const stick = this.#atBottom() || this.#items.size === 0;
+    const stick = this.following || this.#items.size === 0;
     if (state.viewer?.id !== before.viewer?.id) for (const [id, item] of this.#items) (item.remove(), this.#items.delete(id));
     const known = new Set(messages.map((message) => message.id));
     for (const [id, item] of this.#items) if (!known.has(id)) (item.remove(), this.#items.delete(id));
