@@ -14,6 +14,18 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Rows of `list`, one for each of `items` in their order: `make` makes one for an id that is new, `fill` is called each time. */
+export function keyed(list, rows, items, make, fill) {
+  const known = new Set(items.map(({ id }) => id));
+  for (const [id, { row }] of rows) if (!known.has(id)) (row.remove(), rows.delete(id));
+  items.forEach((item, index) => {
+    if (!rows.has(item.id)) rows.set(item.id, make(item));
+    const entry = rows.get(item.id);
+    if (list.children[index] !== entry.row) list.insertBefore(entry.row, list.children[index] ?? null);
+    fill(entry, item, index);
+  });
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An SVG element; `children` are SVG elements or text. */

@@ -1,5 +1,5 @@
 /* <product-list>: the lineup, all of it buyable at any time. */
-import { h } from "../dom.js";
+import { h, keyed } from "../dom.js";
 import { t } from "../i18n.js";
 import "./buy-box.js";
 
@@ -16,11 +16,7 @@ customElements.define("product-list", class extends HTMLElement {
 
   #render({ lineup, pin }) {
     this.empty.hidden = lineup.length > 0;
-    const known = new Set(lineup.map((product) => product.id));
-    for (const [id, { row }] of this.#rows) if (!known.has(id)) (row.remove(), this.#rows.delete(id));
-    lineup.forEach((product, index) => {
-      const entry = this.#rows.get(product.id) ?? this.#row(product);
-      if (this.list.children[index] !== entry.row) this.list.insertBefore(entry.row, this.list.children[index] ?? null);
+    keyed(this.list, this.#rows, lineup, (product) => this.#row(product), (entry, product) => {
       if (entry.product !== product) entry.fill(product);
       entry.now.hidden = pin?.product.id !== product.id;
     });
@@ -41,8 +37,6 @@ customElements.define("product-list", class extends HTMLElement {
       text.textContent = item.description;
       box.product = item;
     };
-    this.#rows.set(product.id, entry);
-    this.list.append(row);
     box.connect({ store: this.store, buying: this.buying, scope: `-${product.id}` });
     return entry;
   }

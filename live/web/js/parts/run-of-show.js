@@ -1,5 +1,5 @@
 /* <run-of-show>: the lineup as large rows; one tap or one digit pins. */
-import { h, icon } from "../dom.js";
+import { h, icon, keyed } from "../dom.js";
 import { money, problemText, t } from "../i18n.js";
 import { available } from "../store.js";
 import { dropWords, planDrop } from "./drop-form.js";
@@ -23,13 +23,7 @@ customElements.define("run-of-show", class extends HTMLElement {
   #render() {
     const { lineup, pin } = this.store.state;
     this.empty.hidden = lineup.length > 0;
-    const known = new Set(lineup.map((product) => product.id));
-    for (const [id, { row }] of this.#rows) if (!known.has(id)) (row.remove(), this.#rows.delete(id));
-    lineup.forEach((product, index) => {
-      const entry = this.#rows.get(product.id) ?? this.#row(product);
-      if (this.list.children[index] !== entry.row) this.list.insertBefore(entry.row, this.list.children[index] ?? null);
-      this.#fill(entry, product, index, pin?.product.id === product.id);
-    });
+    keyed(this.list, this.#rows, lineup, (product) => this.#row(product), (entry, product, index) => this.#fill(entry, product, index, pin?.product.id === product.id));
   }
 
   #row(product) {
@@ -42,8 +36,6 @@ customElements.define("run-of-show", class extends HTMLElement {
     const drop = h("button", { class: "button icon quiet run-drop", type: "button", "data-testid": `drop-${product.id}`, onclick: () => planDrop({ ...this, product: entry.product }) }, icon("clock"));
     const row = h("li", { class: "run-row", data: { product: product.id } }, digit, picture, name, price, stock, drop, pin);
     const entry = { row, digit, name, price, stock, picture, drop, pin };
-    this.#rows.set(product.id, entry);
-    this.list.append(row);
     return entry;
   }
 
