@@ -52,10 +52,20 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     async def stop(self) -> int:
-        """Ctrl-C; the exit code."""
+        """Ctrl-C; the exit code. Raises `TimeoutError` when it does not end; nothing is left behind then."""
         with suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGINT)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        try:
+            return await asyncio.wait_for(self.process.wait(), 20)
+        finally:
+            await killed(self.process)
+
+
+async def killed(process: asyncio.subprocess.Process) -> None:
+    """Nobody runs any more, not even beside the next test."""
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 async def start_demo(folder: Path, **settings: str) -> Server:
@@ -68,6 +78,17 @@ async def start_demo(folder: Path, **settings: str) -> Server:
             env={**os.environ, **own, **settings},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
         )  # fmt: skip
+    try:
+        server = Server(process, await _port(process, log), log)
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            assert (await client.get("/readyz")).status_code == 200
+    except BaseException:
+        await killed(process)
+        raise
+    return server
+
+
+async def _port(process: asyncio.subprocess.Process, log: Path) -> int:
     assert process.stdout is not None
     printed = ""
     async with asyncio.timeout(30):
@@ -75,10 +96,7 @@ async def start_demo(folder: Path, **settings: str) -> Server:
             line = await process.stdout.readline()
             assert line, f"the demo ended: {printed}{log.read_text()}"
             printed += line.decode()
-    server = Server(process, int(found[1]), log)
-    async with httpx.AsyncClient(base_url=server.url) as client:
-        assert (await client.get("/readyz")).status_code == 200
-    return server
+    return int(found[1])
 
 
 @pytest.fixture
