@@ -30,7 +30,7 @@ __all__ = ["running_valkeys", "stand", "valkeys"]  # fixtures of everybody's, to
 settings.register_profile("showcart", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("showcart")
 
-_ROOM_BYTES = 1024**3  # what two workers' PostgreSQL need, twice
+_ROOM_BYTES = 1024**3  # what four workers' PostgreSQL need
 
 # Work of the start and the end of a process, when nobody waits for the loop.
 _MAY_BLOCK = {
