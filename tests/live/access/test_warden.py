@@ -76,7 +76,7 @@ async def test_a_bus_that_hangs_is_waited_for_by_one_and_not_by_all(clock: Manua
     answers_in_s = 4.0
     asked = 0
 
-    async def take(_channel: str, _buckets: Sequence[tuple[str, Pace]]) -> tuple[str, float]:
+    async def take(channel: str, buckets: Sequence[tuple[str, Pace]]) -> tuple[str, float]:
         nonlocal asked
         asked += 1
         clock.advance(answers_in_s)
