@@ -339,4 +339,4 @@ class Promises(Shoppers):
 
 @pytest.mark.timeout(180)
 async def test_what_is_promised_is_kept(database_url: str, clock: ManualClock) -> None:
-    await play(Promises, Premises(database_url, clock, ELSEWHERE), seeds=8 if database_url.startswith("sqlite") else 4)
+    await play(Promises, Premises(database_url, clock, ELSEWHERE), seeds=12 if database_url.startswith("sqlite") else 4)
