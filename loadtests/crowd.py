@@ -15,7 +15,7 @@ from loadtests.server import free_port
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 LEAVING_S = 25.0  # for the last answers, after the run
-BEHIND_NICE = 5  # of those who need not be prompt
+BEHIND_NICE = 10  # of those who need not be prompt
 
 
 def command(host: str, scenario: Scenario, folder: Path, processes: int = 1) -> list[str]:
