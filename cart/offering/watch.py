@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from cart import shelf
 from cart.offering.rulesets import lock_shows
 from cart.offering.showing import Showing
-from cart.pricing import store
+from cart.pricing import pruning, store
 from cart.pricing.service import Known
 from live.core.database import Database
 from live.core.errors import Problem
@@ -72,7 +72,7 @@ class Watch:
             await self._write_down()
         if now_ms >= self._prune_at_ms:
             self._prune_at_ms = now_ms + PRICE_PRUNE_S * 1000
-            await self._change(_prune)
+            await self._forget()
         coming = next((edge for edge in known.edges_ms if edge > now_ms), None)
         return PRICE_WATCH_S if coming is None else min(PRICE_WATCH_S, (coming - now_ms) / 1000)
 
@@ -118,6 +118,13 @@ class Watch:
         store.writing(tx.conn, tx.now_ms + PRICE_WRITING_S * 1000)  # before history: as those who publish lock
         self._showing.write_down(tx.conn, ids, tx.now_ms)
 
+    async def _forget(self) -> None:
+        """A page a transaction; who clicks meanwhile waits for one of them at most."""
+        for forget, kept_s in ((pruning.history, PRICE_HISTORY_KEPT_S), (pruning.shoppers, CART_SHOPPERS_KEPT_S)):
+            after: str | None = ""
+            while after is not None:
+                after = await self._change(partial(_forgotten, forget, after, kept_s))
+
     async def _change(self, work: Callable[[Batch], T]) -> T:
         result, told = await self._shows.batch(work, here=False)
         await told
@@ -142,6 +149,5 @@ def _begin(tx: Batch) -> tuple[int, int] | None:
     return clock.ruleset, tx.now_ms
 
 
-def _prune(tx: Batch) -> None:
-    store.prune_history(tx.conn, tx.now_ms - PRICE_HISTORY_KEPT_S * 1000)
-    store.prune_shoppers(tx.conn, tx.now_ms - CART_SHOPPERS_KEPT_S * 1000)
+def _forgotten(forget: Callable[[Connection, str, int], str | None], after: str, kept_s: int, tx: Batch) -> str | None:
+    return forget(tx.conn, after, tx.now_ms - kept_s * 1000)

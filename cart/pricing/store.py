@@ -293,27 +293,6 @@ def history(conn: Connection, skus: Iterable[str]) -> dict[str, list[Point]]:
     return found
 
 
-def prune_history(conn: Connection, before_ms: int) -> None:
-    """Forget what was over before then: all but the last price of each SKU and place."""
-    other = price_history.alias()
-    later = (
-        select(other.c.sku)
-        .where(
-            other.c.sku == price_history.c.sku,
-            other.c.show == price_history.c.show,
-            other.c.at_ms > price_history.c.at_ms,
-            other.c.at_ms < before_ms,
-        )
-        .exists()
-    )
-    conn.execute(delete(price_history).where(price_history.c.at_ms < before_ms, later))
-
-
-def prune_shoppers(conn: Connection, before_ms: int) -> None:
-    """Forget whose carts were, that nobody touched since then."""
-    conn.execute(delete(cart_shopper).where(cart_shopper.c.changed_at_ms < before_ms))
-
-
 # --- shoppers and what they used ------------------------------------------------------------------------------
 
 

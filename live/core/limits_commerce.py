@@ -95,6 +95,7 @@ LOWEST_PRICE_DAYS = 30  # PAngV, section 11
 PRICE_HISTORY_KEPT_S = 120 * 24 * 3600  # of prices that are over; the last one of each SKU is kept for ever
 CART_SHOPPERS_KEPT_S = 30 * 24 * 3600  # whose cart it is and its coupons, after the last change
 PRICE_PRUNE_S = 6 * 3600  # between two rounds of forgetting
+FORGOTTEN_PAGE = 500  # SKUs, or carts, that a transaction looks through for what is to be forgotten
 BESIDE_KEPT_S = 60  # what stands beside the price of a click; screens and quotes that are asked for read it anew
 BESIDE_KEPT_MAX = 1_024
 PRICE_WRITING_S = 30  # for a page of the catalogue's prices to be written down; then another worker begins again

@@ -68,8 +68,6 @@ RIGHT = {
     "DELETE FROM waitlist WHERE": "looks at all who wait, once a minute",
     "FROM stock_level LEFT OUTER JOIN (SELECT waitlist.sku": "compares all places with all levels, once a minute",
     "FROM stock_level LEFT OUTER JOIN (SELECT hold.sku": "compares all holds with all levels, once a minute",
-    "DELETE FROM price_history": "forgets, four times a day",
-    "DELETE FROM cart_shopper": "forgets, four times a day",
     "SELECT count(*) AS count_1 FROM feed_item": "is said of a feed that has just been read whole",
     "sum(anon_1.line_minor) AS gross_minor": "a report of all that a show sold",
     "count(*) AS adds": "a report of all that was put into a show's carts",
