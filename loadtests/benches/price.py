@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import orjson
@@ -23,7 +23,8 @@ import uvloop
 
 from live.core.tasks import running
 from loadtests.benches.figure import figure
-from loadtests.frames import PING, PONG, TEXT, FrameReader, client_frame
+from loadtests.benches.sockets import Socket
+from loadtests.frames import TEXT, client_frame
 from loadtests.host import Host
 from loadtests.server import DemoServer
 
@@ -107,41 +108,29 @@ class Hall:
             screen.leave()
 
 
-class Screen(asyncio.Protocol):
+class Screen(Socket):
     """A viewer's socket, which looks for what the hall waits for; `token` None: a guest."""
 
     def __init__(self, hall: Hall, token: str | None = None) -> None:
+        super().__init__()
         self._hall = hall
         self._token = token
-        self._reader = FrameReader()
-        self._head: bytes | None = b""
         self._seen: Wave | None = None
         self.refused = 0
         self.joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(_HEAD)
+        super().connection_made(transport)
+        self.write(_HEAD)
 
-    def data_received(self, data: bytes) -> None:
-        if self._head is not None:
-            head, end, data = (self._head + data).partition(b"\r\n\r\n")
-            if not end:
-                self._head = head
-                return
-            self._head = None
-            self._send({"type": "connect", "id": "c"} | ({"token": self._token} if self._token else {}))
-        for opcode, payload in self._reader.feed(data):
-            if opcode == TEXT:
-                self._read(payload)
-            elif opcode == PING:
-                self._transport.write(client_frame(PONG, payload))
+    def upgraded(self, head: bytes) -> None:
+        self._send({"type": "connect", "id": "c"} | ({"token": self._token} if self._token else {}))
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.joined.done():
             self.joined.set_exception(error or ConnectionError("the socket is gone"))
 
-    def _read(self, payload: bytes) -> None:
+    def read(self, payload: bytes) -> None:
         wave = self._hall.wave
         if wave is not None and self._token is None and self._seen is not wave and wave.needle in payload:
             self._seen = wave if wave.reached(payload) else self._seen
@@ -154,10 +143,11 @@ class Screen(asyncio.Protocol):
         self._send({"type": "command", "id": key, "name": "chat.post", "data": {"text": text}, "key": key})
 
     def leave(self) -> None:
+        assert self._transport is not None
         self._transport.abort()
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._transport.write(client_frame(TEXT, orjson.dumps(message)))
+        self.write(client_frame(TEXT, orjson.dumps(message)))
 
 
 class Studio:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import httpx
 import orjson
@@ -29,7 +29,8 @@ import uvloop
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import SystemClock
 from loadtests.benches.figure import figure
-from loadtests.frames import CLOSE, PING, PONG, TEXT, FrameReader, client_frame
+from loadtests.benches.sockets import Socket
+from loadtests.frames import TEXT, client_frame
 from loadtests.server import free_port, ready, stop
 
 SHOPPERS = 500
@@ -94,38 +95,26 @@ def serving(database_url: str = "", *, batch_max: int = 128) -> Iterator[Server]
             stop(server.process, _STOP_S)
 
 
-class Shopper(asyncio.Protocol):
+class Shopper(Socket):
     """One viewer's socket; one command at a time, as a hand clicks."""
 
     def __init__(self, number: int) -> None:
+        super().__init__()
         self._number = number
-        self._reader = FrameReader()
-        self._transport: asyncio.Transport | None = None
-        self._head: bytes | None = b""
         self._sent = 0
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self.granted = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+    def upgraded(self, head: bytes) -> None:
+        self._waiting.pop("handshake").set_result({"head": head})
 
-    def data_received(self, data: bytes) -> None:
-        if self._head is not None:
-            head, end, data = (self._head + data).partition(b"\r\n\r\n")
-            if not end:
-                self._head = head
-                return
-            self._head = None
-            self._waiting.pop("handshake").set_result({"head": head})
-        for opcode, payload in self._reader.feed(data):
-            if opcode == TEXT:
-                for message in orjson.loads(payload):
-                    if waiting := self._waiting.pop(message.get("id", ""), None):
-                        waiting.set_result(message)
-            elif opcode == PING and self._transport is not None:
-                self._transport.write(client_frame(PONG, payload))
-            elif opcode == CLOSE:
-                self._fail(ConnectionError(f"closed: {payload!r}"))
+    def read(self, payload: bytes) -> None:
+        for message in orjson.loads(payload):
+            if waiting := self._waiting.pop(message.get("id", ""), None):
+                waiting.set_result(message)
+
+    def closed(self, payload: bytes) -> None:
+        self._fail(ConnectionError(f"closed: {payload!r}"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail(error or ConnectionError("the socket is gone"))
@@ -133,8 +122,7 @@ class Shopper(asyncio.Protocol):
     async def join(self, address: tuple[str, int], token: str | None = None) -> None:
         """Open the socket and join the show; `token` None: as a guest."""
         await asyncio.get_running_loop().create_connection(lambda: self, *address)
-        assert self._transport is not None
-        self._transport.write(
+        self.write(
             f"GET /ws/{_SHOW} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Protocol: showcart.json.v1\r\n\r\n".encode()
@@ -147,12 +135,11 @@ class Shopper(asyncio.Protocol):
 
     async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a message and wait for its answer; raises when it does not come in time."""
-        assert self._transport is not None
         self._sent += 1
         id_ = str(self._sent)
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[id_] = answer
-        self._transport.write(client_frame(TEXT, orjson.dumps(message | {"id": id_})))
+        self.write(client_frame(TEXT, orjson.dumps(message | {"id": id_})))
         async with asyncio.timeout(_ANSWER_S):
             return await answer
 
