@@ -1,5 +1,7 @@
 """What viewers and a publisher tell each other through the media part: losses, keyframes, reports, figures."""
 
+import asyncio
+
 from live.core.limits import PLI_INTERVAL_S
 from loadtests.media.source import Source
 from stream.wire import rtcp
@@ -100,12 +102,12 @@ async def test_sender_reports_are_passed_on_in_the_viewers_numbers_and_given_to_
 async def test_figures_are_told_every_second_even_when_telling_fails(house: House, publisher: Watcher) -> None:
     house.failures = 1
     source = Source()
-    for _ in range(3):
+    # It goes on sending: what is told is the newest second's, and a busy machine skips one of a publisher that stopped.
+    while len(house.figures) < 2 or not house.figures[-1]["fps"]:
         publisher.send(*source.frame())
-    await until(lambda: len(house.figures) >= 2)
+        await asyncio.sleep(0.02)
     assert house.figures[0].keys() >= {"bitrate_bps", "fps", "loss", "codec", "rtt_ms", "subscribers", "audience"}
     assert house.figures[0]["codec"] == "h264"
-    await until(lambda: any(figures["fps"] > 0 for figures in house.figures))
 
 
 async def test_figures_for_prometheus(house: House, client: Make, publisher: Watcher) -> None:

@@ -233,7 +233,8 @@ def test_a_run_s_memory_does_not_grow_with_its_feed() -> None:
             tracemalloc.stop()
             seen.close()
 
-    assert peak(8_000) < 1.25 * peak(4_000)
+    peak(100)  # what the first run of a process loads is not of its feed
+    assert peak(8_000) < 2 * peak(1_000)
 
 
 @ON_SQLITE
