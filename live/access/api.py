@@ -9,6 +9,7 @@ from starlette.responses import Response
 from live.access.keys import ServiceKey
 from live.access.parts import Access
 from live.access.service import Issued
+from live.access.sign_on import Whom
 from live.core.auth import Role
 from live.core.errors import Kind
 from live.core.limits import SERVICE_KEY_OVERLAP_S
@@ -36,6 +37,12 @@ class ShopToken(msgspec.Struct, forbid_unknown_fields=True):
 
     token: str
     guest: str | None = None
+
+
+class AskedToken(msgspec.Struct, forbid_unknown_fields=True):
+    """What the shop has signed."""
+
+    token: str
 
 
 class ServiceKeys(msgspec.Struct):
@@ -98,6 +105,10 @@ class _Operations:
         """No worker takes it any more two seconds later."""
         await self._keys.revoke(request.path_params["id"])
 
+    async def whom(self, _request: Request, body: AskedToken) -> Whom:
+        """Nothing happens: a page asks this to ask the shopper, whom anybody may have sent a link with a token."""
+        return await self._sign_on.whom(body.token)
+
     async def sign_on(self, request: Request, body: ShopToken) -> SignedIn:
         """A JWT that the shop has signed for one of its shoppers, for our token; docs/access.md says what is in it."""
         done = await self._sign_on.sign_on(body.token, body.guest, idempotency_key(request))
@@ -117,6 +128,8 @@ def operations(access: Access) -> list[Operation]:
     return [
         Operation("POST", "/api/sign-on", on.sign_on, "Sign in with the shop's token", body=ShopToken, result=SignedIn,
                   tag="access", keyed=True, errors=(*_SIGN_ON, Kind.token_invalid, Kind.role_forbidden)),
+        Operation("POST", "/api/sign-on/whom", on.whom, "Read whom the shop's token signs in", body=AskedToken,
+                  result=Whom, tag="access", errors=_SIGN_ON),
         Operation("GET", path, on.list_keys, "List service keys", result=ServiceKeys, role=Role.ops, tag="access"),
         Operation("POST", path, on.create, "Make a service key", body=NewServiceKey, result=ServiceKeySecret,
                   status=201, role=Role.ops, tag="access", keyed=True,

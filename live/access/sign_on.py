@@ -42,6 +42,18 @@ class SignedOn(msgspec.Struct, frozen=True):
     merged: dict[str, Any] | None
 
 
+class Whom(msgspec.Struct, frozen=True):
+    """A customer of the shop, whose id here is `viewer_id`. `name` None: the shop tells none that can be shown.
+
+    `issuer`: what the shop calls itself, mostly the address of its pages.
+    """
+
+    viewer_id: str
+    name: str | None
+    customer: str
+    issuer: str
+
+
 class _Registry(JWSRegistry):
     """One algorithm and no other; the library warns of EdDSA's old name, which shops still use."""
 
@@ -89,6 +101,19 @@ class SignOn:
             once=settings.sign_on_once,
         )
         return cls(keyring, policy, database, tokens, clock, settings.sign_on_ttl_s)
+
+    async def whom(self, token: str) -> Whom:
+        """Whom the shop's `token` would sign in: nothing happens, and what is good once stays good.
+
+        Raises `Problem` sign_on_…. A page asks it before somebody becomes another person by a link, which may come from
+        anybody.
+        """
+        try:
+            found = await self._believed(token)
+        except Problem as problem:
+            self.outcomes[problem.kind.name] += 1
+            raise
+        return Whom(self._tokens.subject_of(found.customer), _told(found.name), found.customer, self._policy.issuer)
 
     async def sign_on(self, token: str, guest: str | None = None, key: str | None = None) -> SignedOn:
         """Sign in whom the shop's `token` names; what the `guest` (a token of ours) has in the cart goes along.
@@ -183,9 +208,17 @@ def _verified(token: str, algorithm: str, key: PublicKey) -> dict[str, Any]:
 
 def _name(told: str | None, guest: Principal | None, subject: str) -> str:
     """What the shop says, else what the guest was called, else a name that is the same on each device."""
-    if told is not None:
-        try:
-            return clean_name(told)
-        except Problem as problem:
-            log.info("a name that the shop tells cannot be shown: %s", problem.detail)
+    if (clean := _told(told)) is not None:
+        return clean
     return guest.name if guest is not None else f"Guest {int(subject[1:9], 16) % 10_000:04d}"
+
+
+def _told(name: str | None) -> str | None:
+    """The name that the shop tells; None: it tells none that can be shown."""
+    if name is None:
+        return None
+    try:
+        return clean_name(name)
+    except Problem as problem:
+        log.info("a name that the shop tells cannot be shown: %s", problem.detail)
+        return None

@@ -244,6 +244,7 @@ async def test_a_signed_in_shopper_keeps_prices_of_their_own(shop: Server, peopl
     now_s = int(time.time())
     said = claims(iat=now_s, exp=now_s + 300, nickname="Mia M", segments=["members"])
     mia = await people_in.open(f"{shop.url}/watch/demo#sign-on={token(key('ec'), said=said)}")
+    await button(mia, "confirm-sign-on").click()
     tom = await people_in.open(f"{shop.url}/watch/demo")
     await expect(button(mia, "rename")).to_have_text("Signed in as Mia M")
     await expect(mia).to_have_url(f"{shop.url}/watch/demo")  # the token leaves the address bar
@@ -253,6 +254,50 @@ async def test_a_signed_in_shopper_keeps_prices_of_their_own(shop: Server, peopl
     await ops.close()
     await expect(button(tom, "price")).to_have_text("€71.10")
     await expect(button(mia, "price")).to_have_text("€56.88")  # 10 % off her own price, asked for by the page
+
+
+async def test_a_link_that_signs_on_asks_first(shop: Server, people_in: Screens) -> None:
+    def link(customer: str, name: str) -> str:
+        now_s = int(time.time())
+        said = claims(sub=customer, iat=now_s, exp=now_s + 300, nickname=name)
+        return f"{shop.url}/watch/demo#sign-on={token(key('ec'), said=said)}"
+
+    async def asked(page: Page, title: str, no: str) -> None:
+        await expect(page.get_by_role("alertdialog")).to_have_accessible_name(title)
+        await expect(page.get_by_role("alertdialog")).to_contain_text("shop.example")
+        await expect(page.get_by_role("button", name=no)).to_be_focused()  # a hasty Enter changes nothing
+
+    ops = Api(shop)
+    await ops("PUT", "/api/shows/demo/pin", product_id="espresso-cup")
+    await ops.close()
+    eve = await people_in.open(f"{shop.url}/watch/demo")
+    await button(eve, "add-to-cart").click()
+    await expect(button(eve, "quantity")).to_have_text("1")
+    guest = await button(eve, "rename").text_content()
+    await eve.goto(link("customer-8", "Mallory"))  # on the page that is open: only what follows # changes
+    await asked(eve, "Sign in as Mallory?", "Stay a guest")
+    await eve.keyboard.press("Enter")
+    await expect(eve).to_have_url(f"{shop.url}/watch/demo")
+    await eve.reload()
+    await expect(button(eve, "rename")).to_have_text(guest)
+    await eve.goto(link("customer-9", "Eve"))
+    await asked(eve, "Sign in as Eve?", "Stay a guest")
+    await button(eve, "confirm-sign-on").click()
+    await expect(button(eve, "rename")).to_have_text("Signed in as Eve")
+    await expect(button(eve, "quantity")).to_have_text("1")  # the cart has come along
+    await eve.goto("about:blank")
+    await eve.goto(link("customer-9", "Eve"))  # it is her already
+    await expect(button(eve, "rename")).to_have_text("Signed in as Eve")
+    await eve.goto("about:blank")
+    await eve.goto(link("customer-8", "Mallory"))
+    await asked(eve, "Sign in as Mallory?", "Stay Eve")
+    await eve.keyboard.press("Escape")
+    await expect(button(eve, "rename")).to_have_text("Signed in as Eve")
+    await eve.goto("about:blank")
+    await eve.goto(
+        link("customer-8", "Mallory"), referer="https://shop.example/account"
+    )  # the shop knows whom it sends
+    await expect(button(eve, "rename")).to_have_text("Signed in as Mallory")
 
 
 async def test_a_drop_opens_by_itself_and_tells_its_limit(shop: Server, people_in: Screens) -> None:

@@ -250,9 +250,13 @@ export const guestTokens = {
   guest: true,
   read: () => localStorage.getItem("showcart.guest"),
   write: (token) => localStorage.setItem("showcart.guest", token),
-  drop: () => ["guest", "customer"].forEach((name) => localStorage.removeItem(`showcart.${name}`)),
+  drop: () => ["guest", "customer", "person"].forEach((name) => localStorage.removeItem(`showcart.${name}`)),
   customer: () => localStorage.getItem("showcart.customer"), // the name of who signed in; null: a guest
-  signed: (name) => localStorage.setItem("showcart.customer", name),
+  person: () => localStorage.getItem("showcart.person"), // and the id
+  signed({ id, name }) {
+    localStorage.setItem("showcart.customer", name);
+    localStorage.setItem("showcart.person", id);
+  },
 };
 
 export function socketUrl(show) {

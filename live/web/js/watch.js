@@ -128,5 +128,7 @@ bar();
 place(chat, tabs());
 later(buying, moving.then(([{ picture }]) => picture(store, show)), socket);
 store.watch(["show"], (state) => { if (state.show) document.body.classList.add("ready"); }); // chat and card come together, so that nothing jumps
-if (location.hash.startsWith("#sign-on=")) await (await import("./sign-on.js")).signOn(guestTokens);
+const signOn = async (from) => location.hash.startsWith("#sign-on=") && (await import("./sign-on.js")).signOn(guestTokens, from);
+addEventListener("hashchange", async () => await signOn() && location.reload()); // a link to the page that is open already: who knows from where
+await signOn(document.referrer);
 socket.start();

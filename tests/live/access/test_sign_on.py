@@ -144,7 +144,30 @@ async def test_a_shop_out_of_reach_is_our_503(door: Worker, shop: Shop, clock: M
 
 
 async def test_where_no_shop_signs_in_there_is_nothing(worker: Worker) -> None:
-    assert name_of(await worker(None, "POST", "/api/sign-on", {"token": "x"})) == (404, "sign_on_off")
+    for path in ("/api/sign-on", "/api/sign-on/whom"):
+        assert name_of(await worker(None, "POST", path, {"token": "x"})) == (404, "sign_on_off")
+
+
+async def test_a_page_can_ask_first_whom_a_token_signs_in(
+    database: Database, clock: ManualClock, rates: Rates, shop: Shop
+) -> None:
+    door = Worker(database, clock, rates, keyring=Keyring(shop.read, clock), once=True)
+    given = token(_EC, said=claims(jti="1", nickname=" Mia  M "))
+    asked = [await door(None, "POST", "/api/sign-on/whom", {"token": given}) for _ in range(2)]
+    status, answer = await ask(door, given)
+    assert status == 200, "asking does not use it up"
+    whom = {"viewer_id": answer["viewer"]["id"], "name": "Mia M", "customer": "customer-7",
+            "issuer": "https://shop.example"}  # fmt: skip
+    assert [(each.status_code, each.json()) for each in asked] == [(200, whom), (200, whom)]
+    assert answer["viewer"]["name"] == "Mia M"
+    for name in (None, "\u200b", 7):
+        unnamed = token(_EC, said=claims(jti="2", nickname=name))
+        assert (await door(None, "POST", "/api/sign-on/whom", {"token": unnamed})).json()["name"] is None
+    for bad, expected in ((token(key("ec", 9), kid=_EC.kid), "sign_on_signature"), ("x", "sign_on_malformed")):
+        assert name_of(await door(None, "POST", "/api/sign-on/whom", {"token": bad})) == (401, expected)
+        assert door.sign_on.outcomes[expected] == 1
+    await door.sign_on.close()
+    await door.holders.close()
 
 
 async def test_the_guests_cart_goes_along(door: Worker, clock: ManualClock) -> None:
