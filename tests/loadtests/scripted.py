@@ -2,10 +2,11 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve, unix_serve
 from websockets.exceptions import ConnectionClosed
 
 from live.core.codec import decode, encode
@@ -51,9 +52,15 @@ class ScriptedShow:
         self._came = 0
 
     @contextlib.asynccontextmanager
-    async def on_air(self) -> AsyncIterator["ScriptedShow"]:
-        protocols: Any = list(SUBPROTOCOLS)
-        async with serve(self._serve, "127.0.0.1", 0, subprotocols=protocols, compression=None) as server:
+    async def on_air(self, door: Path | None = None) -> AsyncIterator["ScriptedShow"]:
+        """`door`: a Unix socket to be found at; None: a port of this machine's."""
+        options: dict[str, Any] = {"subprotocols": list(SUBPROTOCOLS), "compression": None}
+        if door is not None:
+            async with unix_serve(self._serve, door, **options):
+                self.url = "http://127.0.0.1"
+                yield self
+            return
+        async with serve(self._serve, "127.0.0.1", 0, **options) as server:
             self.url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
             yield self
 
