@@ -248,7 +248,7 @@ def operations(shop: Shop, shows: Shows) -> list[Operation]:
         viewer("PUT", f"{cart}/coupons", on.coupons, "Use coupons", body=Coupons, result=CartView, keyed=True,
                errors=(Kind.unknown_show, Kind.coupon_refused, Kind.key_reused)),
         viewer("POST", "/api/shows/{show}/checkout", on.checkout, "Order what is in the cart", body=Buy,
-               result=OrderView, status=201, keyed=True,
+               result=OrderView, status=201, keyed=True, key_required=True,
                errors=(Kind.unknown_show, Kind.cart_empty, Kind.hold_expired, Kind.price_changed, Kind.checkout_running,
                        Kind.payment_refused, Kind.key_reused, Kind.key_in_flight, Kind.shipping_required,
                        Kind.shipping_unavailable, Kind.unknown_shipping_method, Kind.mixed_currency)),
@@ -309,7 +309,7 @@ def commands(registry: Commands, shop: Shop) -> None:
     registry.add("cart.extend", Extend, extend)
     registry.add("cart.remove", Remove, remove)
     registry.add("cart.coupon", Coupons, coupon)
-    registry.add("cart.checkout", Buy, checkout)
+    registry.add("cart.checkout", Buy, checkout, key_required=True)
     handoff.commands(registry, shop.handing.handoffs)
 
 

@@ -192,9 +192,9 @@ def operations(office: Office, cart: Carts, take: Take) -> list[Operation]:
     def viewer(method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
         return Operation(method, path, handler, summary, role=Role.viewer, tag="orders", **more)
 
-    def change(path: str, handler: Any, summary: str, *errors: Kind, body: Any = None) -> Operation:
+    def change(path: str, handler: Any, summary: str, *errors: Kind, body: Any = None, **more: Any) -> Operation:
         return viewer("POST", f"{order}/{path}", handler, summary, body=body, result=OrderAnswer, keyed=True,
-                      scope="orders:write", errors=(*step, *errors))  # fmt: skip
+                      scope="orders:write", errors=(*step, *errors), **more)  # fmt: skip
 
     return [
         *facts_api.operations(office.facts, office.withdrawals, cart, take),
@@ -217,14 +217,15 @@ def operations(office: Office, cart: Carts, take: Take) -> list[Operation]:
                   query={"after": "the `next` of the page before", "subject": "such as `sku:CUP`"}),
         Operation("POST", "/api/stock/{sku}/adjust", on.adjust, "Say how many more units there are", body=Adjustment,
                   result=StockView, role=Role.ops, scope="stock:write", tag="orders", keyed=True,
+                  key_required=True,
                   errors=(Kind.unknown_sku, Kind.invalid_quantity, Kind.sold_out, Kind.key_reused)),
         change("capture", on.capture, "Take an order's money", Kind.payment_refused),
         change("ship", on.ship, "Say that an order has left", Kind.payment_refused, Kind.payment_pending),
         change("cancel", on.cancel, "Cancel an order", body=Reason),
         change("refund", on.refund, "Give money back", Kind.refund_exceeds, Kind.unknown_sku, Kind.invalid_quantity,
-               body=RefundWish),
+               body=RefundWish, key_required=True),
         change("return", on.take_back, "Take units back", Kind.refund_exceeds, Kind.unknown_sku,
-               Kind.invalid_quantity, body=Return),
+               Kind.invalid_quantity, body=Return, key_required=True),
     ]  # fmt: skip
 
 

@@ -150,10 +150,10 @@ def operations(places: Places) -> list[Operation]:
         read(f"{one}/stock", on.stock, "List what a location has", LocationLevels, Kind.unknown_location,
              Kind.invalid_field, query={"after": "the `next` of the page before"}),
         write("POST", f"{one}/stock/{{sku}}/adjust", on.adjust, "Say how many more units a location has", Recount,
-              LevelView, errors=moved),
+              LevelView, errors=moved, key_required=True),
         read("/api/stock/{sku}", on.levels, "Read where a SKU is", SkuLevels, Kind.unknown_sku),
         write("POST", "/api/transfers", on.transfer, "Move stock to another location", TransferEntry, TransferAnswer,
-              status=201, errors=moved),
+              status=201, errors=moved, key_required=True),
         read("/api/transfers/{transfer}", on.find_transfer, "Read a transfer", TransferAnswer, Kind.unknown_transfer),
     ]  # fmt: skip
 

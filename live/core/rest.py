@@ -43,7 +43,8 @@ class Operation:
     the show that the path's `{show}` names. Without one a role of the staff must be good for all shows, unless
     `finds_show`: the handler finds out which show it is about, and looks whether the bearer may. `scope`: with which a
     service may call it too, None: only persons may, unless anybody may. `query` documents query parameters: name →
-    what it means.
+    what it means. `keyed`: it takes an Idempotency-Key; `key_required`: it is refused without one, because doing it
+    twice would be another thing than doing it once.
     """
 
     method: str
@@ -57,12 +58,14 @@ class Operation:
     errors: tuple[Kind, ...] = ()
     tag: str = ""
     query: dict[str, str] = field(default_factory=dict)
-    keyed: bool = False  # takes an Idempotency-Key
+    keyed: bool = False
+    key_required: bool = False
     scope: str | None = None
     finds_show: bool = False
 
     def __post_init__(self) -> None:
         assert self.scope is None or self.scope in SCOPES, f"{self.scope} is no scope"
+        assert self.keyed or not self.key_required, "a key that is required is taken"
 
 
 class Warden(Protocol):
@@ -103,6 +106,8 @@ def _endpoint(
         request.state.principal = await _authorise(request, operation, tokens, warden)
         if warden is not None and operation.method != "GET":
             await warden.take(request.state.principal, _address(request))
+        if operation.key_required:
+            idempotency_key(request, required=True)
         arguments: list[Any] = [request]
         if operation.body is not None:
             arguments.append(await read_body(request, operation.body))
@@ -308,6 +313,7 @@ def _describe(operation: Operation, path: str, by_type: dict[str, Any]) -> dict[
             {
                 "name": "Idempotency-Key",
                 "in": "header",
+                "required": operation.key_required,
                 "description": "The same key with the same body is answered alike and done once.",
                 "schema": {"type": "string", "maxLength": IDEMPOTENCY_KEY_CHARS_MAX},
             }
@@ -351,6 +357,8 @@ def _responses(operation: Operation, by_type: dict[str, Any]) -> dict[str, Any]:
         kinds += [Kind.malformed, Kind.invalid_field, Kind.unsupported_media_type, Kind.too_large]
     if operation.method != "GET":
         kinds.append(Kind.rate_limited)
+    if operation.key_required:
+        kinds.append(Kind.key_required)
     by_status: dict[int, list[Kind]] = {}
     for kind in dict.fromkeys(kinds):
         by_status.setdefault(kind.status, []).append(kind)

@@ -51,6 +51,7 @@ class _Entry:
     type_: type[Struct]
     handler: Callable[[Context, Any], Awaitable[Done]]
     role: Role
+    key_required: bool
 
 
 class Commands:
@@ -63,11 +64,20 @@ class Commands:
         self.seconds = Buckets((0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0))
 
     def add(
-        self, name: str, type_: type[StructT], handler: CommandHandler[StructT], *, role: Role = Role.viewer
+        self,
+        name: str,
+        type_: type[StructT],
+        handler: CommandHandler[StructT],
+        *,
+        role: Role = Role.viewer,
+        key_required: bool = False,
     ) -> None:
-        """Let bearers of at least `role` call `handler` as `name` with data of `type_`."""
+        """Let bearers of at least `role` call `handler` as `name` with data of `type_`.
+
+        `key_required`: it is refused without a key.
+        """
         assert name not in self._entries, "a command has one owner"
-        self._entries[name] = _Entry(type_, handler, role)
+        self._entries[name] = _Entry(type_, handler, role, key_required)
 
     async def run(self, context: Context, command: Command) -> Reply | Refused:
         """Carry `command` out; never raises but when cancelled."""
@@ -102,6 +112,8 @@ class Commands:
             raise Problem(Kind.unknown_command, f"There is no command {command.name[:64]!r}.", field="name")
         context.principal.require(entry.role, context.show)
         key = context.key
+        if key is None and entry.key_required:
+            raise Problem(Kind.key_required, field="key")
         if key is not None and (not 0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or "\0" in key):  # no database keeps a 0
             raise Problem(Kind.invalid_field, f"A key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters.", field="key")
         try:

@@ -1,10 +1,12 @@
 """A shop on an open show, over both databases; what the screens were told is written down."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import count
 from typing import Any
 
+import httpx
 import pytest
 
 from cart import store
@@ -19,6 +21,16 @@ from live.core.errors import Problem
 from live.realtime.news import News
 from live.service import Shows
 from live.shows import ShowState
+
+
+def keys_of_their_own() -> Callable[[httpx.Request], Awaitable[None]]:
+    """A hook of a client's: each request that brings no Idempotency-Key gets one that no other has."""
+    numbers = count()
+
+    async def give(request: httpx.Request) -> None:
+        request.headers.setdefault("idempotency-key", f"its own {next(numbers)}")
+
+    return give
 
 
 @dataclass

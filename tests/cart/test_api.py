@@ -17,7 +17,7 @@ from live.core.rest import on_problem, openapi, routes
 from live.realtime.commands import Commands, Context
 from live.realtime.protocol import Command, Reply, Viewer
 from live.service import Shows
-from tests.cart.conftest import viewer
+from tests.cart.conftest import keys_of_their_own, viewer
 
 HOST = Principal(subject="h", role=Role.host, show="demo", name="Host")
 OPS = Principal(subject="o", role=Role.ops, show="*", name="Ops")
@@ -38,7 +38,8 @@ async def client(shop: Shop, shows: Shows, tokens: Tokens) -> AsyncIterator[http
     operations = [*api.operations(shop, shows), *ordering_api.operations(shop.office, shop.cart, _take)]
     app = Starlette(routes=routes(operations, tokens), exception_handlers={Problem: on_problem})
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    hooks: dict[str, list[Any]] = {"request": [keys_of_their_own()]}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", event_hooks=hooks) as client:
         yield client
 
 
@@ -179,5 +180,6 @@ async def test_the_commands_of_the_socket(shop: Shop) -> None:
     await run("cart.add", {"sku": "MUG-RED"})
     removed = await run("cart.remove", {"sku": "MUG-RED"})
     assert removed == await run("cart.get", {})
-    order = (await run("cart.checkout", BUYER))["order"]
+    assert (await run("cart.checkout", BUYER))["name"] == "key_required"
+    order = (await run("cart.checkout", BUYER, "k2"))["order"]
     assert (order["total_minor"], order["state"]) == (2000, "placed")

@@ -40,7 +40,7 @@ async def _who(request: Request) -> dict[str, Any]:
 
 
 async def _nothing(request: Request) -> None:
-    rest.idempotency_key(request, required=True)
+    assert rest.idempotency_key(request) == "k"
 
 
 async def _raw(request: Request) -> PlainTextResponse:
@@ -51,7 +51,7 @@ OPERATIONS = [
     rest.Operation("POST", "/api/items", _echo, "Echo", body=Item, result=Item, status=201, errors=(Kind.sold_out,)),
     rest.Operation("GET", "/api/who", _who, "Who am I", result=dict[str, Any], query={"full": "everything"}),
     rest.Operation("GET", "/api/shows/{show}/secret", _who, "Staff", result=Any, role=Role.host, tag="shows"),
-    rest.Operation("DELETE", "/api/items", _nothing, "Forget", keyed=True),
+    rest.Operation("DELETE", "/api/items", _nothing, "Forget", keyed=True, key_required=True),
     rest.Operation("GET", "/api/raw", _raw, "Raw", result=str),
 ]
 
@@ -142,7 +142,9 @@ async def test_a_bad_token_is_refused_even_where_none_is_needed(client: httpx.As
 async def test_the_idempotency_key_is_read(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/who", headers={"idempotency-key": "k"})).json()["key"] == "k"
     assert (await client.get("/api/who", headers={"idempotency-key": "k" * 200})).json()["code"] == 1002
-    assert (await client.delete("/api/items")).json()["code"] == 1010
+    for missing in ({}, {"idempotency-key": ""}):
+        refused = await client.delete("/api/items", headers=missing)
+        assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (400, 1010, "Idempotency-Key")
     assert (await client.delete("/api/items", headers={"idempotency-key": "k"})).status_code == 204
 
 
@@ -164,5 +166,7 @@ def test_the_document_shows_what_is_checked() -> None:
     secret = document["paths"]["/api/shows/{show}/secret"]["get"]
     assert secret["parameters"][0]["name"] == "show"
     assert (secret["x-role"], secret["operationId"]) == ("host", "get_shows_show_secret")
-    assert document["paths"]["/api/items"]["delete"]["parameters"][0]["name"] == "Idempotency-Key"
+    delete = document["paths"]["/api/items"]["delete"]
+    assert [(one["name"], one["required"]) for one in delete["parameters"]] == [("Idempotency-Key", True)]
+    assert "1010 key_required" in delete["responses"]["400"]["description"]
     assert document["paths"]["/api/who"]["get"]["parameters"][0]["in"] == "query"

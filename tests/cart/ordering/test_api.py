@@ -16,7 +16,7 @@ from live.core.codec import plain
 from live.core.errors import Problem
 from live.core.rest import on_problem, openapi, routes
 from live.service import Shows
-from tests.cart.conftest import ADA, BOB
+from tests.cart.conftest import ADA, BOB, keys_of_their_own
 from tests.cart.ordering.conftest import HOST, OPS
 from tests.cart.ordering.samples import ADDRESS, PICKUP, POST
 from tests.cart.test_api import Bearer
@@ -45,7 +45,8 @@ async def client(shop: Shop, shows: Shows, tokens: Tokens, rates: Rates) -> Asyn
     operations = [*api.operations(shop, shows), *ordering_api.operations(shop.office, shop.cart, rates.take)]
     app = Starlette(routes=routes(operations, tokens), exception_handlers={Problem: on_problem})
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    hooks: dict[str, list[Any]] = {"request": [keys_of_their_own()]}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", event_hooks=hooks) as client:
         yield client
 
 

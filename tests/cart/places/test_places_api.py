@@ -13,7 +13,7 @@ from live.core.auth import Principal, Role, Tokens
 from live.core.clock import ManualClock
 from live.core.errors import Problem
 from live.core.rest import on_problem, openapi, routes
-from tests.cart.conftest import viewer
+from tests.cart.conftest import keys_of_their_own, viewer
 from tests.cart.places.conftest import OPS
 
 HOST = Principal(subject="host", role=Role.host, show="*", name="Host")
@@ -31,7 +31,7 @@ async def client(shop: Shop, clock: ManualClock) -> AsyncIterator[httpx.AsyncCli
         request.headers["authorization"] = signed[request.headers.get("x-who", "ops")]
 
     transport = httpx.ASGITransport(app=app)
-    hooks: dict[str, list[Any]] = {"request": [sign]}
+    hooks: dict[str, list[Any]] = {"request": [sign, keys_of_their_own()]}
     async with httpx.AsyncClient(transport=transport, base_url="http://test", event_hooks=hooks) as client:
         yield client
 
