@@ -32,6 +32,7 @@ WITHOUT_KEY = {
     "PUT /api/shows/{show}/chat/mutes/{viewer}": SETS,
     "DELETE /api/shows/{show}/chat/mutes/{viewer}": SETS,
     "PUT /api/shows/{show}/chat/mode": SETS,
+    "POST /api/sign-on/whom": NOTHING,
     "POST /api/shows/{show}/quotes": NOTHING,
     "POST /api/quotes": NOTHING,
     "POST /api/rulesets/check": NOTHING,
