@@ -89,6 +89,11 @@ def cards(scenario: Scenario, run: Run, knee: Knee | None = None) -> list[Card]:
     if run.server:
         made.append(card("Does the server keep up?", "How late its event loop runs, by what it says of itself.",
                          _server_lag(run), "ms", limit=limits.server_lag_p99_ms, log=True))  # fmt: skip
+    if any(one.slow or one.slow_closed for one in run.server):
+        lines = [Line(word, [(one.at_s, getattr(one, name)) for one in run.server])
+                 for name, word in (("slow", "skipped"), ("slow_closed", "closed since the last look"))]  # fmt: skip
+        made.append(card("Who is too slow?", "Viewers whom the server passes over until they have read, and those "
+                         "whom it closed for that, by what it says of itself.", lines, ""))  # fmt: skip
     if run.shopping and run.shopping.seconds:
         made += [
             card("What do shoppers do?", "Actions of all shoppers, and failures among them.", _acts(run), "/s"),

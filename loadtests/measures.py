@@ -159,13 +159,18 @@ class Usage(msgspec.Struct):
 
 
 class ServerSecond(msgspec.Struct):
-    """What a worker said of itself on /metrics at one time; the lags are of its event loop, since it was last asked."""
+    """What a worker said of itself on /metrics at one time; the lags are of its event loop, since it was last asked.
+
+    So is what was skipped and closed because its viewers read too slowly.
+    """
 
     at_s: float
     worker: str
     lag_mean_ms: float
     lag_p99_ms: float  # the upper edge of the bucket
     sockets: float | None  # None: it did not tell
+    slow: float = 0.0  # viewers that are skipped now, until they have read what waits for them
+    slow_closed: float = 0.0  # that did not
 
 
 class Mark(msgspec.Struct):

@@ -19,6 +19,7 @@ Seconds = Annotated[float, Meta(ge=0, le=24 * 3600)]
 Milliseconds = Annotated[float, Meta(gt=0, le=600_000)]
 Count = Annotated[int, Meta(ge=0, le=10**9)]
 VIEWERS_MAX = 100_000
+TEXT_BYTES_MAX = 900  # a chat takes 1,000, and 280 characters
 Rate = Annotated[float, Meta(gt=0, le=1000)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Weight = Annotated[int, Meta(ge=0, le=1000)]
@@ -60,10 +61,14 @@ class Burst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Chat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Messages a second in the whole show, sent on a fixed schedule; their way to every screen is measured."""
+    """Messages a second in the whole show, sent on a fixed schedule; their way to every screen is measured.
+
+    `size_bytes` is that of each message's text; 0: no more than it takes to measure.
+    """
 
     rate_per_s: Rate = 2.0
     burst: tuple[Burst, ...] = ()
+    size_bytes: Annotated[int, Meta(ge=0, le=TEXT_BYTES_MAX)] = 0
 
     @property
     def speakers(self) -> int:

@@ -19,6 +19,8 @@ TIMEOUT_S = 5.0
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 _LAG = "showcart_loop_lag_seconds"
 _SOCKETS = "showcart_sockets"
+_SLOW = "showcart_slow_viewers"
+_SLOW_CLOSED = "showcart_slow_viewers_closed_total"
 
 Buckets = Mapping[float, float]  # upper edge in seconds → how many were not above it
 
@@ -30,6 +32,7 @@ class Reading:
         self.worker = "0"
         self.lag_sum_s = 0.0
         self.sockets: float | None = None
+        self.slow = self.slow_closed = 0.0
         buckets: dict[float, float] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -41,6 +44,10 @@ class Reading:
                     self.lag_sum_s = sample.value
                 elif sample.name == _SOCKETS:
                     self.sockets = (self.sockets or 0.0) + sample.value
+                elif sample.name == _SLOW:
+                    self.slow = sample.value
+                elif sample.name == _SLOW_CLOSED:
+                    self.slow_closed = sample.value
         self.lags: Buckets = dict(sorted(buckets.items()))
 
     def since(self, before: "Reading | None", at_s: float) -> ServerSecond | None:
@@ -55,6 +62,8 @@ class Reading:
             lag_mean_ms=max(0.0, self.lag_sum_s - (before.lag_sum_s if before else 0.0)) / count * 1000,
             lag_p99_ms=_edge_s(lags, 0.99 * count) * 1000,
             sockets=self.sockets,
+            slow=self.slow,
+            slow_closed=self.slow_closed - (before.slow_closed if before else 0.0),
         )
 
 

@@ -62,6 +62,8 @@ def messages(run: Run) -> Table:
         ("replaced by a snapshot", totals.replaced), ("viewers who left", totals.left),
         ("sockets cut by the generator", totals.cut), ("came back and missed nothing", totals.recovered),
         ("came back to a snapshot", totals.resnapped), ("did not come back", totals.not_back),
+        ("skipped by the server at a time, they read too slowly", max((one.slow for one in run.server), default=0)),
+        ("closed by the server, they did not catch up", sum(one.slow_closed for one in run.server)),
         *((f"refused: {name}", count) for name, count in totals.refused.items()),
         *((f"socket closed: {codes.told(code)}", count) for code, count in totals.closes.items()),
     ]  # fmt: skip

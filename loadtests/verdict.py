@@ -139,6 +139,12 @@ def doubts(run: Run) -> list[str]:
             found.append(f"The {group} filled their core for {full} seconds: use more processes, or fewer people.")
     if (cpu := _mean(cpu_percents(run.usage, OTHERS)) or 0.0) > OTHERS_CPU_PERCENT_MAX:
         found.append(f"Other programs used {cpu:.0f} % of a core meanwhile: the machine was not free for the test.")
+    stopped = any(mark.word.startswith("slow") for mark in run.marks)
+    if stopped and run.server and not any(one.slow or one.slow_closed for one in run.server):
+        found.append(
+            "The server skipped none of those who stopped reading: so little was written to them that it waited in "
+            "their lines. Let them stop for longer, or write more (chat.size_bytes)."
+        )
     if run.unread > len(run.server) / 10:
         found.append(f"The server did not answer {run.unread} of the readings of its /metrics.")
     return found

@@ -21,7 +21,9 @@ from loadtests.wire import Bye, Connected, Event, Here, Message, Refused, Reply
 
 HEAD_BYTES_MAX = 16 * 1024
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 20.0
-SLOW_BUFFER_BYTES = 4096  # what the kernel holds for a viewer who does not read
+# What the kernel holds for a viewer who does not read. With 4 KB it took 30 s to have what waits once it reads again:
+# the other side looks ever more rarely whether there is room for a segment, and loopback's are of 64 KB.
+SLOW_BUFFER_BYTES = 32 * 1024
 CUT = "cut"  # by the generator
 _MASK = COUNTED_TOGETHER - 1
 

@@ -52,7 +52,9 @@ def sample_run() -> Run:
         failures={"<overloaded> & co": 1},
         p99_ms=9.0,
     )
-    server = [ServerSecond(float(at), str(at % 2), 0.5, 2.5, 10.0) for at in range(1, 6)]
+    server = [
+        ServerSecond(float(at), str(at % 2), 0.5, 2.5, 10.0, 7.0 * (at == 3), float(at == 4)) for at in range(1, 6)
+    ]
     marks = [Mark(1.0, "drop"), Mark(2.0, "slow 10%", 4.0), Mark(3.0, "reconnect"), Mark(99.0, "never")]
     return Run(
         seconds=seconds, totals=totals, usage=usage, shopping=shopping, screening=sample_screening(), server=server,

@@ -63,10 +63,11 @@ def test_the_page_says_what_happened() -> None:
     for expected in ("A drop", "thresholds broken", "2026-01-02 03:04 UTC",
                      "socket closed: 4001", "refused: slow_mode", "add: sold_out",
                      "<overloaded> & co", "2 × <Chip>", "A doubt & a half.", "Is it fast?", "Is the picture live?",
+                     "Who is too slow?", "closed by the server, they did not catch up",
                      "session ended: silence", "drop"):  # fmt: skip
         assert expected in words, expected
-    assert page.count("<svg") == 18
-    assert page.count('class="span"') == 18, "a fault that lasts is shaded in each chart"
+    assert page.count("<svg") == 19
+    assert page.count('class="span"') == 19, "a fault that lasts is shaded in each chart"
 
 
 def test_the_files_are_written(tmp_path: Path) -> None:
@@ -147,6 +148,11 @@ def test_doubts_say_that_the_generator_was_too_slow() -> None:
     late = msgspec.structs.replace(run.totals, late=histogram(80_000).plain(), lag_max_ms=300.0)
     busy = [msgspec.structs.replace(one, cpu_percent=99.0) for one in run.usage]
     assert len(doubts(Run(seconds=run.seconds, totals=late, usage=busy, unread=3))) == 5
+    run.server = [msgspec.structs.replace(one, slow=0.0, slow_closed=0.0) for one in run.server]
+    [doubt] = doubts(run)
+    assert doubt.startswith("The server skipped none of those who stopped reading")
+    run.marks = [mark for mark in run.marks if not mark.word.startswith("slow")]
+    assert doubts(run) == []
     assert run.screening is not None and run.media is not None
     run.screening.totals = msgspec.structs.replace(run.media, late=histogram(80_000).plain(), lag_max_ms=300.0)
     assert len(doubts(run)) == 2
@@ -199,7 +205,7 @@ def test_the_knee_is_in_the_picture() -> None:
     report = bent(load("drop"), sample_run(), level)
     page = page_of(report)
     words = re.sub("[ \n]+", " ", " ".join(ElementTree.fromstring(page).itertext()))
-    assert page.count("<svg") == 19
+    assert page.count("<svg") == 20
     for expected in ("knee: 500 viewers", "How many does it carry?", "flat at 20 ms", "limit 45 ms",
                      "Knee 500 viewers (5\u202f000 deliveries/s)", "knee 500 5\u202f000 50"):  # fmt: skip
         assert expected in words, expected

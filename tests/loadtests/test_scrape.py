@@ -5,10 +5,10 @@ import threading
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 from loadtests.measures import ServerSecond
-from loadtests.scrape import Reading, Scraper
+from loadtests.scrape import _SLOW, _SLOW_CLOSED, _SOCKETS, Reading, Scraper
 
 
 class Worker:
@@ -19,13 +19,15 @@ class Worker:
         Info("showcart_worker", "w", registry=self.registry).info({"worker": str(number)})
         self.lag = Histogram("showcart_loop_lag_seconds", "l", buckets=(0.001, 0.01, 0.1), registry=self.registry)
         self.sockets = Gauge("showcart_sockets", "s", registry=self.registry)
+        self.slow = Gauge("showcart_slow_viewers", "s", registry=self.registry)
+        self.slow_closed = Counter("showcart_slow_viewers_closed", "s", registry=self.registry)
 
     def reading(self) -> Reading:
         return Reading(generate_latest(self.registry).decode())
 
 
 def test_the_names_are_those_of_the_server() -> None:
-    from live.core.metrics import Metrics
+    from live.core.metrics import REMEMBERED, Metrics
 
     metrics = Metrics(worker=3)
     metrics._lag.observe(0.003)
@@ -33,20 +35,26 @@ def test_the_names_are_those_of_the_server() -> None:
     assert reading.worker == "3"
     told = reading.since(Reading(Metrics(worker=3).exposition().decode()), 1.0)
     assert told == ServerSecond(1.0, "3", 3.0, 5.0, None)
+    # what is remembered is told by workers, says a test of its own
+    assert {_SLOW, _SLOW_CLOSED.removesuffix("_total"), _SOCKETS} <= REMEMBERED
 
 
 def test_a_second_is_what_came_since() -> None:
     worker = Worker(1)
     for _ in range(1000):
         worker.lag.observe(5.0)  # before the run
+    worker.slow_closed.inc(3)
     before = worker.reading()
     assert worker.reading().since(before, 1.0) is None, "nothing was measured meanwhile"
     for lag_s in [0.0005] * 98 + [0.05] * 2:
         worker.lag.observe(lag_s)
     worker.sockets.set(7)
+    worker.slow.set(2)
+    worker.slow_closed.inc()
     told = worker.reading().since(before, 2.0)
     assert told is not None
     assert (told.worker, told.lag_p99_ms, told.sockets) == ("1", 100.0, 7.0)
+    assert (told.slow, told.slow_closed) == (2.0, 1.0)
     assert round(told.lag_mean_ms, 2) == 1.49
     worker.lag.observe(3.0)
     worst = worker.reading().since(before, 3.0)
