@@ -2,7 +2,8 @@
 
     locust -f loadtests/locustfile.py --headless --users 50 --run-time 40s --host http://127.0.0.1:8000 --processes 2
 
-Three in four come over the WebSocket as the watch page does, one over the HTTP API. What the shop refuses for good
+Three in four come over the WebSocket as the watch page does, one over the HTTP API, where reactions go as commands by
+POST, as they do from networks that break WebSockets. What the shop refuses for good
 reasons ("sold out") is counted under a name of its own and is no failure; `outcomes.py` lists the reasons.
 `SHOWCART_LOADTEST_SHOW` names the show, `SHOWCART_LOADTEST_PLAN` holds the scenario's `shoppers` as JSON.
 
@@ -36,7 +37,7 @@ from websockets.typing import Subprotocol
 from live.core.codec import Malformed, decode, encode
 from live.realtime.protocol import Command, Connect, Connected, Event, Notice, Refused, Reply, ServerMessage
 from loadtests.measures import Action, Shopping
-from loadtests.outcomes import PHRASES, REACTIONS, judged, problem, quantities, skus
+from loadtests.outcomes import PHRASES, REACTIONS, judged, problem, quantities, refusal, skus
 from loadtests.scenario import Shoppers
 
 SHOW = os.environ.get("SHOWCART_LOADTEST_SHOW", "demo")
@@ -250,20 +251,24 @@ class ApiShopper(Shopper, FastHttpUser):
         self.lineup = skus(show.get("lineup")) or self.lineup
         self.pinned = skus([(show.get("pin") or {}).get("product")])
 
-    def react(self) -> None:
-        self.read()  # the API has no reactions
-
     def act(self, action: str, body: dict[str, Any]) -> None:
         path = f"/api/shows/{SHOW}"
         sku = body.get("sku", "")
         method, path = {
             "chat": ("POST", f"{path}/chat"),
+            "react": ("POST", f"{path}/commands"),
             "add": ("POST", f"{path}/cart/lines"),
             "change": ("PATCH", f"{path}/cart/lines/{sku}"),
             "remove": ("DELETE", f"{path}/cart/lines/{sku}"),
             "check_out": ("POST", f"{path}/checkout"),
         }[action]
-        sent = {"quantity": body["quantity"]} if action == "change" else None if action == "remove" else body
+        sent: dict[str, Any] | None = body
+        if action == "change":
+            sent = {"quantity": body["quantity"]}
+        elif action == "remove":
+            sent = None
+        elif action == "react":
+            sent = {"commands": [{"type": "command", "id": "react", "name": "chat.react", "data": body}]}
         answer = self._request(action, method, path, sent)
         if "cart" in answer:
             self.cart = quantities(answer["cart"])
@@ -283,7 +288,7 @@ class ApiShopper(Shopper, FastHttpUser):
             except ValueError:
                 answer = {}
             status = response.status_code or 0
-            error = None if 200 <= status < 300 else problem(answer, status)
+            error = refusal(answer) if 200 <= status < 300 else problem(answer, status)
             name, failed = judged(action, error)
             response.request_meta["name"] = name
             if failed:

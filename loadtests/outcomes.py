@@ -29,6 +29,12 @@ def problem(body: object, status: int = 0) -> str:
     return f"http {status}"
 
 
+def refusal(answer: object) -> str | None:
+    """What went wrong with commands that were sent by POST; None: nothing, or `answer` is to something else."""
+    messages = answer.get("messages", ()) if isinstance(answer, dict) else ()
+    return next((problem(one.get("error")) for one in messages if one.get("type") == "refused"), None)
+
+
 def skus(products: object) -> list[str]:
     """The SKUs of a lineup, or of one product in a list."""
     if not isinstance(products, list):

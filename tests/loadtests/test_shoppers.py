@@ -7,9 +7,14 @@ import msgspec
 import pytest
 
 from loadtests import crowd
-from loadtests.outcomes import judged, problem, quantities, skus
+from loadtests.outcomes import judged, problem, quantities, refusal, skus
 from loadtests.scenario import Scenario, Shoppers, Viewers, Weights
 from tests.loadtests.scripted import ScriptedShow
+from tests.scenarios.conftest import Run, port_of
+from tests.scenarios.conftest import showcart as _showcart
+
+showcart = _showcart
+ORDERLY = Path(__file__).with_name("orderly.py")
 
 
 def test_a_busy_shops_no_is_not_a_failure() -> None:
@@ -23,6 +28,14 @@ def test_problems_have_numbers_and_names() -> None:
     assert problem({"code": 5003, "name": "sold_out"}, 409) == "5003 sold_out"
     assert problem({"detail": "?"}, 502) == "http 502"
     assert problem([]) == "http 0"
+
+
+def test_commands_by_post_are_refused_one_by_one() -> None:
+    done, refused = {"type": "reply", "id": "1"}, {"type": "refused", "error": {"code": 1006, "name": "rate_limited"}}
+    assert refusal({"messages": [done, refused]}) == "1006 rate_limited"
+    assert refusal({"messages": [done]}) is None
+    assert refusal({"cart": {}}) is None
+    assert refusal([]) is None
 
 
 def test_lineups_and_carts_are_read() -> None:
@@ -63,3 +76,28 @@ async def test_shoppers_act(tmp_path: Path, processes: int) -> None:
     assert min(counts["chat"], counts["react"], counts["come back"]) >= 1
     assert shopping.seconds
     assert shopping.p99_ms is not None
+
+
+async def test_the_shop_takes_all_that_shoppers_do(
+    showcart: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once each, by each way, in an order that leaves nothing to chance: none of it may be a mistake of ours."""
+    monkeypatch.setattr(crowd, "LOCUSTFILE", ORDERLY)
+    url = f"http://127.0.0.1:{await port_of(await showcart('demo'))}"
+    nothing = Weights(read=0, chat=0, react=0, add=0, change=0, check_out=0, leave=0)  # but what they have in order
+    shoppers = Shoppers(count=2, ramp_s=0.1, think_min_s=0.0, think_max_s=0.01, weights=nothing)
+    scenario = Scenario(title="t", duration_s=80.0, viewers=Viewers(count=1), shoppers=shoppers)
+    process = crowd.start(url, scenario, tmp_path)
+    try:
+        assert await asyncio.to_thread(process.wait, 90) == 0, (tmp_path / "shoppers.log").read_text()
+    finally:
+        process.kill()
+    shopping = crowd.results(tmp_path, 0.0)
+    assert shopping.failures == {}
+    done = {(one.method, one.name): one.count for one in shopping.actions}
+    both = {"join": 1, "chat": 1, "react": 1, "add": 2, "change": 1, "remove": 1, "check_out": 1}
+    assert done == {
+        **{(way, name): count for way in ("WS", "HTTP") for name, count in both.items()},
+        ("WS", "read"): 1, ("WS", "come back"): 1,
+        ("HTTP", "read"): 3,  # with each coming, and once for itself
+    }  # fmt: skip
