@@ -300,6 +300,21 @@ async def test_a_link_that_signs_on_asks_first(shop: Server, people_in: Screens)
     await expect(button(eve, "rename")).to_have_text("Signed in as Mallory")
 
 
+async def test_a_choice_keeps_the_focus_when_its_price_changes(shop: Server, people_in: Screens) -> None:
+    ops = Api(shop)
+    await ops("PUT", "/api/shows/demo/pin", product_id="wool-beanie")
+    tom = await people_in.open(f"{shop.url}/watch/demo")
+    choice = tom.locator("pinned-card .variant").nth(1)
+    await choice.focus()
+    before = await button(tom, "price").text_content()
+    assert before is not None
+    await ops("POST", "/api/shows/demo/live-price", off_bp=1000)
+    await expect(button(tom, "price")).not_to_have_text(before)
+    await expect(choice).to_be_focused()
+    await ops("DELETE", "/api/shows/demo/live-price")
+    await ops.close()
+
+
 async def test_a_drop_opens_by_itself_and_tells_its_limit(shop: Server, people_in: Screens) -> None:
     studio = await people_in.open(f"{shop.url}/studio/demo#token=demo")
     await people.pin(studio, "field-lamp")

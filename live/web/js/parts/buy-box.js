@@ -1,5 +1,5 @@
 /* <buy-box>: variant, price, stock and the one button, for the pinned card and for the list. */
-import { h, icon } from "../dom.js";
+import { h, icon, keyed } from "../dom.js";
 import { clock, t } from "../i18n.js";
 import { noteNodes, priceFacts, priceNodes } from "../prices.js";
 import { available, lineOf } from "../store.js";
@@ -7,6 +7,8 @@ import { available, lineOf } from "../store.js";
 const FEW = 10;
 
 customElements.define("buy-box", class extends HTMLElement {
+  #choices = new Map(); // by SKU: a price that changes leaves the focus where it is
+
   /** `scope` makes test ids: "" on the pinned card, "-<product id>" in the list. */
   connect({ store, buying, scope = "" }) {
     Object.assign(this, { store, buying, scope });
@@ -36,10 +38,8 @@ customElements.define("buy-box", class extends HTMLElement {
       this.sku = (first ?? product.variants[0]).sku;
     }
     this.variants.hidden = product.variants.length < 2;
-    this.variants.replaceChildren(...product.variants.map((variant) => h("button", {
-      class: "variant", type: "button", text: variant.title, data: { sku: variant.sku },
-      onclick: () => { this.sku = variant.sku; this.update(); },
-    })));
+    const choice = ({ id }) => ({ row: h("button", { class: "variant", type: "button", data: { sku: id }, onclick: () => { this.sku = id; this.update(); } }) });
+    keyed(this.variants, this.#choices, product.variants.map(({ sku, title }) => ({ id: sku, title })), choice, ({ row }, { title }) => { row.textContent = title; });
     this.update();
   }
 
