@@ -26,6 +26,15 @@ async def test_a_stream_key_for_obs_opens_whip(server: Server, screens: Screens)
                 "/whip/demo", content="nonsense", headers=headers | {"authorization": f"Bearer {bearer}"}
             )
             assert answer.status_code == status
+    # Without https there is no clipboard; the old way of copying is left, which may be refused as well.
+    await studio.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    for copies, toasts in ((False, 0), (True, 1)):
+        await studio.evaluate("copies => { document.execCommand = what => what === 'copy' && copies; }", copies)
+        await studio.get_by_role("button", name="Copy: Server").click()
+        await expect(studio.locator(".toast", has_text="Copied")).to_have_count(toasts)
+    busy = "document.querySelector('hold-button').busy = true; document.querySelector('hold-button button').click()"
+    await studio.evaluate(busy)  # as a screen reader clicks
+    await expect(studio.locator("dialog")).to_have_count(0)
 
 
 async def test_a_moderator_takes_a_message_down_and_sends_a_viewer_to_the_bench(
@@ -50,9 +59,12 @@ async def test_a_moderator_takes_a_message_down_and_sends_a_viewer_to_the_bench(
 
 async def test_a_wrong_token_is_said_at_the_door(server: Server, screens: Screens) -> None:
     screens.expected |= {(401, "api"), (403, "api")}
-    studio = await screens.open(f"{server.url}/studio/demo")
-    await button(studio, "sign-in-token").fill("not a token")
-    await button(studio, "sign-in").click()
+    studio = await screens.open(f"{server.url}/studio/demo#token=of-yesterday")
+    await expect(studio.locator("#sign-in-error")).not_to_be_empty()
+    await studio.goto(f"{server.url}/studio/demo#token=demo")  # on the page that is open: only what follows # changes
+    await expect(button(studio, "go-live")).to_be_visible()
+    await expect(studio).to_have_url(f"{server.url}/studio/demo")
+    await studio.goto(f"{server.url}/studio/demo#token=not-a-token")
     await expect(studio.locator("#sign-in-error")).not_to_be_empty()
     await button(studio, "sign-in-token").fill("demo")
     await button(studio, "sign-in").click()

@@ -7,6 +7,7 @@ export const staffTokens = {
   write: (token) => sessionStorage.setItem("showcart.staff", token),
   drop: () => sessionStorage.removeItem("showcart.staff"),
   take() {
+    addEventListener("hashchange", () => location.hash.startsWith("#token=") && location.reload()); // a link to the page that is open already
     const token = new URLSearchParams(location.hash.slice(1)).get("token");
     if (token) {
       this.write(token);

@@ -21,7 +21,7 @@ customElements.define("hold-button", class extends HTMLElement {
     });
     this.button.addEventListener("click", (event) => {
       // A screen reader or a switch clicks without pressing: ask instead.
-      if (event.detail === 0 && event.pointerType === "") this.confirm();
+      if (event.detail === 0 && event.pointerType === "" && this.button.getAttribute("aria-disabled") !== "true") this.confirm();
     });
   }
 

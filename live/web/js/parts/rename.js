@@ -12,6 +12,7 @@ export function rename({ store, socket, tokens }) {
     try {
       const { viewer, token } = await socket.command("viewer.rename", { name: input.value.trim() });
       if (token) tokens.write(token);
+      if (tokens.customer?.()) tokens.signed(viewer);
       store.dispatch({ type: "viewer", viewer });
       dialog.close();
       announce(t("chat.as", { name: viewer.name }));

@@ -40,7 +40,11 @@ function copyable(id, label, value) {
   const input = h("input", { class: "input mono", id, readonly: true, value, "data-testid": id, onfocus: () => input.select() });
   const copy = h("button", { class: "button icon", type: "button", "aria-label": t("obs.copy", { what: label }), onclick: async () => {
     input.select();
-    await navigator.clipboard?.writeText(value).catch(() => document.execCommand("copy")); // refused without focus or https
+    try {
+      await navigator.clipboard.writeText(value);
+    } catch {
+      if (!document.execCommand("copy")) return; // without https there is no clipboard, without focus it is refused; then what is marked can be copied by hand
+    }
     toast(t("copied"));
   } }, icon("copy"));
   return h("div", { class: "field" }, h("label", { for: id, text: label }), h("div", { class: "row" }, input, copy));
