@@ -27,7 +27,9 @@ async def test_a_live_price_appears_sells_and_ends(server: Server, screens: Scre
     await expect(button(studio, "live-price-error")).not_to_be_empty()  # dearer than without it
     await button(studio, "live-price-20").click()
     await expect(button(tom, "price")).to_have_text("€43.60")
-    await expect(button(tom, "price-notes")).to_contain_text("Lowest price of the last 30 days: €54.50 (-20%)")
+    await expect(button(tom, "price-notes")).to_contain_text(
+        "Lowest price of the last 30 days: €54.50 (\N{MINUS SIGN}20%)"
+    )
     await expect(button(studio, "live-price-seen")).to_contain_text("€43.60")
 
     await button(tom, "add-to-cart").click()

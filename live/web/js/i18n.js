@@ -74,7 +74,7 @@ function format(Kind, options) {
 
 export const number = (value, options = {}) => format(Intl.NumberFormat, options).format(value);
 export const compact = (value) => number(value, value < 10_000 ? { maximumFractionDigits: 0 } : { notation: "compact", maximumFractionDigits: 1 });
-export const percent = (value) => number(value, { style: "percent", maximumFractionDigits: 1 });
+export const percent = (value) => number(value, { style: "percent", maximumFractionDigits: 1 }).replace("-", "\u2212"); // as wide as a digit
 
 /** Money from minor units, with as many places as the currency has. */
 export function money(minor, currency) {

@@ -25,9 +25,9 @@ test("a price that is not reduced has nothing struck out and no lowest price", (
 test("a reduction names what was, the lowest of 30 days, and who made it", () => {
   const facts = priceFacts(variant({ price_minor: 1512, list_price_minor: 2490, lowest_30d_minor: 1890, off_percent: 20, deal: { label: "Live", live: true, until_ms: null }, unit_price: { price_minor: 3780, per: "m2" } }), "EUR");
   assert.equal(facts.was, "€24.90");
-  assert.equal(facts.lowest, "price.lowest (-20%)");
+  assert.equal(facts.lowest, "price.lowest (−20%)");
   assert.equal(facts.deal, "price.live");
-  assert.equal(priceNotes(facts), "price.tax · price.unit · price.lowest (-20%)");
+  assert.equal(priceNotes(facts), "price.tax · price.unit · price.lowest (−20%)");
 });
 
 test("a rule's own words stand as they are, and no tax is named where none is held", () => {

@@ -50,7 +50,7 @@ customElements.define("run-of-show", class extends HTMLElement {
     const { price_minor: now, list_price_minor: was } = product.variants[0];
     entry.price.replaceChildren(h("strong", { text: money(now, product.currency) }), ...(was > now ? [" ", h("s", { class: "price-was", text: money(was, product.currency) })] : []), ...drops.slice(0, 1).map((text) => h("span", { class: "tiny run-dropped", "data-testid": `dropped-${product.id}`, text: `${text}${drops.length > 1 ? " …" : ""}` })));
     entry.stock.className = `stock${left === 0 ? " none" : left <= FEW ? " few" : ""}`;
-    const parts = product.variants.length > 1 ? product.variants.map((variant) => `${variant.title} ${available(state, product, variant.sku)}`) : [];
+    const parts = product.variants.length > 1 ? product.variants.map((variant) => `${variant.title} ${available(state, product, variant.sku)}`.replaceAll(" ", "\u00a0")) : [];
     const waiting = product.variants.reduce((sum, { sku }) => sum + (state.queues[sku]?.waiting ?? 0), 0);
     entry.drop.setAttribute("aria-label", t("plan.of", { title: product.title }));
     entry.drop.classList.toggle("planned", drops.length > 0);
