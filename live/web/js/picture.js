@@ -1,6 +1,6 @@
 /* The moving picture of the watch page, and its sound: the page is painted before. */
 import { icon } from "./dom.js";
-import { cover } from "./store.js";
+import { cover, over } from "./store.js";
 import { Watcher } from "./whep.js";
 import "./parts/show-video.js";
 
@@ -19,7 +19,7 @@ export function picture(store, show) {
   store.watch(["show", "status"], ({ show: known }) => {
     if (!known) return;
     watcher.waits = !known.publishing; // the session stays: the picture comes back by itself
-    if (known.state !== "live" && known.state !== "paused") watcher.stop(), id("chip-poor").hidden = true;
+    if (known.state !== "live" && known.state !== "paused") watcher.stop(over(store.state)), id("chip-poor").hidden = true;
     else if (known.publishing) watcher.start();
   });
   store.watch(["leaving"], ({ leaving }) => leaving && watcher.move(leaving));

@@ -167,6 +167,9 @@ export function available(state, product, sku = null) {
 export const lineOf = (state, sku) => state.cart.lines.find((line) => line.sku === sku) ?? null;
 export const cartCount = (state) => state.cart.lines.reduce((sum, line) => sum + line.quantity, 0);
 
+/** Whether the show has ended: what is pinned was shown last, and can still be bought. */
+export const over = ({ show }) => show?.state === "ended" || show?.state === "replayable";
+
 /** What the watch page shows instead of the video; null: the video. */
 export function cover(state) {
   if (state.status === "closed") return state.reason === "unknown_show" ? "unknown" : "refused";

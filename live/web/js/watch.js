@@ -24,7 +24,8 @@ function socketOf() {
     if (code === 404) store.dispatch({ type: "status", status: "closed", reason: "unknown_show" });
     else if (code === 503) store.dispatch({ type: "status", status: "reconnecting", reason: "full" });
   };
-  const socket = new ShowSocket({ url: socketUrl(show), tokens: guestTokens, onMessage: (message) => store.dispatch(message), onStatus });
+  const name = t("chat.guest", { number: String(Math.floor(10_000 * Math.random())).padStart(4, "0") }); // until they choose one
+  const socket = new ShowSocket({ url: socketUrl(show), tokens: guestTokens, name, onMessage: (message) => store.dispatch(message), onStatus });
   return socket;
 }
 
@@ -39,6 +40,7 @@ function bar() {
     }
     id("chip-reconnecting").hidden = status !== "reconnecting" || !known;
     if (!known) return;
+    document.querySelector("reaction-bar").hidden = !["lobby", "live", "paused"].includes(known.state); // its place, until it is here
     id("title").textContent = known.title;
     document.title = `${known.title} · Showcart`;
   });

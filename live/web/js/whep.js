@@ -13,6 +13,7 @@ class View {
   session = null;
   closed = false;
   lost = false;
+  gone = false; // the server has ended it: there is nothing to give back
   stream = new MediaStream();
   peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
   #path = null;
@@ -70,7 +71,7 @@ class View {
   close() {
     this.closed = true;
     clearInterval(this.#timer);
-    release(this.session);
+    if (!this.gone) release(this.session);
     this.#path?.close();
     this.peer.ontrack = null;
     this.peer.close();
@@ -101,8 +102,10 @@ export class Watcher {
     this.#connect();
   }
 
-  stop() {
+  /** `over`: with the show, whose sessions the server ends by itself. */
+  stop(over = false) {
     this.#wanted = false;
+    if (over) for (const view of [this.#view, this.#next]) if (view) view.gone = true;
     this.#close();
     this.onStream(null);
   }
@@ -147,7 +150,7 @@ export class Watcher {
     this.#leave(view); // what was said while it was opened
     return view.attend({
       onUp: () => { this.#attempt = 0; },
-      onLost: (outcome) => { view.lost = true; if (!this.#next) this.#again(null, view, outcome === "gone" ? PATIENCE_MS : 0); },
+      onLost: (outcome) => { view.lost = true; view.gone = outcome === "gone"; if (!this.#next) this.#again(null, view, outcome === "gone" ? PATIENCE_MS : 0); },
       onQuality: this.onQuality, wanted: () => this.#limit?.video !== false,
     });
   }

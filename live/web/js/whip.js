@@ -71,6 +71,7 @@ class Line {
   session = null;
   closed = false;
   lost = false;
+  gone = false; // the server has ended it: there is nothing to give back
   senders = {};
   path = null;
   before = []; // the last reading of its statistics
@@ -78,7 +79,7 @@ class Line {
 
   close(headers) {
     this.closed = true;
-    release(this.session, headers);
+    if (!this.gone) release(this.session, headers);
     this.path?.close();
     this.peer.close();
   }
@@ -114,8 +115,10 @@ export class Publisher {
     await this.#connect();
   }
 
-  stop() {
+  /** `over`: with the show, whose sessions the server ends by itself. */
+  stop(over = false) {
     this.stream = null;
+    if (over) for (const line of [this.#line, this.#next]) if (line) line.gone = true;
     this.#close();
     this.onState("off");
   }
@@ -184,7 +187,7 @@ export class Publisher {
       session: line.session, headers: () => this.#authorisation(),
       onUp: () => { this.#attempt = 0; this.onState("on"); },
       onTrouble: () => this.onState("reconnecting"),
-      onLost: (outcome) => { line.lost = true; if (!this.#next) this.#lost(outcome, line); },
+      onLost: (outcome) => { line.lost = true; line.gone = outcome === "gone"; if (!this.#next) this.#lost(outcome, line); },
     });
     clearTimeout(this.#timers.follow); // of the one before: a page is told again that its worker ends when it comes over
     this.#leave(line); // what was said while it was opened

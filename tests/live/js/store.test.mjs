@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Store, available, cartCount, cover, initial, lineOf, reduce } from "../../../live/web/js/store.js";
+import { Store, available, cartCount, cover, initial, lineOf, over, reduce } from "../../../live/web/js/store.js";
 
 const product = (id, units = 5, price = 1000) => ({
   id, title: id.toUpperCase(), description: "", picture: `/static/pictures/${id}.svg`, currency: "EUR",
@@ -110,6 +110,11 @@ test("what a newer server tells is left alone", () => {
   const state = after();
   for (const type of ["event", "state", "notice"]) assert.equal(reduce(state, { type, name: "poll.opened", data: {} }), state);
   assert.equal(reduce(state, { type: "riddle" }), state);
+});
+
+test("a show is over when it has ended, with or without a replay", () => {
+  assert.equal(over(initial()), false);
+  for (const state of ["draft", "scheduled", "lobby", "live", "paused", "ended", "replayable"]) assert.equal(over({ show: { state } }), state === "ended" || state === "replayable", state);
 });
 
 test("the cover for every state of a show", () => {

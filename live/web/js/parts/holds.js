@@ -17,7 +17,7 @@ export function tellOfHolds({ store, buying, open }) {
     const titles = news(told);
     if (titles) announce(t("cart.warning", { titles }), true);
     if (!ending(buying).length) away();
-    if (document.querySelector("dialog.sheet[open]")) return; // there it stands at the head
+    if (document.querySelector("dialog.sheet[open]")) return away(); // there it stands at the head
     const text = news(shown);
     if (text) away = toast(t("cart.warning", { titles: text }), extendable(buying) ? { text: t("cart.moreTime"), run: () => moreTime(buying) } : { text: t("cart.toCheckout"), run: open }, WARN_MS);
   });

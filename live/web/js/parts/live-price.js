@@ -15,7 +15,7 @@ customElements.define("live-price", class extends HTMLElement {
     Object.assign(this, { store, token, url: `/api/shows/${encodeURIComponent(show)}/live-price` });
     this.setAttribute("role", "region");
     this.setAttribute("aria-label", t("deal.title"));
-    this.none = h("p", { class: "small muted", text: t("deal.none"), "data-testid": "live-price-none" });
+    this.none = h("p", { class: "small muted deal-none", text: t("deal.none"), "data-testid": "live-price-none" });
     this.seen = h("p", { class: "deal-seen", "data-testid": "live-price-seen" });
     this.notes = h("p", { class: "tiny muted" });
     this.quick = h("div", { class: "deal-quick", role: "group", "aria-label": t("deal.off") }, OFFERED_BP.map((bp) =>
@@ -34,7 +34,8 @@ customElements.define("live-price", class extends HTMLElement {
   #render(pin, before) {
     const product = pin?.product;
     this.none.hidden = Boolean(pin);
-    this.box.hidden = this.form.hidden = !pin;
+    this.box.hidden = !pin;
+    for (const control of this.form.querySelectorAll("button, input")) control.disabled = !pin; // and not away, or the rows would jump under the pointer
     if (before?.pin_id !== pin?.pin_id) this.#say(""), this.bid.tell(""), this.bid.input.value = "";
     if (!pin) return;
     const live = running(product);

@@ -1,6 +1,7 @@
 /* <pinned-card>: the product on screen now, with one big button. */
 import { announce, calm, h } from "../dom.js";
 import { money, t } from "../i18n.js";
+import { over } from "../store.js";
 import "./buy-box.js";
 
 customElements.define("pinned-card", class extends HTMLElement {
@@ -8,16 +9,22 @@ customElements.define("pinned-card", class extends HTMLElement {
     this.store = store;
     this.setAttribute("data-testid", "pinned-card");
     this.setAttribute("role", "region");
-    this.setAttribute("aria-label", t("pin.now"));
     this.hidden = true;
     this.picture = h("img", { class: "pin-picture", alt: "", width: 96, height: 96 });
     this.name = h("h2", { class: "pin-title", "data-testid": "pinned-title" });
     this.text = h("p", { class: "pin-text small muted" });
     this.box = h("buy-box");
-    this.append(this.picture, h("div", { class: "pin-words" }, h("p", { class: "pin-eyebrow tiny", text: t("pin.now") }), this.name, this.text), this.box);
+    this.eyebrow = h("p", { class: "pin-eyebrow tiny", "data-testid": "pin-eyebrow" });
+    this.append(this.picture, h("div", { class: "pin-words" }, this.eyebrow, this.name, this.text), this.box);
     this.box.connect({ store, buying });
+    store.watch(["show"], (state) => this.#when(over(state)));
     store.watch(["pin"], (state, before) => this.#show(state.pin, before.pin));
     store.watch(["stock"], (state, before) => this.#soldOut(state, before));
+  }
+
+  #when(past) {
+    this.eyebrow.textContent = t(past ? "pin.last" : "pin.now");
+    this.setAttribute("aria-label", this.eyebrow.textContent);
   }
 
   #show(pin, before) {

@@ -1,6 +1,7 @@
 /* <product-list>: the lineup, all of it buyable at any time. */
 import { h, keyed } from "../dom.js";
 import { t } from "../i18n.js";
+import { over } from "../store.js";
 import "./buy-box.js";
 
 customElements.define("product-list", class extends HTMLElement {
@@ -11,14 +12,15 @@ customElements.define("product-list", class extends HTMLElement {
     this.list = h("ul", { class: "products", "data-testid": "product-list" });
     this.empty = h("p", { class: "muted small pane-empty", text: t("products.empty") });
     this.append(this.empty, this.list);
-    store.watch(["lineup", "pin"], (state) => this.#render(state));
+    store.watch(["lineup", "pin", "show"], (state) => this.#render(state));
   }
 
-  #render({ lineup, pin }) {
+  #render(state) {
+    const { lineup, pin } = state;
     this.empty.hidden = lineup.length > 0;
     keyed(this.list, this.#rows, lineup, (product) => this.#row(product), (entry, product) => {
       if (entry.product !== product) entry.fill(product);
-      entry.now.hidden = pin?.product.id !== product.id;
+      entry.now.hidden = pin?.product.id !== product.id || over(state);
     });
   }
 

@@ -164,7 +164,7 @@ customElements.define("studio-preview", class extends HTMLElement {
     this.badge.textContent = t(`air.badge.${key}`);
     this.badge.className = `badge preview-badge ${live && key !== "reconnecting" ? "live" : key === "reconnecting" ? "warn" : ""}`;
     this.classList.toggle("on-air", live);
-    if (over && this.publisher.active) this.publisher.stop();
+    if (over && this.publisher.active) this.publisher.stop(true);
     this.#health();
   }
 
@@ -184,7 +184,7 @@ customElements.define("studio-preview", class extends HTMLElement {
       this.health.textContent = t("health.line", { grade: t(`health.${grade}`), bitrate: number(bitrate / 1e6, { maximumFractionDigits: 1 }), fps: Math.round(fps), loss: percent(loss), height: String(height), codec });
     } else if (foreign) {
       this.health.textContent = t("health.foreign", { bitrate: number((remote.bitrate_bps ?? 0) / 1e6, { maximumFractionDigits: 1 }), fps: Math.round(remote.fps ?? 0), loss: percent(remote.loss ?? 0) });
-    } else this.health.textContent = this.sending === "off" ? t("health.off") : t("health.starting");
+    } else this.health.textContent = t(OVER.includes(this.store.state.show?.state) ? "health.over" : this.sending === "off" ? "health.off" : "health.starting");
   }
 
   async #command(to) {
@@ -212,6 +212,6 @@ customElements.define("studio-preview", class extends HTMLElement {
 
   async #end() {
     if (!await confirm({ title: t("air.endAsk"), text: t("air.endAsk.more"), yes: t("air.end"), danger: true, testid: "confirm-end" })) return;
-    if (await this.#command("ended")) this.publisher.stop();
+    if (await this.#command("ended")) this.publisher.stop(true);
   }
 });
