@@ -1,6 +1,7 @@
 """Locust's shoppers against the scripted show, and what is read from their files."""
 
 import asyncio
+import csv
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from tests.scenarios.conftest import Run, port_of
 from tests.scenarios.conftest import showcart as _showcart
 
 showcart = _showcart
+pytestmark = pytest.mark.timeout(120)
 ORDERLY = Path(__file__).with_name("orderly.py")
 
 
@@ -56,16 +58,32 @@ def test_shoppers_that_did_not_finish_are_a_failure(tmp_path: Path) -> None:
     assert crowd.results(tmp_path, 0.0).failures_count == 1
 
 
+def _counted(folder: Path) -> dict[str, int]:
+    """How often they did what, by Locust's last words on it; of several processes its master's."""
+    file = folder / "shoppers_stats_history.csv"
+    if not file.exists():
+        return {}
+    with file.open(newline="") as lines:
+        return {row["Name"]: int(row["Total Request Count"] or 0) for row in csv.DictReader(lines)}
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_shoppers_act(tmp_path: Path, processes: int) -> None:
-    """Only those on the socket: the scripted show has no HTTP API."""
+    """Only those on the socket: the scripted show has no HTTP API. It is over when they have done what they can."""
     shoppers = Shoppers(
         count=4, ramp_s=0.2, think_min_s=0.05, think_max_s=0.1, weights=Weights(read=1, chat=4, react=4, leave=2)
     )
-    scenario = Scenario(title="t", duration_s=5.0, viewers=Viewers(count=1), shoppers=shoppers)
+    scenario = Scenario(title="t", duration_s=300.0, viewers=Viewers(count=1), shoppers=shoppers)
     async with ScriptedShow().on_air() as show:
         process = crowd.start(show.url, scenario, tmp_path, "SocketShopper", processes=processes)
         try:
+            async with asyncio.timeout(60):
+                while not {"join", "chat", "react", "come back"} <= (done := _counted(tmp_path)).keys() or (
+                    done["join"] < shoppers.count
+                ):
+                    assert process.poll() is None, (tmp_path / "shoppers.log").read_text()
+                    await asyncio.sleep(0.1)
+            process.terminate()
             assert await asyncio.to_thread(process.wait, 60) == 0, (tmp_path / "shoppers.log").read_text()
         finally:
             process.kill()
@@ -84,8 +102,7 @@ async def test_the_shop_takes_all_that_shoppers_do(
     """Once each, by each way, in an order that leaves nothing to chance: none of it may be a mistake of ours."""
     monkeypatch.setattr(crowd, "LOCUSTFILE", ORDERLY)
     url = f"http://127.0.0.1:{await port_of(await showcart('demo'))}"
-    nothing = Weights(read=0, chat=0, react=0, add=0, change=0, check_out=0, leave=0)  # but what they have in order
-    shoppers = Shoppers(count=2, ramp_s=0.1, think_min_s=0.0, think_max_s=0.01, weights=nothing)
+    shoppers = Shoppers(count=2, ramp_s=0.1, think_min_s=0.0, think_max_s=0.01)
     scenario = Scenario(title="t", duration_s=80.0, viewers=Viewers(count=1), shoppers=shoppers)
     process = crowd.start(url, scenario, tmp_path)
     try:
