@@ -3,6 +3,9 @@
 The server is a real one in a process of its own, as `showcart serve` runs it, on SQLite and its own Valkey. The viewers
 are this process; each is due at a fixed time, and a join counts from then until its `connected` has come, so that a
 server that lets connections wait is not excused. CPU and the loop's lag are the server's own figures.
+
+Before it, the same storm comes to a bare server that answers with constants (`storm_floor`): when joins are late there,
+too, it was the machine, or the storm's own maker.
 """
 
 import asyncio
@@ -158,6 +161,18 @@ def _server() -> Iterator[tuple[int, int]]:
                     process.kill()
 
 
+@contextmanager
+def _floor() -> Iterator[tuple[int, int]]:
+    """As `_server`, of the bare one."""
+    command = [sys.executable, "-m", "loadtests.benches.storm_floor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline()), process.pid
+        finally:
+            process.kill()
+
+
 def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
     deadline_s = time.monotonic() + 30
     while time.monotonic() < deadline_s and process.poll() is None:
@@ -190,7 +205,22 @@ def _quantile(before: list[tuple[float, int]], after: list[tuple[float, int]], s
     return next(bound for bound, count in counted if count >= share * total)
 
 
-def _tell(took: list[float], cpu_s: float) -> None:
+async def _measured(port: int, pid: int, kept: list[dict[str, Any]]) -> tuple[list[float], float]:
+    """What `_storm` answers, and the CPU seconds of the server `pid` for each who joined."""
+    before_s = _cpu_s(pid)
+    took = await _storm(port, kept)
+    return took, (_cpu_s(pid) - before_s) / max(1, sum(each != float("inf") for each in took))
+
+
+def _tell_floor(took: list[float], join_cpu_s: float) -> None:
+    took.sort()
+    each = f"ms from when it was due to the answer of a bare server, {VIEWERS} viewers in {STORM_S:g} s"
+    figure("storm_floor_p50_ms", took[len(took) // 2] * 1000, each)
+    figure("storm_floor_p99_ms", took[len(took) * 99 // 100] * 1000, each)
+    figure("storm_floor_cpu_us", join_cpu_s * 1e6, "µs CPU of the bare server per join")
+
+
+def _tell(took: list[float], join_cpu_s: float, floor_cpu_s: float) -> None:
     took.sort()
     joined = [each for each in took if each != float("inf")]
     each = f"ms from when it was due to `connected`, {VIEWERS} viewers in {STORM_S:g} s, half of them returning"
@@ -198,20 +228,23 @@ def _tell(took: list[float], cpu_s: float) -> None:
     figure("storm_join_p99_ms", took[len(took) * 99 // 100] * 1000, each, 1000)
     figure("storm_join_max_ms", took[-1] * 1000, each)
     figure("storm_refused", len(took) - len(joined), "viewers that were refused or not answered", 0)
-    figure("storm_join_cpu_us", cpu_s / max(1, len(joined)) * 1e6, "µs CPU of the server per join")
+    figure("storm_join_cpu_us", join_cpu_s * 1e6, "µs CPU of the server per join")
+    figure("storm_join_ratio", join_cpu_s / floor_cpu_s, "× the bare server's CPU per join")
 
 
 async def _main() -> None:
+    with _floor() as (port, pid):
+        async with asyncio.timeout(_TIMEOUT_S):
+            floor, floor_cpu_s = await _measured(port, pid, [{}] * RETURNING)
+    _tell_floor(floor, floor_cpu_s)
     with _server() as (port, pid):
         async with asyncio.timeout(_TIMEOUT_S):
             kept = await _guests(port)
             await asyncio.sleep(3.0)  # the handshakes' bucket is full again
             _, before = _lag_s(port)
-            before_s = _cpu_s(pid)
-            took = await _storm(port, kept)
-            cpu_s = _cpu_s(pid) - before_s
+            took, cpu_s = await _measured(port, pid, kept)
             _, after = _lag_s(port)
-        _tell(took, cpu_s)
+        _tell(took, cpu_s, floor_cpu_s)
         if after:
             lag_s = _quantile(before, after, 0.99)
             figure("storm_loop_lag_p99_ms", lag_s * 1000, "ms: 99 % of the server's callbacks came no later")
