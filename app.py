@@ -187,7 +187,7 @@ async def open_parts(settings: Settings, worker: int = 0) -> AsyncIterator[Parts
         realtime, written = RealtimeCollector(connections, hub, store.outlet), ChatCollector(chat_room, reactions)
         tracing = await stack.enter_async_context(Tracing.open(settings.tracing, worker))
         connections.commands.tracing = hub.tracing = tracing
-        collectors = realtime, written, store.webhooks.collector, store.access
+        collectors = realtime, written, store.webhooks.collector, store.access, store.shop.keeper
         ops = await stack.enter_async_context(Ops.open(metrics, settings.workers, *collectors, kernel=kernel))
         yield Parts(store, ops, chat_room, media, departure, connections, Gateway(connections))
 

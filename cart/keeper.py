@@ -1,10 +1,12 @@
 """What happens in a shop by itself: holds end, queues move on, the staff sees figures, the books are checked."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import structlog
+from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from cart import sales, shelf, store
@@ -15,6 +17,7 @@ from cart.stockroom import Stockroom
 from cart.waiting.service import Waiting
 from live.core.clock import Clock
 from live.core.codec import plain
+from live.core.collector import Family, gauges
 from live.core.database import Database
 from live.core.errors import Problem
 from live.core.limits import (
@@ -43,8 +46,11 @@ class Figures(msgspec.Struct, frozen=True):
     adds_per_minute: int
 
 
-class Keeper:
-    """Looks after the carts of all shows. Any number of workers may each run one: the levels' locks keep order."""
+class Keeper(Collector):
+    """Looks after the carts of all shows. Any number of workers may each run one: the levels' locks keep order.
+
+    `drift`: how many levels miscounted what is held, and who waits, when it looked last.
+    """
 
     def __init__(
         self,
@@ -61,6 +67,7 @@ class Keeper:
         self._clock = clock
         self._checkout = checkout
         self._waiting = waiting
+        self.drift = {"stock": 0, "waitlist": 0}
         self._sells_until: dict[str, float] = {}  # show → until when its figures may change, on the monotonic clock
 
     async def run(self) -> None:
@@ -77,7 +84,6 @@ class Keeper:
                 if self._clock.monotonic() >= reconcile_at:
                     reconcile_at = self._clock.monotonic() + RECONCILE_INTERVAL_S
                     await self.reconcile()
-                    await self._waiting.check()
             except Problem as problem:  # the store is out of reach; the next round may find it
                 _log.warning("sweep_postponed", problem=problem.kind.name)
             except Exception:  # a bug here must not keep the units of all later rounds
@@ -137,12 +143,22 @@ class Keeper:
     # --- books ------------------------------------------------------------------------------------------------
 
     async def reconcile(self) -> list[store.Drift]:
-        """The levels whose `held` is not the sum of their holds: none, or an alarm is logged for each."""
+        """The levels whose `held` is not the sum of their holds: none, or an alarm is logged for each.
+
+        So it is for the levels that miscount their queues (see `Waiting.check`).
+        """
         async with self._database.read() as conn:
             found = await conn.run_sync(store.drift)
         for one in found:
             _log.error("stock_drift", sku=one.sku, location=one.location, held=one.held, holds=one.holds)
+        self.drift["stock"] = len(found)
+        self.drift["waitlist"] = len(await self._waiting.check())
         return found
+
+    def collect(self) -> Iterator[Family]:
+        """Prometheus figures of the books, as they were when somebody looked last."""
+        text = "Levels that are not what carts and queues say, by what is miscounted; more than 0 is a bug"
+        yield gauges("showcart_books_drift", text, "of", self.drift)
 
     async def prune(self) -> None:
         """Forget the oldest answers of those that were kept long enough.

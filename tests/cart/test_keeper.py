@@ -108,3 +108,13 @@ async def test_a_level_that_drifts_is_an_alarm(shop: Shop, database: Database) -
         found = await shop.keeper.reconcile()
     assert [entry["event"] for entry in logs] == ["stock_drift"] * 2
     assert [(one.sku, one.held, one.holds) for one in found] == [("CUP", 3, 2), ("YEN", 1, 0)]
+    [family] = shop.keeper.collect()
+    assert family.name == "showcart_books_drift"
+    assert [(one.labels["of"], one.value) for one in family.samples] == [("stock", 2), ("waitlist", 0)]
+    async with database.write() as conn:
+        await conn.execute(text("UPDATE stock_level SET held = 2 WHERE sku = 'CUP'"))
+        await conn.execute(text("UPDATE stock_level SET held = 0, waiting = 1 WHERE sku = 'YEN'"))
+    with capture_logs() as logs:
+        assert await shop.keeper.reconcile() == []
+    assert [entry["event"] for entry in logs] == ["waitlist_drift"]
+    assert shop.keeper.drift == {"stock": 0, "waitlist": 1}
