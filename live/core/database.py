@@ -23,7 +23,7 @@ from live.core.clock import Clock, SystemClock
 from live.core.errors import Kind, Problem
 from live.core.limits import DATABASE_POOL_SIZE, DATABASE_READERS, DATABASE_WAIT_S
 from live.core.readers import Readers
-from live.core.scopes import StoreError, refusals, scope
+from live.core.scopes import Scopes, StoreError, refusals
 from live.core.writers import PostgresqlWriters, SqliteWriter, Writers
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Database:
     def __init__(
         self,
         dialect: Dialect,
-        readers: AsyncEngine,
+        readers: Scopes,
         writers: Writers,
         clock: Clock,
         threads: Readers | None = None,
@@ -78,13 +78,14 @@ class Database:
         """Engines for `url` (sqlite:///path or postgresql://user@host/name); connects on first use."""
         if url.startswith("sqlite"):
             readers = Readers(lambda: sqlite.thread_engine(url, sqlite.DEFERRED))
-            return cls("sqlite", sqlite.engine(url, sqlite.DEFERRED), SqliteWriter(url), clock, readers)
-        engine = _postgresql_engine(url)
-        return cls("postgresql", engine, PostgresqlWriters(engine), clock)
+            scopes = Scopes(sqlite.engine(url, sqlite.DEFERRED))
+            return cls("sqlite", scopes, SqliteWriter(url), clock, readers)
+        scopes = Scopes(_postgresql_engine(url))
+        return cls("postgresql", scopes, PostgresqlWriters(scopes), clock)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that only reads. Raises `Problem` unavailable when the store is out of reach."""
-        return self._counted("read", scope(self._readers))
+        return self._counted("read", self._readers.open())
 
     async def read_sync(self, work: Callable[[Connection], T]) -> T:
         """As `read`, with a plain function for its block, for what is asked often; it must not touch the loop.
@@ -93,7 +94,7 @@ class Database:
         """
         with self._counting("read"):
             if self._threads is None:
-                async with scope(self._readers) as connection:
+                async with self._readers.open() as connection:
                     return await connection.run_sync(work)
             try:
                 with refusals():
@@ -154,10 +155,10 @@ class Database:
 
     def connections(self) -> dict[str, tuple[int, int]]:
         """By pool: connections in use, and how many it may have."""
-        if self._writers.engine is self._readers:
-            return {"shared": _use(self._readers)}
+        if self._writers.engine is self._readers.engine:
+            return {"shared": _use(self._readers.engine)}
         threads = {} if self._threads is None else {"threads": (self._threads.busy, DATABASE_READERS)}
-        return {"read": _use(self._readers), "write": _use(self._writers.engine)} | threads
+        return {"read": _use(self._readers.engine), "write": _use(self._writers.engine)} | threads
 
     async def now_ms(self, connection: AsyncConnection) -> int:
         """The database's own clock in Unix milliseconds, so that all workers agree on what has expired.
@@ -183,7 +184,7 @@ class Database:
         """Close every connection."""
         if self._threads is not None:
             await self._threads.close()
-        await self._readers.dispose()
+        await self._readers.close()
         await self._writers.close()
 
 

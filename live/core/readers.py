@@ -31,7 +31,7 @@ class Readers:
         self._engine: Engine | None = None
         self._making = threading.Lock()
         self._own: Connection | None = None  # the loop's
-        self._connecting = asyncio.Lock()
+        self._opening: asyncio.Future[Connection] | None = None  # that one, by a thread
         self._threads = ThreadPoolExecutor(DATABASE_READERS, "database reader")
         self._places = asyncio.Semaphore(DATABASE_READERS)
 
@@ -52,11 +52,7 @@ class Readers:
     async def glance(self, work: Callable[[Connection], T]) -> T:
         """As `run`, at once; when the database is not ready, by a thread that can wait for it."""
         try:
-            async with self._connecting:
-                if self._own is None:
-                    loop = asyncio.get_running_loop()
-                    self._own = await loop.run_in_executor(self._threads, unwaiting, self._opened)
-            own = self._own
+            own = await self._ready()
             with own.begin():
                 return work(own)
         except OperationalError:
@@ -64,6 +60,21 @@ class Readers:
                 drop(self._own)
                 self._own = None
             return await self.run(work)
+
+    async def _ready(self) -> Connection:
+        while self._own is None:
+            if self._opening is None:
+                loop = asyncio.get_running_loop()
+                self._opening = loop.run_in_executor(self._threads, unwaiting, self._opened)
+                self._opening.add_done_callback(self._opened_own)
+            # Shielded: who is cancelled leaves the connection to who asks next.
+            await asyncio.shield(self._opening)
+        return self._own
+
+    def _opened_own(self, opening: asyncio.Future[Connection]) -> None:
+        self._opening = None
+        if opening.exception() is None:
+            self._own = opening.result()
 
     async def close(self) -> None:
         """Close every connection, when what is under way has given its own back."""

@@ -1,14 +1,19 @@
-"""One transaction, and how a store says no."""
+"""Transactions of one engine, and how a store says no."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from live.core.errors import Kind, Problem
+from live.core.limits import DATABASE_WAIT_S
+from live.core.tasks import end
+
+T = TypeVar("T")
 
 
 class StoreError(Problem):
@@ -34,20 +39,67 @@ def _away(error: DBAPIError) -> bool:
     return state.startswith(("08", "53", "57P"))
 
 
-@asynccontextmanager
-async def scope(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction of `engine`; raises `StoreError` when there is none to be had, or it cannot go on."""
-    connection = engine.connect()
-    try:
-        await connection.start()
-    except PoolTimeout:
-        raise StoreError(Kind.overloaded, "All database connections are busy.", retry_after_s=1) from None
-    except (DBAPIError, OSError) as error:
-        raise StoreError(Kind.unavailable, retry_after_s=1) from error
-    try:
-        with refusals():
-            async with connection.begin():
-                yield connection
-    finally:
-        # Shielded, so that a cancelled request still gives its connection back to the pool.
-        await asyncio.shield(connection.close())
+class Scopes:
+    """The transactions of an engine of the loop. However they end, and whenever, no connection stays open after them.
+
+    An engine that is disposed of forgets the connections that are in use, and its old pool would keep them open for
+    nobody when they come back; a driver that is interrupted while it connects may forget what it has just opened.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._closed = False
+        self._moving: set[asyncio.Task[Any]] = set()  # connections on their way out of the pool, or back
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction; raises `StoreError` when there is none to be had, or it cannot go on."""
+        try:
+            connection = await self._take()
+        except PoolTimeout:
+            raise StoreError(Kind.overloaded, "All database connections are busy.", retry_after_s=1) from None
+        except (DBAPIError, OSError) as error:
+            raise StoreError(Kind.unavailable, retry_after_s=1) from error
+        try:
+            with refusals():
+                async with connection.begin():
+                    yield connection
+        finally:
+            # Shielded, so that a cancelled request still gives its connection back to the pool.
+            await asyncio.shield(self._moved(self._give_back(connection)))
+
+    async def close(self) -> None:
+        """Close every connection; one in use is closed by the end of its transaction, which is not waited for."""
+        self._closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DATABASE_WAIT_S):
+                while self._moving:
+                    await asyncio.wait(self._moving)
+        await end(*self._moving)
+        await self.engine.dispose()
+
+    async def _take(self) -> AsyncConnection:
+        taking = self._moved(self._connect())
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._not_wanted)
+            raise
+
+    def _not_wanted(self, taking: asyncio.Task[AsyncConnection]) -> None:
+        if not taking.cancelled() and taking.exception() is None:
+            self._moved(self._give_back(taking.result()))
+
+    async def _connect(self) -> AsyncConnection:
+        return await self.engine.connect()
+
+    async def _give_back(self, connection: AsyncConnection) -> None:
+        if self._closed:
+            await connection.invalidate()
+        await connection.close()
+
+    def _moved(self, job: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(job)
+        self._moving.add(task)
+        task.add_done_callback(self._moving.discard)
+        return task

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from live.core import sqlite
 from live.core.errors import Kind
 from live.core.limits import DATABASE_WAIT_S
-from live.core.scopes import StoreError, refusals, scope
+from live.core.scopes import Scopes, StoreError, refusals
 
 T = TypeVar("T")
 
@@ -29,11 +29,12 @@ class Writers(Protocol):
 
 
 class PostgresqlWriters:
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    def __init__(self, scopes: Scopes) -> None:
+        self.engine = scopes.engine
+        self._scopes = scopes
 
     def scope(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        return scope(self.engine)
+        return self._scopes.open()
 
     async def run(self, work: Callable[[Connection], T], done: Callable[[T], None], here: bool) -> T:
         async with self.scope() as connection:
@@ -42,7 +43,7 @@ class PostgresqlWriters:
         return result
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        await self._scopes.close()
 
 
 class SqliteWriter:
@@ -57,6 +58,7 @@ class SqliteWriter:
 
     def __init__(self, url: str) -> None:
         self.engine = sqlite.engine(url, sqlite.IMMEDIATE)
+        self._scopes = Scopes(self.engine)
         self._url = url
         self._sync_engine: Engine | None = None  # the thread makes it: the driver looks at the file system
         self._own: Connection | None = None  # the loop's
@@ -65,7 +67,7 @@ class SqliteWriter:
 
     @asynccontextmanager
     async def scope(self) -> AsyncIterator[AsyncConnection]:
-        async with self._in_turn(), scope(self.engine) as connection:
+        async with self._in_turn(), self._scopes.open() as connection:
             yield connection
 
     async def run(self, work: Callable[[Connection], T], done: Callable[[T], None], here: bool) -> T:
@@ -75,7 +77,9 @@ class SqliteWriter:
             try:
                 result = await asyncio.shield(running)
             except asyncio.CancelledError:
-                await asyncio.wait([running])  # it cannot be stopped, and the turn is its own until it ends
+                while not running.done():  # it cannot be stopped, and the turn is its own until it ends
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([running])
                 raise
             done(result)  # after COMMIT, but nobody else of this process has had a turn yet
         return result
@@ -115,7 +119,7 @@ class SqliteWriter:
 
     async def close(self) -> None:
         async with self._turn:  # a connection that the thread closes while the loop asks it takes the process with it
-            await self.engine.dispose()
+            await self._scopes.close()
             if self._own is not None:
                 await self._do(sqlite.drop, self._own)
                 self._own = None
