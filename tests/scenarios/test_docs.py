@@ -46,6 +46,19 @@ def test_every_setting_is_in_the_readme(field: str) -> None:
     assert f"`{PREFIX}{field.upper()}`" in README
 
 
+def test_the_readme_tells_the_settings_defaults() -> None:
+    defaults = {f"{PREFIX}{field.name.upper()}": field.default for field in msgspec.structs.fields(Settings)}
+    rows = re.findall(rf"^\| ((?:`{PREFIX}[A-Z_]+`(?:, )?)+) \| ([^|]+) \|", README, re.MULTILINE)
+    told = {name: default for names, default in rows for name in re.findall(r"\w+", names)}
+    assert told.keys() == defaults.keys()
+    for name, default in told.items():
+        value = re.fullmatch(r"`([^`]*)`", default)
+        if value is None:
+            assert not defaults[name], f"{name} is {defaults[name]!r}, and told to be: {default}"
+        else:
+            assert str(defaults[name]) in (value[1], value[1].title()), name
+
+
 def test_only_settings_are_told_to_be_set() -> None:
     settings = {f"{PREFIX}{field.upper()}" for field in Settings.__struct_fields__}
     named = {
