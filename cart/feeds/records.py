@@ -94,14 +94,18 @@ def change_source(conn: Connection, id_: str, **values: Any) -> None:
 
 
 def claim(conn: Connection, now_ms: int, lease: str, until_ms: int) -> Source | None:
-    """A source whose turn it is, for whoever holds `lease` until then; None: there is none."""
+    """A source whose turn it is, for whoever holds `lease` until then; None: there is none.
+
+    One that is paused was asked for, and stays so until its turn is settled: when the holder dies, nothing else says
+    that it is to be read.
+    """
     turn = or_(and_(feed_source.c.state == "active", feed_source.c.due_at_ms <= now_ms), feed_source.c.asked.is_(True))
     free = feed_source.c.lease_until_ms <= now_ms
     due = select(feed_source.c.id).where(turn, free, _LIVING).order_by(feed_source.c.due_at_ms).limit(1)
     id_ = conn.scalar(due.with_for_update(skip_locked=True))
     if id_ is None:
         return None
-    values = {"lease": lease, "lease_until_ms": until_ms, "asked": False}
+    values = {"lease": lease, "lease_until_ms": until_ms, "asked": feed_source.c.state != "active"}
     row = conn.execute(update(feed_source).where(feed_source.c.id == id_).values(values).returning(feed_source)).one()
     return Source(**row._mapping)
 
@@ -122,7 +126,8 @@ def renew(conn: Connection, id_: str, lease: str, until_ms: int) -> bool:
 def settle(conn: Connection, id_: str, lease: str, **values: Any) -> None:
     """End a turn, if it is still the holder's; a source that was changed meanwhile is free for who reads it anew."""
     mine = update(feed_source).where(feed_source.c.id == id_, feed_source.c.lease == lease)
-    if conn.execute(mine.values({"lease": "", "lease_until_ms": 0} | values)).rowcount == 0:
+    asked = and_(feed_source.c.asked, feed_source.c.state == "active")  # of one that is paused it is done
+    if conn.execute(mine.values({"lease": "", "lease_until_ms": 0, "asked": asked} | values)).rowcount == 0:
         nobodys = update(feed_source).where(feed_source.c.id == id_, feed_source.c.lease == "")
         conn.execute(nobodys.values(lease_until_ms=0))
 

@@ -23,7 +23,7 @@ from cart.service import Shop
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import ManualClock
 from live.core.errors import Kind, Problem
-from live.core.limits import FEED_EXPORTS_MAX, FEED_UPLOADS_MAX, IMPORT_LINE_BYTES_MAX
+from live.core.limits import FEED_EXPORTS_MAX, FEED_LEASE_S, FEED_UPLOADS_MAX, IMPORT_LINE_BYTES_MAX
 from live.core.rest import on_problem, routes
 from live.service import Shows
 from tests.cart.conftest import refused
@@ -239,3 +239,25 @@ def test_what_a_run_has_met_is_not_closed_while_a_thread_asks_for_it() -> None:
         closing.result()
     with pytest.raises(ProgrammingError):
         seen.lacks(["C"])
+
+
+async def test_what_was_asked_of_a_paused_source_outlives_its_worker(
+    feeds: Feeds, merchant: Merchant, clock: ManualClock
+) -> None:
+    gate = asyncio.Event()
+    merchant.answers["/a"] = [Answer(body=BAG), Answer(body=BAG, after=gate), Answer(body=DEARER)]
+    await source(feeds, merchant.url + "/a")
+    assert await feeds.runner.turn()
+    await feeds.change(OPS, None, "goods", state="paused")
+    await feeds.ask(OPS, None, "goods")
+    merchant.came.clear()
+    dead = asyncio.create_task(feeds.runner.turn())
+    await merchant.came.wait()
+    assert not await feeds.runner.turn(), "it is being read"
+    clock.advance(FEED_LEASE_S)
+    assert await feeds.runner.turn()
+    assert await last(feeds) == ("done", "") and not (await of(feeds)).asked
+    dead.cancel()
+    await asyncio.wait([dead])
+    assert not await feeds.runner.turn(), "paused, and done what was asked for"
+    assert len(merchant.asked) == 3
