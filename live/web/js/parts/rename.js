@@ -11,8 +11,9 @@ export function rename({ store, socket, tokens }) {
     event.preventDefault();
     try {
       const { viewer, token } = await socket.command("viewer.rename", { name: input.value.trim() });
-      if (token) tokens.write(token);
-      if (tokens.customer?.()) tokens.signed(viewer);
+      const signed = Boolean(tokens.customer?.());
+      if (token && (!signed || tokens.person() === viewer.id)) tokens.write(token); // else somebody has signed in in another tab
+      if (signed && tokens.person() === viewer.id) tokens.signed(viewer);
       store.dispatch({ type: "viewer", viewer });
       dialog.close();
       announce(t("chat.as", { name: viewer.name }));

@@ -156,7 +156,7 @@ customElements.define("show-chat", class extends HTMLElement {
     this.note.classList.toggle("closed", closed);
     this.who.hidden = closed || !viewer;
     if (!viewer) return;
-    this.who.textContent = t(this.tokens.customer?.() ? "chat.signedIn" : "chat.as", { name: viewer.name });
+    this.who.textContent = t(this.tokens.person?.() === viewer.id ? "chat.signedIn" : "chat.as", { name: viewer.name });
     this.who.disabled = viewer.role !== "viewer"; // the staff's names come with their tokens
   }
 
