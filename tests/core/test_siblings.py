@@ -61,8 +61,15 @@ async def test_the_next_process_takes_the_place_of_one_that_was_killed(folder: P
         assert await asking.ask("how") == {0: b"0", 1: None}
 
 
-@pytest.mark.usefixtures("hasty", "hung")
-async def test_one_that_hangs_holds_nobody_up(folder: Path) -> None:
+@pytest.mark.usefixtures("hung")
+async def test_one_that_hangs_holds_nobody_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Siblings._asked
+
+    async def hasty(siblings: Siblings, worker: int, question: str) -> bytes | None:
+        monkeypatch.setattr("live.core.siblings.SIBLING_ANSWER_S", 0.1 if worker == 1 else 10.0)  # who answers has time
+        return await asked(siblings, worker, question)
+
+    monkeypatch.setattr(Siblings, "_asked", hasty)
     async with Siblings.open(0, 3, lambda _: b"0") as first, Siblings.open(2, 3, lambda _: b"2"):
         assert await first.ask("how") == {0: b"0", 1: None, 2: b"2"}
 

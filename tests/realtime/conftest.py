@@ -37,10 +37,23 @@ from live.realtime.outlet import Outlet
 from live.realtime.streams import StreamingProtocol
 from live.realtime.transport import uvicorn_options
 from live.realtime.turns import Turns
-from tests.realtime.scripted import START, Refreshes
+from tests.realtime.scripted import START, Refreshes, Standing
 
 SECRET = "a secret of the tests"
 both = pytest.mark.parametrize("encoding", ["json", "msgpack"])
+
+
+class StillClock(SystemClock):
+    """The machine's own clocks as they were when it was made: nothing is refilled, and no token runs out."""
+
+    def __init__(self) -> None:
+        self._now_s, self._now_ms = super().monotonic(), super().now_ms()
+
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def monotonic(self) -> float:
+        return self._now_s
 
 
 class Say(Struct, frozen=True):
@@ -312,5 +325,8 @@ async def refreshes() -> Refreshes:
 
 
 @pytest.fixture
-async def channel(refreshes: Refreshes) -> Channel:
-    return Channel("demo", START, refreshes, Turns(Figures()))
+async def channel(refreshes: Refreshes, monkeypatch: pytest.MonkeyPatch) -> Channel:
+    """A channel alone, on a loop whose clock goes on when the test says so."""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "time", Standing(loop.time()))
+    return Channel("demo", START, refreshes, Turns(Figures(), loop.time))

@@ -1,6 +1,7 @@
 """Sockets that do what the test says, and short words for what a channel is asked for."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -91,6 +92,21 @@ async def flush() -> None:
         await asyncio.sleep(0)
 
 
+class Standing:
+    """A loop's clock that stands still until `wait` moves it: what is due when depends on no machine."""
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 async def wait(seconds: float) -> None:
-    await asyncio.sleep(seconds)
+    """Let time pass on a loop with a `Standing` clock, a millisecond after the other."""
+    clock = asyncio.get_running_loop().time
+    assert isinstance(clock, Standing)
+    for _ in range(math.ceil(seconds * 1000)):
+        clock.now_s += 0.001
+        await flush()
     await flush()

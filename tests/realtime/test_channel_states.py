@@ -70,7 +70,7 @@ async def test_staff_states_are_for_staff(channel: Channel) -> None:
 async def test_states_since_a_snapshot_are_known_and_bounded(channel: Channel) -> None:
     channel.state(stock(1), staff=False)
     now_s = asyncio.get_running_loop().time()
-    await asyncio.sleep(0.01)
+    await wait(0.01)
     channel.state(stock(2), staff=False)
     assert [m.data["available"] for m in channel.states_since(now_s, False)] == [2]
     for i in range(STATES_MAX + 5):

@@ -1,14 +1,22 @@
 """A worker's last minute as its viewers see it: told, served until they have gone, answered, and then closed."""
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from live.core.errors import GOING_AWAY
-from tests.realtime.conftest import Audience, Stage, both
+from live.realtime.commands import Context
+from tests.realtime.conftest import Audience, Say, Stage, both
+from tests.realtime.wire import TEXT, frame, upgraded
 
 pytestmark = pytest.mark.timeout(60)
+
+
+def _packet(**message: Any) -> bytes:
+    return frame(TEXT, json.dumps(message).encode())
 
 
 @both
@@ -40,19 +48,35 @@ async def test_until_they_have_gone_everything_works(stage: Stage, client: Audie
 
 
 async def test_commands_that_were_received_are_answered_before_the_end(stage: Stage, client: Audience) -> None:
-    slow, quick = await client(), await client()
-    await slow.join()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def take_long(context: Context, body: Say) -> dict[str, Any]:
+        begun.set()
+        await go_on.wait()
+        await stage.say(body.text, context.show)
+        return {}
+
+    stage.commands.add("take long", Say, take_long)
+    quick = await client()
     await quick.join()
-    await slow.send(type="command", id="1", name="say", data={"text": "one", "wait_s": 0.3}, key="k1")
-    await slow.send(type="command", id="2", name="say", data={"text": "two"}, key="k2")
-    await slow.send(type="command", id="3", name="fail", data={"text": ""})
-    await slow.socket.ping()  # all of that is there
-    draining = asyncio.create_task(stage.connections.drain())
-    assert await quick.closed() == GOING_AWAY.code
-    assert stage.words["demo"] == [], "the first is still under way"
-    assert [(await slow.until("reply"))["id"] for _ in range(2)] == ["1", "2"]
-    await slow.until("refused", id="3")
-    assert await slow.closed() == GOING_AWAY.code
+    async with upgraded(stage.url) as slow:
+        slow.send(_packet(type="connect", id="c"))
+        await slow.frame()
+        slow.send(
+            _packet(type="command", id="1", name="take long", data={"text": "one"}),
+            _packet(type="command", id="2", name="say", data={"text": "two"}),
+            _packet(type="command", id="3", name="fail", data={"text": ""}),
+        )
+        await begun.wait()
+        draining = asyncio.create_task(stage.connections.drain())
+        assert await quick.closed() == GOING_AWAY.code
+        assert stage.words["demo"] == [], "the first is still under way"
+        go_on.set()
+        *told, last = await slow.rest()
+        messages = [message for frame in told for message in frame.messages()]
+        answers = [(message["type"], message["id"]) for message in messages if message["type"] in ("reply", "refused")]
+        assert answers == [("reply", "1"), ("reply", "2"), ("refused", "3")]
+        assert last.code == GOING_AWAY.code
     await draining
     assert stage.words["demo"] == ["one", "two"]
 

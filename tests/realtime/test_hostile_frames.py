@@ -47,12 +47,17 @@ async def settled(stage: Stage) -> None:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines as short as a test can bear; taken before the stage is built."""
+    """A handshake has as little time as a test can bear."""
     monkeypatch.setattr(BoundedProtocol, "head_timeout_s", 0.15)
-    monkeypatch.setattr("live.realtime.transport.WS_PING_INTERVAL_S", 0.15)
-    monkeypatch.setattr("live.realtime.transport.WS_PING_TIMEOUT_S", 0.15)
+
+
+@pytest.fixture
+def pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pings are sent often; taken before the stage is built. Who answers has ten rounds for it, in each of which the
+    loop reads what there is: on a machine that stands still between two of them, nobody is taken for silent."""
+    monkeypatch.setattr("live.realtime.transport.WS_PING_INTERVAL_S", 0.05)
+    monkeypatch.setattr("live.realtime.transport.WS_PING_TIMEOUT_S", 0.5)
     monkeypatch.setattr("live.realtime.guard.WS_CLOSE_TIMEOUT_S", 0.15)
-    monkeypatch.setattr("live.realtime.session.WS_CONNECT_TIMEOUT_S", 0.0)
 
 
 # --- peers that wait -------------------------------------------------------------------------------------------
@@ -80,15 +85,15 @@ async def test_a_handshake_that_drips_is_ended_too(hasty: None, stage: Stage) ->
         assert b" 408 " in await answer
 
 
-async def test_who_never_connects_is_closed(hasty: None, stage: Stage) -> None:
+async def test_who_never_connects_is_closed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("live.realtime.session.WS_CONNECT_TIMEOUT_S", 0.0)
     async with upgraded(stage.url) as wire:
         wire.send(PING_MESSAGE)
-        frames = await wire.rest()
-        assert frames[-1].code in (NOT_CONNECTED.code, SILENT.code)
+        assert await wire.ended() == NOT_CONNECTED.code
     await settled(stage)
 
 
-async def test_a_peer_that_has_vanished_is_found_by_pings(hasty: None, stage: Stage, client: Audience) -> None:
+async def test_a_peer_that_has_vanished_is_found_by_pings(pinged: None, stage: Stage, client: Audience) -> None:
     """Half-open: its machine lost power, so nothing says that the line is dead. Here it just never answers."""
     before = counted()
     async with upgraded(stage.url) as wire:

@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from live.core.clock import ManualClock
 from live.core.limits import (
     COMMANDS_BURST,
     COMMANDS_OF_ADDRESS_BURST,
@@ -13,7 +12,7 @@ from live.core.limits import (
     COMMANDS_OF_ONE_PER_S,
 )
 from live.realtime.pace import Pace
-from tests.realtime.conftest import Audience, Stage
+from tests.realtime.conftest import Audience, Stage, StillClock
 
 
 def test_a_person_has_one_allowance_for_all_sockets() -> None:
@@ -41,7 +40,7 @@ def test_where_addresses_say_nothing_they_are_not_bounded(address: str) -> None:
 
 
 async def test_more_sockets_do_not_bring_more_commands(stage: Stage, client: Audience) -> None:
-    stage.connections._clock = ManualClock()  # nothing is refilled
+    stage.connections._clock = StillClock()
     each = COMMANDS_BURST - 1  # of a socket's own allowance, besides the one that joins
     names: list[str] = []
     for _ in range(COMMANDS_OF_ONE_BURST // each + 2):

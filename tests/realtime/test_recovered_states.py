@@ -3,9 +3,12 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from live.core.codec import encode
 from live.core.limits import STATES_MAX
 from live.core.valkey import EmbeddedValkey
+from live.realtime.news import News
 from tests.realtime.conftest import Audience, Client, Stage, both
 from tests.realtime.page import Page
 from tests.valkey import crash
@@ -46,22 +49,26 @@ async def test_a_state_of_a_viewers_absence_is_told(stage: Stage, client: Audien
     assert (await goer.client.until("state", name="stock"))["data"] == {"sku": "a", "available": 3}
 
 
-async def test_more_states_than_are_kept_are_told_by_a_snapshot(stage: Stage, client: Audience) -> None:
+async def test_more_states_than_are_kept_are_told_by_a_snapshot(
+    stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.realtime.hub.CHANNEL_LINGER_S", 1000.0)  # nobody watches while so many are told
     page = Page(await client())
     await page.join()
     await stage.say("a")
     await page.shows(["a"])
     await page.client.socket.close()
     (channel,) = stage.hub.channels()
-    for number in range(STATES_MAX - 1):  # how many people there are may be one more
-        await stage.outlet.state("demo", "stock", {}, key=str(number))
+    many = range(STATES_MAX - 1)  # how many people there are may be one more
+    await stage.outlet.tell("demo", [News("state", "stock", {}, key=str(number)) for number in many])
     page.client = await client()
     assert (await page.join())["recovered"] is True
     await page.client.socket.close()
     for sku in ("one more", "and another"):
         await stage.outlet.state("demo", "stock", {}, key=sku)
-    while channel.heard_from < channel.received:
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(10):
+        while channel.heard_from < channel.received:
+            await asyncio.sleep(0.005)
     page.client = await client()
     assert (await page.join())["recovered"] is False
 

@@ -240,6 +240,7 @@ async def test_viewers_of_two_workers_see_the_same_and_may_change_over(
 async def test_worker_that_lags_behind_the_client_waits_for_the_bus(
     stage: Stage, client: Audience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("live.realtime.recovery.REACH_TIMEOUT_S", 30.0)
     first = Page(await client())
     start = await first.join()
     page = Page(await client())
