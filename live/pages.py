@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 from live.core import rest
 from live.core.errors import Kind, Problem
 from live.core.settings import Settings
+from live.shows import is_show_id
 
 WEB = Path(__file__).parent / "web"
 TYPES = MappingProxyType(
@@ -201,6 +202,8 @@ def _page(settings: Settings, name: str, *, capture: bool = False) -> Callable[[
     file = draw(name, _REVALIDATE)
 
     async def page(request: Request) -> Response:
+        if not is_show_id(request.path_params.get("show", "any")):
+            raise HTTPException(404)  # what cannot be a show's id can be an address that the page's script cannot read
         return send(request, file, page_headers(settings, request.headers.get("host", ""), capture=capture))
 
     return page

@@ -112,16 +112,25 @@ async def test_nothing_else_is_public(browser: httpx.AsyncClient, path: str) -> 
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+READER = {"Accept": "text/html,application/xhtml+xml"}
+
+
+@pytest.mark.parametrize("path", ["/watch/%FF", "/watch/%E0%A4%A", "/studio/%FF", "/watch/Demo", "/watch/%00"])
+async def test_what_cannot_be_a_show_is_told_to_be_none(browser: httpx.AsyncClient, path: str) -> None:
+    page = await browser.get(path, headers=READER)
+    assert page.status_code == 404
+    assert 'data-testid="missing"' in page.text
+
+
 async def test_a_reader_gets_a_friendly_page_and_a_program_a_problem(browser: httpx.AsyncClient) -> None:
-    reader = {"Accept": "text/html,application/xhtml+xml"}
-    page = await browser.get("/nowhere", headers=reader)
+    page = await browser.get("/nowhere", headers=READER)
     assert page.status_code == 404
     assert 'data-testid="missing"' in page.text
     assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
     for request in (
         browser.build_request("GET", "/nowhere", headers={"Accept": "application/json"}),
-        browser.build_request("GET", "/api/nowhere", headers=reader),
-        browser.build_request("POST", "/nowhere", headers=reader),
+        browser.build_request("GET", "/api/nowhere", headers=READER),
+        browser.build_request("POST", "/nowhere", headers=READER),
     ):
         answer = await browser.send(request)
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
