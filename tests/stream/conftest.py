@@ -55,12 +55,17 @@ def fragment(client: Client, ufrag: str | None = None, candidate: str = "192.0.2
 
 
 class ShiftedClock(SystemClock):
-    """The real clock, `shift_s` ahead: tests of deadlines need not wait for them."""
+    """The real clock, `shift_s` ahead: tests of deadlines need not wait for them. After `stop` only `shift_s` moves it:
+    nothing is due because a machine is busy."""
 
     shift_s = 0.0
+    _stopped_s: float | None = None
 
     def monotonic(self) -> float:
-        return super().monotonic() + self.shift_s
+        return (super().monotonic() if self._stopped_s is None else self._stopped_s) + self.shift_s
+
+    def stop(self) -> None:
+        self._stopped_s = super().monotonic()
 
 
 class House:

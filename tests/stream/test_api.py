@@ -154,6 +154,7 @@ async def test_unfinished_handshakes_are_bounded_and_the_newest_keep_their_place
     monkeypatch.setattr("stream.room.HANDSHAKES_MAX", 2)
     publisher = client()
     await house.enter(publisher, "whip")
+    house.clock.stop()
     waiting = [await house.post("whep", client().offer("recvonly")) for _ in range(2)]
     answer = refused(await house.post("whep", client().offer("recvonly")), Kind.overloaded)
     assert int(answer.headers["retry-after"]) > 0

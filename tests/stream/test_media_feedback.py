@@ -32,6 +32,7 @@ async def test_what_a_viewer_lost_is_sent_again_in_bounds(house: House, client: 
 async def test_many_plis_of_viewers_are_one_upstream(house: House, client: Make, publisher: Watcher) -> None:
     publisher.send(*Source().frame())
     viewers = [await viewer(house, client) for _ in range(3)]
+    house.clock.stop()
     for each in viewers:
         each.report(rtcp.Pli(5, 1), rtcp.Fir(5, ((1, 1),)))
     await until(lambda: house.media.counts["viewer_pli"] == 6)

@@ -34,11 +34,16 @@ def heights(packets: list[bytes]) -> list[int]:
 
 
 async def on_air(house: House, studio: Watcher, source: Source, frames: int = 4) -> None:
-    """Send in the rhythm of a show, so that the layers' rates are known."""
-    for _ in range(frames):
-        studio.send(*source.frame())
-        await asyncio.sleep(0.04)
-    await until(lambda: len([s for s in house.media.stages["demo"].relay._audience.states if s.bits_per_s]) == 3)
+    """Send in the rhythm of a show until the layers' rates are known; `frames` at least."""
+
+    def known() -> bool:
+        return len([s for s in house.media.stages["demo"].relay._audience.states if s.bits_per_s]) == 3
+
+    async with asyncio.timeout(10):
+        while frames > 0 or not known():
+            studio.send(*source.frame())
+            frames -= 1
+            await asyncio.sleep(0.04)
 
 
 async def test_layers_are_told_apart_and_a_viewer_follows_its_wish(house: House, client: Make, studio: Watcher) -> None:

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from live.core.errors import Kind, Problem
-from live.core.limits import HANDSHAKE_TIMEOUT_S, PEER_DEAD_S
+from live.core.limits import HANDSHAKE_TIMEOUT_S, PEER_DEAD_S, PEER_SWEEP_INTERVAL_S
 from loadtests.media.source import Source
 from stream.wire.rtp import parse
 from tests.stream.conftest import House, Make, until, viewer
@@ -94,11 +94,14 @@ async def test_viewers_stay_when_the_publisher_is_lost_and_play_on_with_the_next
 
 async def test_dead_peers_are_found_within_ten_seconds(house: House, client: Make, publisher: Watcher) -> None:
     await viewer(house, client)
+    house.clock.stop()
     house.clock.shift_s += PEER_DEAD_S - 2
+    answered = publisher.client.counts["stun"]
     publisher.client.keep_alive()
-    await asyncio.sleep(0.6)
+    await until(lambda: publisher.client.counts["stun"] > answered)
+    await asyncio.sleep(PEER_SWEEP_INTERVAL_S + 0.1)
     assert len(house.media.sessions) == 2
-    house.clock.shift_s += 1.0
+    house.clock.shift_s += 2
     await until(lambda: house.media.ended["subscriber", "silent"] == 1)
     assert house.media.on_air("demo")
     house.clock.shift_s += PEER_DEAD_S - 1
