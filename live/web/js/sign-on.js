@@ -2,7 +2,8 @@
  * Signs a shopper in with the shop's token, which comes in the address's fragment and leaves it at once.
  *
  * Anybody may send a link with a token of their own, to have what others buy in their account. So whoever does not come
- * from the shop's own page, which knows whom it sends, is asked first, unless the page knows this very customer.
+ * from the shop's own page, which knows whom it sends, is asked first, unless the page knows this very customer. A link to
+ * the page that is open already comes from who knows where.
  */
 import { errorTexts, moreTexts, problemText, t } from "./i18n.js";
 import { newKey } from "./wire.js";

@@ -251,12 +251,9 @@ export const guestTokens = {
   read: () => localStorage.getItem("showcart.guest"),
   write: (token) => localStorage.setItem("showcart.guest", token),
   drop: () => ["guest", "customer", "person"].forEach((name) => localStorage.removeItem(`showcart.${name}`)),
-  customer: () => localStorage.getItem("showcart.customer"), // the name of who signed in; null: a guest
+  customer: () => localStorage.getItem("showcart.customer"), // the name of who signed in, null: a guest;
   person: () => localStorage.getItem("showcart.person"), // and the id
-  signed({ id, name }) {
-    localStorage.setItem("showcart.customer", name);
-    localStorage.setItem("showcart.person", id);
-  },
+  signed: ({ id, name }) => Object.assign(localStorage, { "showcart.customer": name, "showcart.person": id }),
 };
 
 export function socketUrl(show) {

@@ -131,6 +131,6 @@ place(chat, tabs());
 later(buying, moving.then(([{ picture }]) => picture(store, show)), socket);
 store.watch(["show"], (state) => { if (state.show) document.body.classList.add("ready"); }); // chat and card come together, so that nothing jumps
 const signOn = async (from) => location.hash.startsWith("#sign-on=") && (await import("./sign-on.js")).signOn(guestTokens, from);
-addEventListener("hashchange", async () => await signOn() && location.reload()); // a link to the page that is open already: who knows from where
+addEventListener("hashchange", async () => await signOn() && location.reload());
 await signOn(document.referrer);
 socket.start();
