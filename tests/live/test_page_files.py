@@ -6,6 +6,15 @@ import re
 import httpx
 import pytest
 
+from live.core.limits import (
+    ADDRESS_LINE_CHARS_MAX,
+    BUYER_NAME_CHARS_MAX,
+    COUPON_CHARS_MAX,
+    EMAIL_CHARS_MAX,
+    LABEL_CHARS_MAX,
+    ORDER_NOTE_CHARS_MAX,
+    POSTCODE_CHARS_MAX,
+)
 from live.core.metrics import REMEMBERED
 from tests.live.web import PAGES, SCRIPTS, STYLES, WEB, Markup, modules, text
 
@@ -115,3 +124,26 @@ def test_the_watch_page_paints_with_less_than_100_kb_of_our_code() -> None:
 def test_a_file_stays_small() -> None:
     for path in (*SCRIPTS, *STYLES):
         assert len(path.read_text().splitlines()) < LINES_MAX, path.name
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "most"),
+    [
+        ("parts/checkout-form", "name", BUYER_NAME_CHARS_MAX),
+        ("parts/checkout-form", "email", EMAIL_CHARS_MAX),
+        ("parts/checkout-form", "note", ORDER_NOTE_CHARS_MAX),
+        ("withdraw", "withdraw-name", BUYER_NAME_CHARS_MAX),
+        ("withdraw", "withdraw-email", EMAIL_CHARS_MAX),
+        ("parts/shipping-choice", "address-street", ADDRESS_LINE_CHARS_MAX),
+        ("parts/shipping-choice", "address-extra", ADDRESS_LINE_CHARS_MAX),
+        ("parts/shipping-choice", "address-city", ADDRESS_LINE_CHARS_MAX),
+        ("parts/shipping-choice", "address-postcode", POSTCODE_CHARS_MAX),
+        ("parts/coupon-field", "coupon", COUPON_CHARS_MAX),
+        ("parts/rule-form", "code", COUPON_CHARS_MAX),
+        ("parts/rule-form", "label", LABEL_CHARS_MAX),
+    ],
+)
+def test_a_field_takes_no_more_than_the_server(script: str, name: str, most: int) -> None:
+    found = re.search(rf'\("{name}",[^{{]*\{{[^}}]*maxlength: "(\d+)"', text(f"js/{script}.js"))
+    assert found is not None
+    assert int(found[1]) <= most

@@ -61,7 +61,7 @@ function second(begun, address) {
     return { line, select };
   });
   const list = h("ul", { class: "withdraw-lines" }, counts.map(({ line, select }) => h("li", { class: "row" }, h("span", { class: "grow", text: [line.title, line.variant].filter(Boolean).join(" · ") }), select)));
-  const name = field("withdraw-name", t("withdraw.name"), { autocomplete: "name", maxlength: "120", required: true, value: begun.name });
+  const name = field("withdraw-name", t("withdraw.name"), { autocomplete: "name", maxlength: "100", required: true, value: begun.name });
   const error = form({ name, email: email(address) }, {
     text: t("withdraw.what", { number: begun.number, date: moment(begun.placed_at_ms) }), parts: [list], button: t("withdraw.confirm"),
     quiet: h("button", { class: "button quiet wide", type: "button", text: t("withdraw.back"), onclick: () => first("", { number: begun.number, email: address }) }),

@@ -18,7 +18,7 @@ export class CheckoutForm {
     Object.assign(this, { buying, onOrder });
     const input = (name, attributes) => field(`checkout-${name}`, t(`checkout.${name}`), attributes);
     this.shipping = new ShippingChoice({ buying, onChange: () => this.#sum() });
-    this.name = input("name", { autocomplete: "name", required: true, maxlength: "120" });
+    this.name = input("name", { autocomplete: "name", required: true, maxlength: "100" });
     this.email = input("email", { type: "email", autocomplete: "email", required: true, maxlength: "254", inputmode: "email" });
     this.note = input("note", { maxlength: "300" });
     this.summary = h("ul", { class: "checkout-lines small" });

@@ -10,7 +10,7 @@ export class CouponField {
   constructor({ buying }) {
     this.buying = buying;
     this.codes = [];
-    this.field = field("coupon", t("coupon.title"), { autocomplete: "off", autocapitalize: "characters", spellcheck: "false", maxlength: "64" });
+    this.field = field("coupon", t("coupon.title"), { autocomplete: "off", autocapitalize: "characters", spellcheck: "false", maxlength: "32" });
     this.button = h("button", { class: "button outline", type: "submit", text: t("coupon.use"), "data-testid": "coupon-use" });
     const row = h("div", { class: "row coupon-row" });
     this.field.input.before(row);

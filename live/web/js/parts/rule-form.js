@@ -18,7 +18,7 @@ export class RuleForm {
     const input = (name, attributes = {}, control = "input") => field(`rule-${name}`, t(`rules.field.${name}`), { autocomplete: "off", ...attributes }, control);
     this.fields = {
       label: input("label", { maxlength: "60" }), off: input("off", { inputmode: "decimal", maxlength: "14", placeholder: t("rules.hint.off") }), product: input("product", {}, "select"),
-      code: input("code", { autocapitalize: "characters", spellcheck: "false", maxlength: "40" }), limit: input("limit", { inputmode: "numeric", maxlength: "9" }), each: input("each", { inputmode: "numeric", maxlength: "6" }),
+      code: input("code", { autocapitalize: "characters", spellcheck: "false", maxlength: "32" }), limit: input("limit", { inputmode: "numeric", maxlength: "9" }), each: input("each", { inputmode: "numeric", maxlength: "6" }),
       from: input("from", { inputmode: "decimal", maxlength: "14" }), currency: input("currency", {}, "select"), ends: input("ends", { type: "datetime-local" }),
     };
     const { label, off, product, code, limit, each, from, currency, ends } = this.fields;

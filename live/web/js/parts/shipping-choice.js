@@ -19,10 +19,10 @@ export class ShippingChoice {
     this.place = field("shipping-place", t("ship.place"), {}, "select");
     this.hours = h("p", { class: "small muted" });
     this.pickup = h("div", { class: "stack ways-more", hidden: true }, this.place.element, this.hours);
-    this.street = field("address-street", t("ship.street"), { autocomplete: "street-address", maxlength: "200" });
-    this.extra = field("address-extra", t("ship.extra"), { autocomplete: "address-line2", maxlength: "200" });
-    this.postcode = field("address-postcode", t("ship.postcode"), { autocomplete: "postal-code", maxlength: "16" });
-    this.city = field("address-city", t("ship.city"), { autocomplete: "address-level2", maxlength: "200" });
+    this.street = field("address-street", t("ship.street"), { autocomplete: "street-address", maxlength: "100" });
+    this.extra = field("address-extra", t("ship.extra"), { autocomplete: "address-line2", maxlength: "100" });
+    this.postcode = field("address-postcode", t("ship.postcode"), { autocomplete: "postal-code", maxlength: "12" });
+    this.city = field("address-city", t("ship.city"), { autocomplete: "address-level2", maxlength: "100" });
     this.country = field("address-country", t("ship.country"), { autocomplete: "country" }, "select");
     this.address = h("div", { class: "stack ways-more", hidden: true }, this.street.element, this.extra.element,
       h("div", { class: "ways-town" }, this.postcode.element, this.city.element), this.country.element);
