@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 
+from live.core.bus import Message, Position
+from live.core.codec import encode
 from live.core.errors import BUS_LOST
 from live.core.valkey import EmbeddedValkey
 from live.realtime.news import News
+from live.realtime.payloads import PublishedEvent
 from tests.realtime.conftest import Audience, Stage, both
 from tests.realtime.page import Page
 from tests.valkey import crash
@@ -113,6 +116,19 @@ async def test_gap_between_events_is_read_from_the_history(stage: Stage, client:
     await page.shows(["a", "b"])
     assert page.snapshots == 1
     assert stage.hub.repairs == 1
+
+
+async def test_an_event_of_another_epoch_is_not_the_next_one(stage: Stage, client: Audience) -> None:
+    """The last word of a server that was replaced, or the first of one that nobody here knows of yet."""
+    page = Page(await client())
+    await page.join()
+    (channel,) = stage.hub.channels()
+    word = PublishedEvent(at_ms=0, name="word", data={"index": 0, "text": "of another epoch"})
+    foreign = Position("another", channel.received + 1)
+    stage.hub._receive(stage.hub._feeds["demo"], Message("event", foreign, encode(word, "msgpack")))
+    assert stage.hub.repairs == 1, "it is found out what is so"
+    await stage.say("a")
+    await page.shows(["a"])
 
 
 async def test_payloads_that_are_not_ours_keep_their_number(

@@ -134,3 +134,31 @@ async def test_notice_while_what_is_personal_is_read_is_told_after_it(stage: Sta
     stage.before_personal = lambda: asyncio.sleep(0)
     await _tell(stage, "v1", "three")
     await _cart(viewer, "three")
+
+
+async def test_a_snapshot_that_was_begun_before_an_outage_is_given_to_nobody(stage: Stage, client: Audience) -> None:
+    """Also not to who came after it, and would have shared it: what nobody was told meanwhile may lack in it."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    build = stage.connections.recovery._build
+
+    async def slowly(show: str) -> dict[str, Any]:
+        read = await build(show)
+        begun.set()
+        await go_on.wait()
+        return read
+
+    stage.connections.recovery._build = slowly
+    first, second = Page(await client()), Page(await client())
+    joining = [asyncio.create_task(first.join())]
+    await begun.wait()
+    (channel,) = stage.hub.channels()
+    stage.words["demo"].append("untold")
+    channel.restart(channel.position, deaf=True)
+    joining.append(asyncio.create_task(second.join()))
+    async with asyncio.timeout(10):
+        while len(channel.viewers) < 2:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0)  # it waits for the snapshot that is being built
+    go_on.set()
+    await asyncio.gather(*joining)
+    assert first.words == second.words == ["untold"]
