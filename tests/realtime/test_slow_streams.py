@@ -9,6 +9,7 @@ from live.realtime.streams import StreamingProtocol
 from tests.realtime.conftest import Audience, Stage, still_serves
 from tests.realtime.slow_reader import small_socket, talk_until_stalled
 from tests.realtime.streams import SlowStream, Streams, streams
+from tests.vanishing import on_linux, vanish
 
 __all__ = ["streams"]
 _HEAD = b"POST /api/shows/demo/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -69,12 +70,27 @@ async def test_stuck_stream_is_cut_off(stage: Stage, monkeypatch: pytest.MonkeyP
     stuck.writer.transport.abort()
 
 
+@on_linux
+async def test_a_stream_whose_machine_has_vanished_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be heard of it that would say so: what is written to show that we are there stays unacknowledged."""
+    monkeypatch.setattr("live.realtime.fallback.STREAM_HEARTBEAT_S", 0.1)
+    monkeypatch.setattr("live.realtime.streams.STREAM_SILENT_S", 0.5)
+    gone = await SlowStream.open(stage)
+    vanish(gone.writer.get_extra_info("socket"))
+    async with asyncio.timeout(20):
+        while stage.connections:
+            await asyncio.sleep(0.02)
+    assert stage.connections.admission.sockets == stage.connections.streams == 0
+    gone.writer.transport.abort()
+
+
 async def test_who_sends_more_on_a_stream_is_cut_off(stage: Stage, client: Audience) -> None:
+    before = StreamingProtocol.refused.get("behind_stream", 0)
     rude = await SlowStream.open(stage)
     rude.writer.write(_HEAD * 1000)
     await _empty(stage)
     await still_serves(stage, client)
-    assert StreamingProtocol.refused["behind_stream"] == 1
+    assert StreamingProtocol.refused["behind_stream"] == before + 1
     rude.writer.close()
 
 
