@@ -41,7 +41,7 @@ system:
 
 PURE := tests/live/test_shows.py tests/live/test_timeline.py tests/realtime/test_session.py \
   tests/realtime/test_audience.py tests/realtime/test_facts.py tests/realtime/test_figures.py \
-  tests/realtime/test_tail.py tests/realtime/test_frames.py tests/core/test_kernel.py tests/core/test_seeing.py tests/core/test_slots.py tests/core/test_text.py tests/chat/test_messages.py \
+  tests/realtime/test_tail.py tests/realtime/test_frames.py tests/core/test_kernel.py tests/core/test_nesting.py tests/core/test_seeing.py tests/core/test_slots.py tests/core/test_text.py tests/chat/test_messages.py \
   tests/chat/test_moderation.py tests/chat/test_reactions.py tests/cart/test_pure.py tests/cart/waiting/test_waiting_pure.py tests/cart/places/test_locations.py tests/cart/webhooks/test_pure.py tests/cart/pricing/test_checks.py tests/cart/pricing/test_history.py tests/cart/pricing/test_money_words.py \
   tests/cart/pricing/test_orders_and_hints.py tests/cart/pricing/test_pricing_laws.py tests/cart/pricing/test_units_and_items.py \
   tests/cart/insight/test_report.py tests/cart/ordering/test_orders.py tests/cart/ordering/test_shipping.py tests/cart/handoff/test_pure.py tests/cart/feeds/test_formats.py tests/cart/feeds/test_google.py tests/live/access/test_claims.py tests/live/access/test_jwks.py tests/live/access/test_keys.py tests/stream/test_cache.py \

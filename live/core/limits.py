@@ -122,6 +122,7 @@ COMMANDS_OF_ADDRESS_BURST = 10_000
 
 # --- realtime -------------------------------------------------------------------------------------------------
 WS_MESSAGE_BYTES_MAX = 16 * 1024  # client → server
+MESSAGE_LEVELS_MAX = 64  # of lists and objects within each other; more is malformed, on every interpreter
 WS_CONNECT_TIMEOUT_S = 10.0
 RETURNING_MAX = 256  # viewers who come back, looked up in one query
 TOGETHER_INTERVAL_S = 0.02  # between two such fetches: at 250 viewers a second five come together

@@ -39,10 +39,12 @@ from live.core.limits import (
     COMMANDS_REFUSED_MAX,
     COMMANDS_REFUSED_PER_S,
     MESSAGE_ID_CHARS_MAX,
+    MESSAGE_LEVELS_MAX,
     RECOVER_COST,
     WS_CONNECT_TIMEOUT_S,
     WS_MESSAGE_BYTES_MAX,
 )
+from live.core.nesting import is_deeper
 from live.realtime.protocol import ClientMessage, Command, Connect, Ping, Pong, Recover, Refused
 
 
@@ -140,6 +142,8 @@ class Session:
         octets = payload.encode() if isinstance(payload, str) else payload
         if len(octets) > WS_MESSAGE_BYTES_MAX:
             return self._shut(MESSAGE_TOO_BIG)
+        if is_deeper(octets, self.encoding, MESSAGE_LEVELS_MAX):
+            return self._shut(MALFORMED_FRAME)
         try:
             # A union type is a value of its own to the type checker, not a class.
             message: ClientMessage = decode(octets, self.encoding, ClientMessage)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from live.core.limits import (
     COMMANDS_BURST,
     COMMANDS_REFUSED_MAX,
     MESSAGE_ID_CHARS_MAX,
+    MESSAGE_LEVELS_MAX,
     RECOVER_COST,
     TOKEN_BYTES_MAX,
     WS_MESSAGE_BYTES_MAX,
@@ -26,6 +27,7 @@ from tests.realtime.wire import BINARY, TEXT, Frame, Wire, frame, upgraded
 
 pytestmark = pytest.mark.timeout(60)
 DEEP = WS_MESSAGE_BYTES_MAX - 200
+INNER = MESSAGE_LEVELS_MAX - 2  # below the command and its data
 
 
 def command(data: bytes, members: str = "") -> bytes:
@@ -56,6 +58,7 @@ def packet(message: Any, encoding: str) -> bytes:
     [
         ("json", command(b"[" * DEEP)),
         ("json", command(b"[" * (DEEP // 2) + b"]" * (DEEP // 2))),
+        ("json", command(b"[" * (INNER + 1) + b"]" * (INNER + 1))),
         ("json", command(b'{"":' * (DEEP // 4))),
         ("json", b'{"type":"ping","x":' + b"[" * DEEP),
         ("json", command(b"NaN")),
@@ -78,6 +81,8 @@ def packet(message: Any, encoding: str) -> bytes:
         ("msgpack", packed(b"\xc6\xff\xff\xff\xff")),
         ("msgpack", packed(b"\xc9\xff\xff\xff\xff\x01")),
         ("msgpack", packed(b"\x91" * DEEP)),
+        ("msgpack", packed(b"\x91" * (DEEP // 2) + b"\xc0")),
+        ("msgpack", packed(b"\x91" * (INNER + 1) + b"\xc0")),
         ("msgpack", packed(b"\x81\xa0" * (DEEP // 2))),
         ("msgpack", packed(b"\xdd\x00\xff\xff\xff" + b"\xc0" * DEEP)),
         ("msgpack", packed(b"\xa1\xff")),
@@ -107,7 +112,7 @@ async def test_what_does_not_parse_ends_its_own_socket(house: House, encoding: s
 @pytest.mark.parametrize(
     ("encoding", "payload", "error"),
     [
-        ("json", command(b"[" * 400 + b"]" * 400), "invalid_field"),
+        ("json", command(b"[" * INNER + b"]" * INNER), "invalid_field"),
         ("json", command(b"1"), "invalid_field"),
         ("json", command(b"null"), "invalid_field"),
         ("json", command(b'"x"', ',"name":"%s"' % ("n" * 9000)).replace(b',"name":"say"', b""), "unknown_command"),
@@ -118,7 +123,7 @@ async def test_what_does_not_parse_ends_its_own_socket(house: House, encoding: s
         ("msgpack", packed(b"\xc4\x01x"), "invalid_field"),
         ("msgpack", packed(b"\x81\x01\x02"), "invalid_field"),
         ("msgpack", packed(b"\xcb\x7f\xf8" + bytes(6)), "invalid_field"),
-        ("msgpack", packed(b"\x91" * 400 + b"\xc0"), "invalid_field"),
+        ("msgpack", packed(b"\x91" * INNER + b"\xc0"), "invalid_field"),
     ],
 )
 @housed
