@@ -1,10 +1,7 @@
 """Viewers whose machines vanish: no FIN, no RST, no ACK. They cost the others nothing, and are forgotten."""
 
 import asyncio
-import ctypes
 import socket
-import struct
-import sys
 
 import psutil
 import pytest
@@ -12,20 +9,11 @@ import pytest
 from tests.faults.audience import attending, over
 from tests.faults.pages import Screen
 from tests.faults.stand import CONVERGE_S, Stand
+from tests.vanishing import on_linux, vanish
 
-pytestmark = [
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(sys.platform != "linux", reason="sockets go deaf by Linux's SO_ATTACH_FILTER"),
-]
+pytestmark = [pytest.mark.timeout(120), on_linux]
 
-_SO_ATTACH_FILTER = 26
 GONE = 8
-
-
-def _vanish(sock: socket.socket) -> None:
-    """From now on nothing that arrives for the socket is heard or acknowledged: a BPF program of "return 0"."""
-    program = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
 
 
 def _held(stand: Stand) -> int:
@@ -47,7 +35,7 @@ async def test_machines_vanish(stand: Stand) -> None:
             for sock in unfinished:
                 sock.sendall(b"GET /ws/demo HTTP/1.1\r\nHost:")
             for sock in [*unfinished, *(ghost.raw for ghost in ghosts)]:
-                _vanish(sock)
+                vanish(sock)
             everybody = len(audience.everybody)
             async with asyncio.timeout(CONVERGE_S):
                 while (await stand.totals("showcart_subscriptions"))["showcart_subscriptions"] > everybody:
