@@ -21,6 +21,7 @@ async def test_a_live_price_appears_sells_and_ends(server: Server, screens: Scre
     await expect(button(studio, "live-price-none")).to_be_visible()
     await people.pin(studio, "walnut-board")
     await expect(button(tom, "price")).to_have_text("€54.50")
+    rows = await studio.get_by_test_id("lineup").bounding_box()
 
     await button(studio, "live-price-bid").fill("60")
     await button(studio, "live-price-start").click()
@@ -31,6 +32,8 @@ async def test_a_live_price_appears_sells_and_ends(server: Server, screens: Scre
         "Lowest price of the last 30 days: €54.50 (\N{MINUS SIGN}20%)"
     )
     await expect(button(studio, "live-price-seen")).to_contain_text("€43.60")
+    await expect(button(studio, "live-price-stop")).to_be_visible()
+    assert await studio.get_by_test_id("lineup").bounding_box() == rows  # no row jumps under the pointer
 
     await button(tom, "add-to-cart").click()
     await expect(button(tom, "quantity")).to_have_text("1")

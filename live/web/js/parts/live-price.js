@@ -17,7 +17,7 @@ customElements.define("live-price", class extends HTMLElement {
     this.setAttribute("aria-label", t("deal.title"));
     this.none = h("p", { class: "small muted deal-none", text: t("deal.none"), "data-testid": "live-price-none" });
     this.seen = h("p", { class: "deal-seen", "data-testid": "live-price-seen" });
-    this.notes = h("p", { class: "tiny muted" });
+    this.notes = h("p", { class: "tiny muted deal-notes" });
     this.quick = h("div", { class: "deal-quick", role: "group", "aria-label": t("deal.off") }, OFFERED_BP.map((bp) =>
       h("button", { class: "button outline", type: "button", text: percent(-bp / 10_000), "data-testid": `live-price-${bp / 100}`, onclick: () => this.#start({ off_bp: bp }) })));
     this.bid = field("live-price-bid", t("deal.bid"), { autocomplete: "off", inputmode: "decimal", maxlength: "14", placeholder: t("deal.hint") });
@@ -26,7 +26,7 @@ customElements.define("live-price", class extends HTMLElement {
     this.form = h("form", { class: "deal-form", novalidate: true, onsubmit: (event) => this.#typed(event) }, this.quick, this.bid.element, this.go);
     this.stop = h("button", { class: "button danger", type: "button", "data-testid": "live-price-stop", onclick: () => this.#stop() }, icon("stop"), h("span", { text: t("deal.stop") }));
     this.error = h("p", { class: "error", role: "alert", "data-testid": "live-price-error" });
-    this.box = h("div", { class: "deal-box" }, h("div", { class: "grow" }, h("p", { class: "tiny muted", text: t("deal.seen") }), this.seen, this.notes), this.stop);
+    this.box = h("div", { class: "deal-box" }, h("div", { class: "grow" }, h("p", { class: "tiny muted deal-eyebrow", text: t("deal.seen") }), this.seen, this.notes), this.stop);
     this.append(this.none, this.box, this.form, this.error);
     store.watch(["pin"], (state, before) => this.#render(state.pin, before.pin));
   }
