@@ -7,6 +7,7 @@ import "./parts/line-chart.js";
 
 const ASK_MS = 2000;
 const ANSWER_MS = 10_000;
+const PATIENCE_MS = 2000;
 const id = (name) => document.getElementById(name);
 const recent = new Recent();
 let shown = null; // a worker, or all of them together
@@ -134,16 +135,15 @@ async function ready() {
   id("stores").replaceChildren(...Object.entries(parts).map(([name, found]) => h("li", { class: `badge ${found === "ok" ? "good" : "bad"}`, title: found, text: t(found === "ok" ? "ops.ok" : "ops.bad", { name: has(`ops.part.${name}`) ? t(`ops.part.${name}`) : name }) })));
 }
 
-/** One question after the other, however slow the answers are. */
+/** One question after the other, however slow the answers are; resolves with the first answer. */
 async function forever(question, pause) {
-  for (;;) {
-    await question();
-    await new Promise((resolve) => { setTimeout(resolve, pause); });
-  }
+  await question();
+  setTimeout(forever, pause, question, pause);
 }
 
 await loadTexts("ops");
 charts = build();
+// Shown with its first figures, for they push it down; without them when they take long.
+const first = Promise.all([forever(ask, ASK_MS), forever(ready, 5 * ASK_MS)]);
+await Promise.race([first, new Promise((resolve) => { setTimeout(resolve, PATIENCE_MS); })]);
 id("main").removeAttribute("aria-busy");
-forever(ask, ASK_MS);
-forever(ready, 5 * ASK_MS);

@@ -45,3 +45,4 @@ try {
   id("trouble").textContent = problemText(problem);
   id("trouble").hidden = false;
 }
+id("main").removeAttribute("aria-busy");
