@@ -247,7 +247,16 @@ async def joined(server: Server) -> list[Shopper]:
     return shoppers
 
 
-async def _measure(dialect: str, url: str, alone_url: str) -> None:
+class Worst(NamedTuple):
+    """What must hold whatever the database is."""
+
+    oversold: int
+    lost: int
+    p99_ms: float
+    lane_gain: float
+
+
+async def _measure(dialect: str, url: str, alone_url: str) -> Worst:
     with serving(url) as server:
         shoppers = await joined(server)
         await stampede(server, shoppers, "WARM", 1000, 1)
@@ -283,6 +292,16 @@ async def _measure(dialect: str, url: str, alone_url: str) -> None:
     gain = rush.acks_per_s / alone.acks_per_s
     figure(f"stampede_{dialect}_lane_gain", gain, "times as many as alone", LANE_GAIN, least=True)
     figure(f"stampede_{dialect}_calm_cpu_ms", calm_ms, f"ms CPU of the server an add {of}, {CALM_PER_S} a second")
+    return Worst(oversold, lost, rush.p99_ms, gain)
+
+
+def _overall(found: list[Worst]) -> None:
+    on = f"on the worse of {len(found)} databases"
+    figure("stampede_oversold", sum(one.oversold for one in found), "units, on all databases", 0)
+    figure("stampede_lost", sum(one.lost for one in found), "acknowledged units, on all databases", 0)
+    figure("stampede_p99_ms", max(one.p99_ms for one in found), f"ms from click to answer {on}", P99_MS)
+    gain = min(one.lane_gain for one in found)
+    figure("lane_gain", gain, f"times as many as alone {on}", LANE_GAIN, least=True)
 
 
 @contextlib.contextmanager
@@ -315,13 +334,14 @@ def _postgresql() -> Iterator[str | None]:
 
 
 def main() -> None:
-    uvloop.run(_measure("sqlite", "", ""))
+    found = [uvloop.run(_measure("sqlite", "", ""))]
     with _postgresql() as folder:
         if folder is None:
             print(json.dumps({"skipped": "PostgreSQL is not installed"}), flush=True)
-            return
-        urls = [f"postgresql://showcart@/{name}?host={folder}" for name in ("lanes", "alone")]
-        uvloop.run(_measure("postgresql", *urls))
+        else:
+            urls = [f"postgresql://showcart@/{name}?host={folder}" for name in ("lanes", "alone")]
+            found.append(uvloop.run(_measure("postgresql", *urls)))
+    _overall(found)
 
 
 if __name__ == "__main__":
