@@ -175,13 +175,17 @@ async def test_refusals_are_gone_when_they_were_answered(shop: Shop) -> None:
             return problem.kind
         raise AssertionError
 
+    def living() -> list[object]:
+        return [one for one in gc.get_objects() if type(one) in (Problem, Add)]
+
     await refused(6)  # what is made once is there
     gc.collect()
     gc.disable()
     try:
+        others = {id(one): one for one in living()}  # that something of before keeps
         assert await asyncio.gather(*[refused(6) for _ in range(5)]) == [Kind.sold_out] * 5
         async with asyncio.timeout(10):  # a thread keeps what it did until it goes on; a ring is kept for ever
-            while [one for one in gc.get_objects() if type(one) in (Problem, Add)]:
+            while [one for one in living() if id(one) not in others]:
                 await asyncio.sleep(0.01)
     finally:
         gc.enable()

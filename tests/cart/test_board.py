@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from cart import store
 from cart.service import Shop
 from live.core.clock import ManualClock
 from live.core.database import Database
@@ -82,8 +81,6 @@ async def test_the_turn_to_sold_out_is_never_late(shop: Shop, screens: Screens) 
 async def test_a_store_out_of_reach_leaves_it_to_be_told(
     shop: Shop, screens: Screens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for who in (ADA, BOB):
-        await shop.add("demo", who, "CUP")
     tried = asyncio.Event()
 
     def fail(*_: object) -> None:
@@ -91,7 +88,9 @@ async def test_a_store_out_of_reach_leaves_it_to_be_told(
         raise Problem(Kind.unavailable)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "lock_levels", fail)
+        patch.setattr(shop._stockroom.board, "_tell", fail)  # before there is anything to tell
+        for who in (ADA, BOB):
+            await shop.add("demo", who, "CUP")
         async with asyncio.timeout(10):
             await tried.wait()
     assert await told(screens, "CUP", 8)

@@ -32,17 +32,16 @@ def hold(units: int, before: Callable[[], None] = lambda: None) -> Callable[[Mov
 
 
 class Commits:
-    """Counts the transactions that are about to commit; the one after `hold` waits there until `go`."""
+    """Counts the transactions that are about to commit; the one with the number `hold` waits there until `go`."""
 
     def __init__(self) -> None:
         self.begun = 0
-        self.hold = False
+        self.hold = 0
         self.held, self.go = asyncio.Event(), asyncio.Event()
 
     def __call__(self, _: Any) -> None:
         self.begun += 1
-        if self.hold:
-            self.hold = False
+        if self.begun == self.hold:
             self.held.set()
             await_only(self.go.wait())
 
@@ -56,6 +55,13 @@ def watched(database: Database) -> Iterator[Commits]:
         yield commits
     finally:
         event.remove(engine, "commit", commits)
+
+
+async def quiet(stockroom: Stockroom) -> None:
+    """Until it has looked again at what was told."""
+    async with asyncio.timeout(10):
+        while stockroom.board._flushing is not None:
+            await asyncio.sleep(_SOON_S)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one writer
@@ -74,7 +80,7 @@ async def test_what_is_read_while_a_change_commits_is_not_told_after_it(
             return bool(await conn.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
 
     with watched(database) as commits:
-        commits.hold = True
+        commits.hold = 1
         change = asyncio.create_task(stockroom.change(hold(units)))
         await commits.held.wait()
         flush = asyncio.create_task(stockroom.board.flush())
@@ -132,9 +138,7 @@ async def test_what_a_caller_who_left_has_changed_is_told(
 ) -> None:
     stockroom = Stockroom(shows, clock, stock_interval_s=_SOON_S)
     await stockroom.change(hold(1))
-    async with asyncio.timeout(10):
-        while stockroom.board._flushing is not None:  # it looks again at what was told
-            await asyncio.sleep(_SOON_S)
+    await quiet(stockroom)
     loop = asyncio.get_running_loop()
 
     def leave() -> None:
@@ -172,11 +176,12 @@ async def test_the_end_waits_for_a_telling_that_is_under_way(
     database: Database, shows: Shows, clock: ManualClock, screens: Screens
 ) -> None:
     stockroom = Stockroom(shows, clock, stock_interval_s=_SOON_S)
+    await stockroom.change(hold(1))
+    await quiet(stockroom)
     with watched(database) as commits:
-        for _ in range(2):
-            await stockroom.change(hold(1))
-        commits.hold = True
-        await commits.held.wait()  # it has read what is left
+        commits.hold = 2
+        await stockroom.change(hold(1))
+        await commits.held.wait()  # the telling has read what is left
         end = asyncio.create_task(stockroom.close())
         for _ in range(3):
             await asyncio.sleep(0)

@@ -54,7 +54,7 @@ from tests.cart.ordering.conftest import payment as payment
 from tests.cart.ordering.samples import ENTRY, POST
 from tests.cart.places.conftest import BERLIN, send
 from tests.cart.waiting.conftest import plan
-from tests.cart.webhooks.conftest import LOOPBACK, asked, endpoint, rounds
+from tests.cart.webhooks.conftest import LOOPBACK, NEVER_S, asked, endpoint, rounds
 from tests.chat.conftest import MOD, Rates
 from tests.properties.plans import faults, recorded
 
@@ -314,7 +314,7 @@ async def test_nothing_that_grows_is_read_whole(
     database: Database, database_url: str, shows: Shows, shop: Shop, payment: Rehearsal, clock: ManualClock,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    exchange = Exchange(clock, LOOPBACK, timeout_s=5.0)
+    exchange = Exchange(clock, LOOPBACK, timeout_s=NEVER_S)
     webhooks = Webhooks(database, clock, "theirs", exchange, kept_days=14)
     feeds = Feeds(database, shows, shop.offering, "theirs", Fetcher(tmp_path / "feeds", networks([]), 0.1))
     chat = Chat(shows, database, Rates().take_each, pace_s=0)

@@ -24,7 +24,6 @@ from live.service import Shows
 SECRET = "a secret of the tests' own"
 OPS = Principal(subject="ops", role=Role.ops, show="*", name="Ops")
 LOOPBACK = networks(["127.0.0.0/8"])
-SILENT_S = 0.3
 # What asks the store for nothing that one of them does in its own way is tried on one of them.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 HEAD = "product_id,title,sku,price,currency,stock,variant\n"
@@ -110,7 +109,7 @@ async def merchant() -> AsyncIterator[Merchant]:
 
 @pytest.fixture
 def feeds(database: Database, shows: Shows, shop: Shop, tmp_path: Path) -> Feeds:
-    return Feeds(database, shows, shop.offering, SECRET, Fetcher(tmp_path / "feeds", LOOPBACK, SILENT_S))
+    return Feeds(database, shows, shop.offering, SECRET, Fetcher(tmp_path / "feeds", LOOPBACK))
 
 
 async def source(feeds: Feeds, url: str, **members: Any) -> str:

@@ -21,7 +21,6 @@ from cart.service import Shop
 from cart.webhooks.exchange import Exchange
 from cart.webhooks.outbox import put_news
 from cart.webhooks.service import Asked, Webhooks
-from live.core.addresses import networks
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import ManualClock
 from live.core.database import Database
@@ -32,7 +31,7 @@ from live.realtime.protocol import Command, Reply, Viewer
 from live.service import Shows
 from tests.cart.conftest import ADA, level
 from tests.cart.handoff.conftest import OLD_SECRET, ONE_STORE, SECRET, SHOP, hand_over
-from tests.cart.webhooks.conftest import rounds
+from tests.cart.webhooks.conftest import LOOPBACK, NEVER_S, rounds
 from tests.cart.webhooks.receiver import Message, Receiver
 
 READS = {"authorization": "Bearer sck_reads"}
@@ -109,7 +108,7 @@ async def test_a_merchant_who_is_told_and_reports_twice_has_one_order(
     shop: Shop, shows: Shows, database: Database, clock: ManualClock, client: httpx.AsyncClient, tokens: Tokens
 ) -> None:
     shows.transactions.also = put_news
-    exchange = Exchange(clock, networks(["127.0.0.0/8"]), timeout_s=5.0)
+    exchange = Exchange(clock, LOOPBACK, timeout_s=NEVER_S)
     webhooks = Webhooks(database, clock, "a secret of the tests", exchange, kept_days=14)
     async with Receiver.open() as receiver:
         made = await webhooks.create(Asked(SHOP, None), receiver.url, ["handoff.changed", "order.placed"], "")

@@ -93,9 +93,7 @@ def test_nobody_else_is_believed(change: dict[str, str], body: bytes, now_s: int
 def test_signatures_beyond_the_bound_are_not_looked_at() -> None:
     headers = _signed(b"{}")
     headers["webhook-signature"] = "v1,AAAA " * 10 + headers["webhook-signature"]
-    began = time.perf_counter()
     assert _refused(lambda: verify(headers, b"{}", [SECRET], 1_700_000_000)).kind is Kind.signature_invalid
-    assert time.perf_counter() - began < 5
 
 
 # --- reports

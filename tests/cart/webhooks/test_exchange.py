@@ -3,11 +3,13 @@
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -110,8 +112,11 @@ async def test_a_name_that_means_another_address_by_now_gets_nothing(
 
 
 async def test_silence_and_refused_connections_are_problems_that_are_named(
-    clock: ManualClock, exchange: Exchange, receiver: Receiver
+    clock: ManualClock, exchange: Exchange, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
     silent = asyncio.Event()
     receiver.rest = Answer(after=silent)
     hasty = Exchange(clock, LOOPBACK, timeout_s=0.05)
@@ -121,6 +126,7 @@ async def test_silence_and_refused_connections_are_problems_that_are_named(
     await hasty.close()
     refused = await exchange.send("e", "http://127.0.0.1:1/", {}, b"{}")
     assert (refused.status, refused.problem.partition(":")[0]) == (None, "ConnectError")
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # the network's own server may take its time to say so
     gone = await exchange.send("e", "https://name.invalid/", {}, b"{}")
     assert gone.problem == "The name cannot be resolved."
 
@@ -128,10 +134,11 @@ async def test_silence_and_refused_connections_are_problems_that_are_named(
 async def test_a_name_server_that_hangs_holds_up_its_own_names_only(
     clock: ManualClock, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hung, asked = threading.Event(), []
+    hung, began, asked = threading.Event(), threading.Event(), []
 
     def look_up(host: str, _port: int) -> list[Address]:
         asked.append(host)
+        began.set()
         if host == "hung.example":
             hung.wait(20)
         return [ipaddress.ip_address("127.0.0.1")]
@@ -141,6 +148,7 @@ async def test_a_name_server_that_hangs_holds_up_its_own_names_only(
     url = receiver.url.replace("127.0.0.1", "hung.example")
     sent = await asyncio.gather(*(hasty.send("e", url, {}, b"{}") for _ in range(20)))
     assert {each.problem for each in sent} == {"No answer within 0.2 s."}
+    assert await asyncio.to_thread(began.wait, 20)  # it may have been given up before the thread had a turn
     assert asked == ["hung.example"], "one thread asks"
     hasty._timeout_s = 20.0  # on a busy machine a good answer takes its time, too
     good = await hasty.send("g", receiver.url.replace("127.0.0.1", "good.example"), {}, b"{}")
