@@ -315,12 +315,14 @@ async def test_a_choice_keeps_the_focus_when_its_price_changes(shop: Server, peo
     await ops("PUT", "/api/shows/demo/pin", product_id="wool-beanie")
     tom = await people_in.open(f"{shop.url}/watch/demo")
     choice = tom.locator("pinned-card .variant").nth(1)
-    await choice.focus()
+    await choice.click()
     before = await button(tom, "price").text_content()
     assert before is not None
-    await ops("POST", "/api/shows/demo/live-price", off_bp=1000)
+    await ops("POST", "/api/shows/demo/live-price", off_bp=1000, sku="BEANIE-RUST")
     await expect(button(tom, "price")).not_to_have_text(before)
     await expect(choice).to_be_focused()
+    after = await button(tom, "price").text_content()
+    await expect(tom.locator("[aria-live=polite]", has_text=f"costs {after} now")).to_have_count(1)  # read out
     await ops("DELETE", "/api/shows/demo/live-price")
     await ops.close()
 

@@ -44,8 +44,9 @@ customElements.define("pinned-card", class extends HTMLElement {
     announce(t("pin.announced", { title: product.title, price: money(product.variants[0].price_minor, product.currency) }));
   }
 
-  #priced({ title, variants: [now], currency }, { variants: [old] }) {
-    if (now.price_minor === old.price_minor) return;
+  #priced({ title, variants, currency }, before) {
+    const now = variants.find(({ sku, price_minor: price }) => before.variants.some((old) => old.sku === sku && old.price_minor !== price));
+    if (!now) return;
     announce(t("buy.newPrice", { title, price: money(now.price_minor, currency) }));
     if (!calm()) this.box.price.animate([{ transform: "scale(1.12)" }, { transform: "none" }], 200);
   }
