@@ -25,7 +25,8 @@ export async function signOn(tokens, from = "", ask = question) {
   };
   try {
     const whom = await post("/api/sign-on/whom", { token });
-    const sure = whom.viewer_id === tokens.person() || (origin(from) !== null && origin(from) === origin(whom.issuer));
+    const known = whom.viewer_id === tokens.person();
+    const sure = known || (origin(from) !== null && origin(from) === origin(whom.issuer));
     if (!sure && !await ask(whom, tokens.customer())) return false;
     const guest = tokens.customer() ? null : tokens.read(); // who was signed in before is no guest to merge with
     const told = await post("/api/sign-on", { token, ...(guest && { guest }) }).catch((problem) => {
@@ -34,6 +35,7 @@ export async function signOn(tokens, from = "", ask = question) {
     });
     tokens.write(told.token);
     tokens.signed(told.viewer);
+    if (!known) sessionStorage.removeItem("showcart.handoff"); // the way to the check-out of who was here before
     return true;
   } catch (problem) {
     await errorTexts();

@@ -9,8 +9,9 @@ const WHOM = { viewer_id: "c7", name: "Mia", customer: "customer-7", issuer: "ht
 
 /** A browser that follows a link with a token: what is asked of the server and of the shopper. */
 function browser({ kept = null, customer = null, person = null, whom = WHOM, says = true, refuses = {} } = {}) {
+  const seen = { sent: [], asked: [], kept, signed: null, handoff: "a link to the check-out of who is here" };
+  globalThis.sessionStorage = { removeItem: (key) => { if (key === "showcart.handoff") seen.handoff = null; } };
   globalThis.location = { hash: "#sign-on=jwt", pathname: "/watch/demo", search: "" };
-  const seen = { sent: [], asked: [], kept, signed: null };
   const tokens = { read: () => seen.kept, write: (token) => { seen.kept = token; }, customer: () => customer, person: () => person, signed: (viewer) => { seen.signed = viewer; } };
   globalThis.fetch = async (path, { body }) => {
     seen.sent.push([path, JSON.parse(body)]);
@@ -29,6 +30,7 @@ test("who comes by a link from anywhere is asked, and stays who they are when it
     assert.deepEqual(seen.asked, [[WHOM, null]]);
     assert.deepEqual(seen.sent, [["/api/sign-on/whom", { token: "jwt" }]], from);
     assert.deepEqual([seen.kept, seen.signed, globalThis.left], ["guest", null, "/watch/demo"]);
+    assert.ok(seen.handoff);
   }
 });
 
@@ -37,6 +39,7 @@ test("who says yes is signed in, and what the guest has goes along", async () =>
   assert.equal(await follow(), true);
   assert.deepEqual(seen.sent.at(-1), ["/api/sign-on", { token: "jwt", guest: "guest" }]);
   assert.deepEqual([seen.kept, seen.signed], ["ours", { id: "c7", name: "Mia" }]);
+  assert.equal(seen.handoff, null, "what was handed over stays with who did it");
 });
 
 test("another person is asked too, and is no guest to merge with", async () => {
@@ -50,7 +53,7 @@ test("nobody is asked who is this customer already, or whom the shop's own page 
   for (const [known, from] of [[{ customer: "Mia", person: "c7" }, ""], [{}, "https://shop.example/account?tab=live"]]) {
     const { seen, follow } = browser({ kept: "guest", says: false, ...known });
     assert.equal(await follow(from), true);
-    assert.deepEqual([seen.asked, seen.kept], [[], "ours"]);
+    assert.deepEqual([seen.asked, seen.kept, seen.handoff !== null], [[], "ours", known.person === "c7"]);
   }
 });
 
