@@ -1,6 +1,7 @@
 """`showcart … --workers 2` as processes: all answer on one port, a killed one comes back, and nothing is left."""
 
 import asyncio
+import contextlib
 import re
 import signal
 import socket
@@ -31,8 +32,13 @@ async def _worker(port: int) -> int:
 
 
 def _workers(demo: asyncio.subprocess.Process) -> list[psutil.Process]:
-    children = psutil.Process(demo.pid).children()
-    return [child for child in children if "worker" in child.cmdline()]
+    """Those at work; one that has just died has no command line any more."""
+    found = []
+    for child in psutil.Process(demo.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def _running(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -64,6 +70,8 @@ async def test_a_killed_worker_comes_back_and_nothing_is_left(demo: tuple[asynci
     ports = {c.laddr.port for each in (one, other) for c in each.net_connections("udp")}
     assert len(ports) == 2, "each has a media port of its own"
     one.kill()
+    # Its first thread is gone before the others, and until the last one is, the kernel gives it connections.
+    await until(lambda: not psutil.pid_exists(one.pid), 30)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         for _ in range(20):
             assert (await client.get("/healthz", headers={"connection": "close"})).status_code == 200
@@ -100,6 +108,7 @@ async def _post(port: int, way: str, token: str, offer: Callable[[], str], *, bu
             await client.delete(answer.headers["location"], headers=headers)
 
 
+@pytest.mark.alone  # how long the picture stands still is judged by the clock, and needs four processes
 async def test_a_backup_goes_on_when_the_worker_of_the_primary_is_killed(
     demo: tuple[asyncio.subprocess.Process, int],
 ) -> None:

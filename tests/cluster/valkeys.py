@@ -268,6 +268,7 @@ class Valkeys:
         """The show's primary stands still within the block: it takes connections and says nothing."""
         node = self.owner(show)
         node.signal(signal.SIGSTOP)
+        _wait(lambda: _stopped(node))
         try:
             yield node
         finally:

@@ -5,6 +5,7 @@ What takes minutes by the product's own bounds is hurried: the processes start w
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -160,8 +161,13 @@ class Stand:
     # --- who runs
 
     def worker_processes(self) -> list[psutil.Process]:
-        """Those of a service with several."""
-        return [each for each in psutil.Process(self.pid).children() if "worker" in each.cmdline()]
+        """Those of a service with several; one that has just died has no command line any more."""
+        found = []
+        for each in psutil.Process(self.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if "worker" in each.cmdline():
+                    found.append(each)
+        return found
 
     def valkey_process(self) -> psutil.Process:
         """The private Valkey."""

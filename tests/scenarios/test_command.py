@@ -22,8 +22,8 @@ def _valkeys(folder: Path) -> list[psutil.Process]:
     """The embedded servers whose socket lies under `folder`."""
     return [
         process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(folder) in part for part in process.info["cmdline"] or ()) and "valkey" in process.name()
+        for process in psutil.process_iter(["cmdline", "name"])
+        if any(str(folder) in part for part in process.info["cmdline"] or ()) and "valkey" in process.info["name"]
     ]
 
 
