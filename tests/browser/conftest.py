@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Response, Route, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Response, Route, async_playwright, expect
 
 from tests.stream.test_reach import SECRET, coturn
 
@@ -37,6 +37,10 @@ FLAGS = [
     "--no-first-run",
     "--autoplay-policy=no-user-gesture-required",
 ]
+
+
+PATIENCE_MS = 15_000  # with pages that several browsers share two cores for; what must be quick is timed
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class Server:
@@ -91,7 +95,7 @@ async def start_demo(folder: Path, **settings: str) -> Server:
 async def _port(process: asyncio.subprocess.Process, log: Path) -> int:
     assert process.stdout is not None
     printed = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/studio/demo", printed)):
             line = await process.stdout.readline()
             assert line, f"the demo ended: {printed}{log.read_text()}"
@@ -160,7 +164,7 @@ class Screens:
         page.on("pageerror", lambda error: self.errors.append(f"{page.url}: {error}"))
         page.on("console", lambda message: self._said(message, page))
         page.on("response", lambda response: self._answered(response))
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         await page.goto(url)
         return page
 

@@ -77,10 +77,10 @@ async def say(page: Page, text: str) -> None:
     await button(page, "chat-input").press("Enter")
 
 
-async def reads(page: Page, text: str, *, timeout_s: float = 5) -> None:
-    """The chat shows `text`, once."""
+async def reads(page: Page, text: str, *, timeout_s: float | None = None) -> None:
+    """The chat shows `text`, once; `timeout_s` None: within PATIENCE_MS of `conftest.py`."""
     found = page.locator("[data-testid=chat-list]:visible").get_by_text(text, exact=True)
-    await expect(found).to_have_count(1, timeout=timeout_s * 1000)
+    await expect(found).to_have_count(1, timeout=None if timeout_s is None else timeout_s * 1000)
 
 
 async def pin(studio: Page, product: str) -> None:

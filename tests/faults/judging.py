@@ -48,11 +48,16 @@ async def squeezed(show: Show, screen: Screen, way_there: Conditions) -> None:
     await asyncio.sleep(2.0)
     assert screen.bits_per_s(since, show.now()) < 450_000
     assert len([at for at in screen.shown if at >= since]) >= 2.0 * FRAMES_PER_S * 0.9
-    assert await _limited(show) == 1, "its host is told"
+    await _told(show, limited=1)
     way_there.bits_per_s = None
     await until_rate(show, screen, above=1_000_000, within_s=15)
-    async with asyncio.timeout(3):  # figures are a second old at most
-        while await _limited(show):
+    await _told(show, limited=0)
+
+
+async def _told(show: Show, limited: int) -> None:
+    """Wait until the host is; figures are a second old, and a busy machine may skip one."""
+    async with asyncio.timeout(10):
+        while await _limited(show) != limited:
             await asyncio.sleep(0.1)
 
 

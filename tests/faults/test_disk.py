@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.audience import attending, over
-from tests.faults.pages import Screen
+from tests.faults.pages import PATIENCE_S, Screen
 from tests.faults.stand import Stand
 
 pytestmark = [pytest.mark.timeout(120)]
@@ -68,7 +68,7 @@ async def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
                 while audience.refused["unavailable"] < 5:
                     await asyncio.sleep(0.05)
             late = Screen(stand.port, 99)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await late.joined.wait()
             await late.close()
             stand.free()

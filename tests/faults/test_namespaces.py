@@ -1,7 +1,11 @@
 """The headline cases once more, with real IP packets between two hosts: network namespaces and a wire with faults."""
 
+import pytest
+
 from tests.faults.conftest import RIDS, Show
 from tests.faults.judging import squeezed, watched
+
+pytestmark = pytest.mark.alone  # thirty pictures a second, sent and judged by the clock
 
 
 async def test_five_percent_loss_and_thirty_milliseconds_cost_no_picture(far_show: Show) -> None:

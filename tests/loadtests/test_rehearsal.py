@@ -77,7 +77,10 @@ async def test_a_small_event(showcart: Showcart, tmp_path: Path) -> None:
     # A machine that is busy with other tests may break a threshold; nothing is ever lost by that.
     assert report["ok"] == all(one["ok"] for one in outcome["judged"]) == (process.returncode == 0)
     assert {one["name"] for one in outcome["judged"]} >= {"lost_max", "failures_max", "media_not_back_max"}
-    assert (totals["viewers"], totals["sent"] + totals["unsent"], totals["lost"], totals["duplicates"]) == (12, 8, 0, 0)
+    assert (totals["viewers"], totals["lost"], totals["duplicates"]) == (12, 0, 0)
+    # Two a second for four seconds, from when those who speak have joined.
+    assert 1 <= totals["sent"] + totals["unsent"] <= 8
+    assert totals["sent"] == totals["acknowledged"] + totals["unanswered"] + sum(totals["refused"].values())
     assert min(totals["joined"], totals["cut"], totals["deliveries"]) > 0
     assert {action["method"] for action in run["shopping"]["actions"]} == {"WS", "HTTP"}
     assert run["screening"]["totals"]["sent_packets"] > 0

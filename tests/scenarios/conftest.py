@@ -42,7 +42,7 @@ async def port_of(process: asyncio.subprocess.Process) -> int:
     """The TCP port that the demo printed."""
     assert process.stdout is not None
     printed = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/whip/demo ", printed)):
             line = await process.stdout.readline()
             assert line, printed
