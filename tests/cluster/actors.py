@@ -12,6 +12,7 @@ from loadtests.media.client import PAYLOAD_TYPES, Client
 from loadtests.media.source import FRAMES_PER_S, Source
 from stream.wire import rtcp
 from stream.wire.rtp import parse
+from tests.stalls import Stalls
 from tests.stream.conftest import BACKUP_KEY, KEY, House
 
 _STAMP = struct.Struct("!Id")
@@ -77,6 +78,8 @@ class Viewer:
         self.seen: list[tuple[int, float, float]] = []
         self.client = Client(on_rtp=self._rtp)
         self.address = ""
+        self._stalls = Stalls()
+        self._watching_time = asyncio.create_task(self._stalls.watch())
 
     async def watch(self, house: House) -> None:
         """Connect."""
@@ -84,6 +87,7 @@ class Viewer:
 
     async def leave(self) -> None:
         """Stop without a word."""
+        await end(self._watching_time)
         await self.client.close()
 
     def _rtp(self, packet: bytes) -> None:
@@ -110,8 +114,13 @@ class Viewer:
         )
 
     def pause_s(self) -> float:
-        """The longest time without a packet."""
-        return max((b[2] - a[2] for a, b in pairwise(self.seen)), default=0.0)
+        """The longest time without a packet; that in which this process stood still is not of it."""
+        return longest_s([came for _, _, came in self.seen], self._stalls)
+
+
+def longest_s(times: list[float], stalls: Stalls) -> float:
+    """The longest time between two of `times`, which are in order; 0: there are no two."""
+    return max((b - a - stalls.stood_s(a, b) for a, b in pairwise(times)), default=0.0)
 
 
 @contextlib.asynccontextmanager

@@ -24,7 +24,7 @@ CODECS = {
 }
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Wait for something that another party does; there is no event to wait for."""
     async with asyncio.timeout(timeout_s):
         while not condition():

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import random
-from itertools import count, pairwise
+from itertools import count
 from typing import Any
 
 import httpx
@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from live.core.tasks import end
-from tests.cluster.actors import Host, Viewer
+from tests.cluster.actors import Host, Viewer, longest_s
+from tests.stalls import Stalls
 
 MOVE_S = 1.5
 _AGAIN_S = 0.05
@@ -179,7 +180,7 @@ class _Media(Page):
     async def _post(self, offer: str) -> str:
         """The answer of whichever worker takes the offer, on a connection of its own."""
         headers = {"content-type": "application/sdp", "authorization": "Bearer demo"}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=10) as client:
                     answer = await client.post(f"/{self.way}/demo", content=offer, headers=headers)
@@ -224,6 +225,8 @@ class Watching(_Media):
         super().__init__(port, chance, "whep")
         self.viewers = [Viewer()]
         self._open = [self.viewers[0]]
+        self._stalls = Stalls()
+        self.tasks.append(asyncio.create_task(self._stalls.watch()))
 
     async def watch(self) -> None:
         viewer = self.viewers[-1]
@@ -234,7 +237,7 @@ class Watching(_Media):
         self.viewers.append(Viewer())
         await self.watch()
         self._open.append(self.viewers[-1])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self.viewers[-1].seen:
                 await asyncio.sleep(0.01)
         self._open.remove(before)
@@ -253,9 +256,8 @@ class Watching(_Media):
                 await viewer.leave()
 
     def pause_s(self) -> float:
-        """The longest time without a packet, whichever session it came by."""
-        times = sorted(came for viewer in self.viewers for _, _, came in viewer.seen)
-        return max((b - a for a, b in pairwise(times)), default=0.0)
+        """The longest time without a packet, whichever session it came by; without what this process stood still."""
+        return longest_s(sorted(came for viewer in self.viewers for _, _, came in viewer.seen), self._stalls)
 
 
 @contextlib.asynccontextmanager

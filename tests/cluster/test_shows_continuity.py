@@ -8,10 +8,12 @@ import time
 import pytest
 
 from live.core.bus import Bus, BusError
+from live.core.tasks import running
 from live.core.valkey import EmbeddedValkey
 from stream.cluster.cluster import stage_name
 from stream.transport.sessions import Reason
 from tests.cluster.conftest import SHOW, Publish, Watch, on_air, said, until
+from tests.stalls import Stalls
 from tests.stream.conftest import BEARER, House
 
 pytestmark = pytest.mark.timeout(90)
@@ -85,10 +87,12 @@ async def test_a_backup_alone_is_on_air_until_the_primary_is_steady(houses: list
     await publish(b, 2, backup=True)
     await on_air(b)
     host = await publish(a, 1)
-    at = time.monotonic()
+    at, stalls = time.monotonic(), Stalls()
     assert a.media.stages[SHOW].publication is None
-    await on_air(a)
-    assert 1.5 < time.monotonic() - at < 4
+    async with running(stalls.watch()):
+        await on_air(a)
+    took_s = time.monotonic() - at
+    assert 1.5 < took_s < 4 + stalls.stood_s(at, at + took_s)
     assert b.media.stages[SHOW].publications, "the backup stands by"
     host.sending = False
     await until(lambda: b.media.stages[SHOW].publication is not None)
@@ -125,13 +129,10 @@ async def test_a_bus_that_hangs_ends_no_show(
     try:
         at = time.monotonic()
         late = await watch(a)
-        while time.monotonic() < at + 5:
-            await asyncio.sleep(0.1)
+        await until(lambda: all(viewer.sees(1, since=at + 5) for viewer in (near, late)))
     finally:
         os.kill(valkey.pid, signal.SIGCONT)
     back = time.monotonic()
-    assert late.sees(1, since=back - 0.5)
-    assert near.sees(1, since=back - 0.5)
     assert near.pause_s() < 2.0
     assert near.unbroken and late.unbroken
     await until(lambda: far.sees(1, since=back + 0.5))
@@ -183,9 +184,9 @@ async def test_a_host_comes_while_the_bus_is_away(
 
 
 async def test_a_worker_that_could_not_reach_the_bus_tells_of_its_shows_again(
-    houses: list[House], publish: Publish, monkeypatch: pytest.MonkeyPatch
+    houses: list[House], publish: Publish, buses: list[Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.director.LEASE_TTL_S", 0.4)
+    monkeypatch.setattr("stream.director.LEASE_TTL_S", 60.0)  # it ends when this test says so, not on a busy machine
     monkeypatch.setattr("stream.director.LEASE_RENEWAL_S", 0.1)
     monkeypatch.setattr("stream.notices.CENSUS_INTERVAL_S", 0.2)
     a, b, c = houses
@@ -199,6 +200,9 @@ async def test_a_worker_that_could_not_reach_the_bus_tells_of_its_shows_again(
     assert a.media.cluster is not None
     with monkeypatch.context() as broken:
         broken.setattr(a.media.cluster.leases, "_run", away)
+        lease = await buses[2].leases.read(stage_name(SHOW))
+        assert lease is not None
+        assert await buses[2].leases.release(stage_name(SHOW), lease.owner, lease.fence)
         await until(lambda: not a.lit)
         assert a.media.on_air(SHOW), "its video goes on"
         assert (SHOW, False) in b.told + c.told

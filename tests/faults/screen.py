@@ -7,7 +7,6 @@ same algorithm. Packets are H.264 in shape: the first payload byte says whether 
 
 import asyncio
 import itertools
-import time
 from collections.abc import Iterable
 
 from aiortc.rate import RemoteBitrateEstimator
@@ -18,13 +17,12 @@ from stream.upstream.reception import Reception
 from stream.wire import rtcp
 from stream.wire.payloads import opens_h264_keyframe
 from stream.wire.rtp import Unwrapper, parse, unwrap_rtx
+from tests.stalls import Stalls
 
-_TICK_S = 0.01
 _NACK_INTERVAL_S = 0.1  # Chromium asks again after a round trip, 100 ms before it knows one
 _NACK_ATTEMPTS_MAX = 10
 _REPORT_INTERVAL_S = 0.5
 _OLD_PACKETS = 600
-_STALL_S = 0.05
 _PICTURE_TICKS = 90_000 // FRAMES_PER_S
 
 
@@ -38,7 +36,7 @@ class Screen:
         self.sizes: list[tuple[float, int]] = []  # arrival and bytes of each video packet
         self.duplicates = self.nacked = self.recovered = 0
         self.remb: int | None = None
-        self._stalls: list[tuple[float, float]] = []  # when the machine went on, and how long it had stood still
+        self._stalls = Stalls()
         self._client = client
         self._video, self._rtx = video, rtx
         self._loop = asyncio.get_running_loop()
@@ -53,14 +51,9 @@ class Screen:
 
     async def watch(self) -> None:
         """Ask and report until cancelled."""
-        reported = now = self._loop.time()
+        reported = self._loop.time()
         while True:
-            before, worked_s = now, time.process_time()
-            await asyncio.sleep(_TICK_S)
-            now = self._loop.time()
-            idle_s = now - before - (time.process_time() - worked_s)
-            if idle_s > _TICK_S + _STALL_S:
-                self._stalls.append((now, idle_s - _TICK_S))
+            now = await self._stalls.tick()
             self._ask(now)
             if now - reported >= _REPORT_INTERVAL_S:
                 reported = now
@@ -114,10 +107,9 @@ class Screen:
         network and screen stood still together then. The time in which it worked is.
         """
         times = [since, *(at for at in self.shown if since <= at <= until), until]
-        return max(later - earlier - self._stood(earlier, later) for earlier, later in itertools.pairwise(times))
-
-    def _stood(self, since: float, until: float) -> float:
-        return sum(stall_s for at, stall_s in self._stalls if since < at <= until + _TICK_S)
+        return max(
+            later - earlier - self._stalls.stood_s(earlier, later) for earlier, later in itertools.pairwise(times)
+        )
 
     def bits_per_s(self, since: float, until: float) -> float:
         """The video's rate between two times of the loop."""
