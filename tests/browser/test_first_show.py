@@ -83,6 +83,7 @@ async def test_a_show_from_lobby_to_end(server: Server, screens: Screens) -> Non
     await screens.picture(mia, "ended-390")
 
 
+@pytest.mark.alone  # it is timed
 async def test_a_pin_is_on_screen_within_300_ms(server: Server, screens: Screens) -> None:
     viewer = await screens.open(f"{server.url}/watch/demo")
     await expect(button(viewer, "chat-input")).to_be_enabled()
