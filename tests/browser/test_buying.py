@@ -333,13 +333,14 @@ async def test_a_drop_opens_by_itself_and_tells_its_limit(shop: Server, people_i
     tom = await people_in.open(f"{shop.url}/watch/demo")
     await people.pinned(tom, "Rechargeable Field Lamp")
     ops = Api(shop)
-    opens_at_ms = int(time.time() * 1000) + 2500
-    await ops(
-        "POST", "/api/shows/demo/drops", sku="LAMP-FIELD", opens_at_ms=opens_at_ms, total_limit=2, per_customer_limit=1
-    )
-    await ops.close()
+    drops, hour_ms = "/api/shows/demo/drops", 3_600_000
+    opens_at_ms = int(time.time() * 1000) + hour_ms
+    made = await ops("POST", drops, sku="LAMP-FIELD", opens_at_ms=opens_at_ms, total_limit=2, per_customer_limit=1)
     await expect(button(tom, "add-to-cart")).to_contain_text("Starts in")
     await expect(button(tom, "add-to-cart")).to_have_attribute("aria-disabled", "true")
+    assert isinstance(made["drop"], dict)
+    await ops("PATCH", f"{drops}/{made['drop']['id']}", opens_at_ms=int(time.time() * 1000) + 2500)
+    await ops.close()
     await expect(button(tom, "add-to-cart")).to_have_text("Add to cart")  # nobody did anything
     await button(tom, "add-to-cart").click()
     await expect(button(tom, "quantity")).to_have_text("1")
