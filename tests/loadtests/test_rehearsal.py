@@ -84,7 +84,8 @@ async def test_a_small_event(showcart: Showcart, tmp_path: Path) -> None:
     assert min(totals["joined"], totals["cut"], totals["deliveries"]) > 0
     assert {action["method"] for action in run["shopping"]["actions"]} == {"WS", "HTTP"}
     assert run["screening"]["totals"]["sent_packets"] > 0
-    assert [mark["word"] for mark in run["marks"]] == ["drop", "valkey-pause", "reconnect 50%"]
+    # A drop is marked when it was done, faults when they were due.
+    assert sorted(mark["word"] for mark in run["marks"]) == ["drop", "reconnect 50%", "valkey-pause"]
     assert {usage["process"] for usage in run["usage"]} >= {"server", "valkey", "swarm", "shoppers", "media"}
     assert run["server"], "the server told of itself"
     page = (folder / "report.html").read_text()
