@@ -176,8 +176,10 @@ def _done(work: Coroutine[Any, Any, None]) -> None:
 
 async def _command(postgresql: str, command: str) -> None:
     connection = await asyncpg.connect(host=postgresql, user="showcart", database="postgres")
-    await connection.execute(command)
-    await connection.close()
+    try:
+        await connection.execute(command)
+    finally:
+        await connection.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
