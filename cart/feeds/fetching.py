@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import msgspec
 
+from cart.webhooks.exchange import prepare_tls
 from cart.webhooks.targets import Address, Network, Target, choose, parse
 from live.core.errors import Kind, Problem
 from live.core.limits import FEED_FETCH_BYTES_MAX, FEED_FETCH_S, FEED_REDIRECTS_MAX, FEED_SILENT_S
@@ -90,7 +91,7 @@ class Fetcher:
         first = url
         asked = {"if-none-match": etag, "if-modified-since": last_modified}
         headers = {name: value for name, value in asked.items() if value}
-        tls = await asyncio.to_thread(httpx.create_ssl_context)
+        tls = await asyncio.to_thread(prepare_tls)
         for _ in range(FEED_REDIRECTS_MAX + 1):
             target = parse(url)
             address = await self._address(target)

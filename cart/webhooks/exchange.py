@@ -118,7 +118,7 @@ class Exchange:
 
     async def _client(self, endpoint_id: str, authority: str) -> httpx.AsyncClient:
         if self._tls is None:
-            self._tls = await asyncio.to_thread(_prepare)
+            self._tls = await asyncio.to_thread(prepare_tls)
         if endpoint_id in self._clients and self._clients[endpoint_id][0] != authority:
             await self._clients.pop(endpoint_id)[1].aclose()  # its connections are to another name
         if endpoint_id not in self._clients:
@@ -147,8 +147,8 @@ async def _beginning(response: httpx.Response) -> str:
     return _printable(kept[:WEBHOOK_RESPONSE_BYTES_KEPT].decode(errors="replace"))
 
 
-def _prepare() -> ssl.SSLContext:
-    """What TLS needs; and all that a first client loads, which would hold the loop for 30 ms."""
+def prepare_tls() -> ssl.SSLContext:
+    """What TLS needs, from beside the loop; and all that a first client loads, which would hold it for 30 ms."""
     context = httpx.create_ssl_context()
     httpx.AsyncClient(verify=context, trust_env=False)
     return context

@@ -2,10 +2,12 @@
 
 import asyncio
 import gzip
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -136,6 +138,24 @@ async def test_a_redirect_is_followed_without_what_authorises_us(feeds: Feeds, m
         assert await last(feeds) == ("done", "")
         assert [one.get("authorization") for one in merchant.asked] == ["Basic secret"] * 2
         assert "authorization" not in other.asked[0]
+
+
+@ON_SQLITE
+async def test_what_a_first_client_loads_is_loaded_beside_the_loop(
+    feeds: Feeds, merchant: Merchant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    client = httpx.AsyncClient
+
+    def noted(**members: Any) -> httpx.AsyncClient:
+        threads.append(threading.get_ident())
+        return client(**members)
+
+    monkeypatch.setattr(httpx, "AsyncClient", noted)
+    merchant.answers["/a"] = [Answer(body=BAG)]
+    await source(feeds, merchant.url + "/a")
+    assert await feeds.runner.turn() and await last(feeds) == ("done", "")
+    assert threads[0] != threading.get_ident() == threads[-1]
 
 
 def test_failures_wait_longer_and_longer() -> None:
