@@ -41,6 +41,7 @@ customElements.define("show-chat", class extends HTMLElement {
     const line = h("div", { class: "composer-line" }, this.input, this.send, this.tools);
     this.form = h("form", { class: "composer", novalidate: true, onsubmit: (event) => this.#post(event) }, this.error, h("div", { class: "composer-meta" }, this.who, this.note), line);
     this.input.addEventListener("focus", () => this.form.classList.add("writing"));
+    this.form.addEventListener("keydown", ({ key, shiftKey }) => { if (key === "Tab" && !shiftKey && !this.input.value) this.form.classList.remove("writing"); }); // on to the tools
     this.form.addEventListener("focusout", () => setTimeout(() => this.#rest(), RELEASE_MS));
     this.scroll = h("div", { class: "chat-scroll" }, this.empty, this.list, this.more);
     this.append(this.scroll, this.form);
