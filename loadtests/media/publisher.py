@@ -61,6 +61,9 @@ class Publisher:
                 self._attempt += 1
                 await asyncio.sleep(random.uniform(0, min(BACKOFF_S_MAX, 0.25 * 2**self._attempt)))
                 continue
+            except asyncio.CancelledError:
+                await client.close()
+                raise
             self._client, self._attempt = client, 0
             self._source.keyframe = True
             self.live.set()

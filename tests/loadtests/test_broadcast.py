@@ -12,7 +12,7 @@ import pytest
 from loadtests.benches.stage import SHOW, stage
 from loadtests.measures import MediaLine, MediaSecond, MediaTotals
 from loadtests.media.__main__ import main
-from loadtests.media.broadcast import Broadcast
+from loadtests.media.broadcast import PUBLISH_TIMEOUT_S, Broadcast
 from loadtests.media.client import Client
 from loadtests.media.doors import Doors, RefusedError
 from loadtests.plan import MediaPlan
@@ -130,11 +130,17 @@ async def test_an_answer_that_says_nothing_is_refused(answer: bytes, said: str) 
 
 
 async def test_who_may_not_publish_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadtests.media.broadcast.PUBLISH_TIMEOUT_S", 0.3)
+    """His patience is over when the first answer has come, however long that takes."""
+    loop, ahead_s = asyncio.get_running_loop(), 0.0
+    monkeypatch.setattr(loop, "time", lambda told=loop.time: told() + ahead_s)
     async with Answering(b'HTTP/1.1 401 No\r\nContent-Length: 24\r\n\r\n{"name":"token_invalid"}').on_air() as url:
-        plan = MediaPlan(url, SHOW, Media(1), PLENTY_S)
-        with pytest.raises(ConnectionError, match="publish within 0 s: publisher: token_invalid × "):
-            await Broadcast(plan, "no key", lambda line: None).run()
+        one = Broadcast(MediaPlan(url, SHOW, Media(1), PLENTY_S), "no key", lambda line: None)
+        running = asyncio.create_task(one.run())
+        while not one.tally.refused and not running.done():
+            await asyncio.sleep(0.01)
+        ahead_s = PUBLISH_TIMEOUT_S
+        with pytest.raises(ConnectionError, match="publish within 20 s: publisher: token_invalid × "):
+            await running
 
 
 def test_a_broadcast_needs_a_url(capsys: pytest.CaptureFixture[str]) -> None:
