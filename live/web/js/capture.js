@@ -21,7 +21,7 @@ export class Capture extends EventTarget {
     return Boolean(navigator.mediaDevices?.getUserMedia);
   }
 
-  /** Opens camera and microphone; rejects as getUserMedia does. A host without a camera may still speak. */
+  /** Opens camera and microphone; rejects as getUserMedia does, also when there is only one of them. */
   async open() {
     const { camera, mic, quality } = this.choice;
     const video = { ...QUALITIES[quality], ...(camera && { deviceId: { exact: camera } }) };

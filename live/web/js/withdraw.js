@@ -88,4 +88,5 @@ function done({ number, email: address, at_ms: at }) {
 await loadTexts("errors", "withdraw");
 document.title = `${t("nav.withdraw")} · Showcart`;
 const known = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+history.replaceState(null, "", location.pathname); // with both of them anybody may withdraw: they stay in no history
 first("", known);
