@@ -2,6 +2,7 @@
 
 import asyncio
 import socket as sockets
+from typing import Any
 
 from tests.realtime.conftest import Audience, Client, Stage
 
@@ -31,9 +32,10 @@ async def talk_until_stalled(stage: Stage) -> None:
                 await stage.say("x" * 20_000)
 
 
-async def read_words(viewer: Client) -> list[str]:
-    """What a page shows when "end" has come: snapshots replace, events follow without a gap."""
-    words: list[str] = []
+async def read_words(viewer: Client, joined: dict[str, Any] | None = None) -> list[str]:
+    """What a page shows when "end" has come: snapshots replace, events follow without a gap. `joined`: what it was let
+    in with; None: nothing had been said by then."""
+    words: list[str] = [] if joined is None else list(joined["snapshot"]["words"])
     offset: int | None = None
     while not words or words[-1] != "end":
         message = await viewer.next()

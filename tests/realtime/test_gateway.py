@@ -88,12 +88,12 @@ async def test_server_without_the_extension_serves_alike(bus: Bus, settings: Set
         await viewer.socket.send("" if encoding == "json" else b"")
         assert await viewer.closed() == MALFORMED_FRAME.code
         slow = await client(encoding, sock=small_socket(stage), max_queue=1)
-        await slow.join()
+        joined = await slow.join()
         slow.socket.transport.pause_reading()
         await talk_until_stalled(stage)
         await stage.say("end")
         slow.socket.transport.resume_reading()
-        assert await read_words(slow) == stage.words["demo"]
+        assert await read_words(slow, joined) == stage.words["demo"]
 
 
 @pytest.mark.parametrize(
