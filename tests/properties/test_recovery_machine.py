@@ -5,6 +5,7 @@ The parts are real, the servers are scripted and time is virtual (see `world`).
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -189,9 +190,11 @@ def run(machine: type[Network], examples: int) -> None:
     )
 
 
+@pytest.mark.timeout(300)  # half a minute of the processor, of which others leave a slow machine's tests little
 def test_whatever_the_network_does() -> None:
     run(Network, 100)
 
 
+@pytest.mark.timeout(300)
 def test_whatever_the_servers_do() -> None:
     run(Servers, 70)
