@@ -48,6 +48,14 @@ async def joined(wire: Wire, encoding: str, **members: Any) -> Frame:
     return answer
 
 
+async def answered(wire: Wire, type_: str) -> Frame:
+    """The next frame that begins with such a message. The number of viewers, which all are told, may come before."""
+    while (found := await wire.frame()) is not None and found.messages()[0]["type"] != type_:
+        continue
+    assert found is not None
+    return found
+
+
 def packet(message: Any, encoding: str) -> bytes:
     payload = json.dumps(message).encode() if encoding == "json" else msgpack.packb(message)
     return frame(TEXT if encoding == "json" else BINARY, payload)
@@ -133,8 +141,8 @@ async def test_what_parses_and_cannot_be_is_refused(
     async with upgraded(house.stage.url, encoding) as wire:
         await joined(wire, encoding)
         wire.send(frame(TEXT if encoding == "json" else BINARY, payload))
-        answer = await wire.frame()
-        assert answer is not None and len(answer.payload) < 1000, "an answer is not longer for a longer question"
+        answer = await answered(wire, "refused")
+        assert len(answer.payload) < 1000, "an answer is not longer for a longer question"
         assert answer.messages()[0]["error"]["name"] == error
     assert caplog.records == []
 
@@ -144,8 +152,7 @@ async def test_of_two_members_of_one_name_the_last_counts(house: House) -> None:
     async with upgraded(house.stage.url) as wire:
         await joined(wire, "json")
         wire.send(frame(TEXT, command(b'"x"', ',"id":"2","name":"no"').replace(b'"name":"say"', b'"name":"nor"')))
-        answer = await wire.frame()
-        assert answer is not None
+        answer = await answered(wire, "refused")
         assert (answer.messages()[0]["id"], "'nor'" in answer.messages()[0]["error"]["detail"]) == ("2", True)
 
 
@@ -168,8 +175,7 @@ async def test_a_position_that_never_was_gets_a_snapshot(
     async with upgraded(house.stage.url) as wire:
         epoch = (await joined(wire, "json")).messages()[0]["position"]["epoch"]
         wire.send(packet({"type": "recover", "id": "r", "position": {"epoch": epoch} | position}, "json"))
-        answer = await wire.frame()
-        assert answer is not None
+        answer = await answered(wire, "connected")
         assert (answer.messages()[0]["id"], answer.messages()[0]["recovered"]) == ("r", False)
     assert caplog.records == []
 
