@@ -130,7 +130,7 @@ async def test_who_joins_on_an_older_snapshot_gets_what_happened_since(stage: St
     connected = await second.join()
     if stage.builds == builds:  # within the second that a snapshot is kept
         assert connected["position"] == position
-        assert (await second.next())["data"] == {"index": 0, "text": "b"}
+        assert (await second.until("event"))["data"] == {"index": 0, "text": "b"}
         assert (await second.until("state", name="stock"))["data"] == {"available": 1}
     else:
         assert connected["snapshot"] == {"words": ["b"]}

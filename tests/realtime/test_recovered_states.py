@@ -126,10 +126,10 @@ async def test_notice_while_what_is_personal_is_read_is_told_after_it(stage: Sta
     await viewer.send(type="connect", id="c", token=stage.token())
     connected = await viewer.until("connected")
     assert "holds" not in connected["personal"]["cart"]
-    assert (await viewer.next())["data"]["holds"] == "one"
+    assert (await viewer.until("notice", name="cart.changed"))["data"]["holds"] == "one"
     await viewer.send(type="recover", id="r", position=connected["position"])
     assert (await viewer.until("connected"))["personal"]["cart"]["holds"] == "one"
-    assert (await viewer.next())["data"]["holds"] == "two"
+    assert (await viewer.until("notice", name="cart.changed"))["data"]["holds"] == "two"
     listening.cancel()
     stage.before_personal = lambda: asyncio.sleep(0)
     await _tell(stage, "v1", "three")

@@ -120,7 +120,7 @@ async def test_recover_on_an_open_socket(stage: Stage, client: Audience) -> None
     assert again["recovered"] is True
     assert [event["data"]["text"] for event in again["events"]] == ["b"]
     await stage.say("c")
-    assert (await viewer.next())["offset"] == start["offset"] + 3
+    assert (await viewer.until("event"))["offset"] == start["offset"] + 3
     await viewer.send(type="recover", id="s", position={"epoch": "x", "offset": 1})
     page = Page(viewer)
     page.apply(await viewer.until("connected", id="s"))
