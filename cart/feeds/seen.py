@@ -68,9 +68,9 @@ class Seen:
 
     def lacks(self, skus: Iterable[str]) -> list[str]:
         """Those that no line was about."""
-        known = "SELECT 1 FROM sku WHERE sku = ?1 UNION ALL SELECT 1 FROM refused WHERE sku = ?1 LIMIT 1"
+        known = "SELECT 1 FROM sku WHERE sku = :sku UNION ALL SELECT 1 FROM refused WHERE sku = :sku LIMIT 1"
         with self._turn:
-            return [sku for sku in skus if self._db.execute(known, (sku,)).fetchone() is None]
+            return [sku for sku in skus if self._db.execute(known, {"sku": sku}).fetchone() is None]
 
     def learn(self, made: Mapping[str, str], refused: Iterable[LineError]) -> None:
         """Products are new, which a dry run does not find in the store, with their currencies; lines are not used."""
