@@ -230,6 +230,6 @@ async def _tried(doing: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         assert problem.kind in EXPECTED | {Kind.key_reused, Kind.key_in_flight}, problem
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_the_books_stay_right(database_url: str, clock: ManualClock) -> None:
     await play(Commerce, Premises(database_url, clock), seeds=6 if database_url.startswith("sqlite") else 3)

@@ -337,6 +337,6 @@ class Promises(Shoppers):
         assert not self.passed_over(books, "CUP") and not self.passed_over(books, "MUG")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_what_is_promised_is_kept(database_url: str, clock: ManualClock) -> None:
     await play(Promises, Premises(database_url, clock, ELSEWHERE), seeds=12 if database_url.startswith("sqlite") else 4)
