@@ -70,17 +70,22 @@ class Rulesets:
 
         return await self._once(by, request, key, effect, tell=False)
 
-    async def publish(self, number: int, by: str, key: str | None) -> tuple[dict[str, Any], bool]:
+    async def publish(
+        self, number: int, by: str, key: str | None, in_force: int | None = None
+    ) -> tuple[dict[str, Any], bool]:
         """Make prices by this ruleset from now on, and by no other: {version, ruleset}.
 
-        Raises `Problem` unknown_ruleset, invalid_rules, key_reused.
+        `in_force`: the one that it was made from, 0 for none; None: whichever that is.
+        Raises `Problem` unknown_ruleset, invalid_rules, rules_changed, key_reused.
         """
 
         def effect(tx: Batch) -> dict[str, Any]:
             refuse(gifts(_find(tx.conn, number).rules))  # it may have been saved before they were refused
+            if in_force is not None and store.clock(tx.conn).ruleset not in (in_force, number):
+                raise Problem(Kind.rules_changed, field="in_force")
             return self._publish(tx, number, by)
 
-        return await self._once(by, ("publish", number), key, effect)
+        return await self._once(by, ("publish", number, in_force), key, effect)
 
     async def roll_back(self, by: str, key: str | None) -> tuple[dict[str, Any], bool]:
         """Publish the ruleset again that was in force before the present one (none, when there was none)."""

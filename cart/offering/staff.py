@@ -129,8 +129,10 @@ class _Operations:
 
     async def publish(self, request: Request) -> Response:
         """All prices are made by this ruleset at once, an earlier one too; the screens of open shows hear of it."""
-        number = _number(request.path_params["number"], "number")
-        return _respond(*await self._rulesets.publish(number, _who(request).subject, idempotency_key(request)))
+        number, key = _number(request.path_params["number"], "number"), idempotency_key(request)
+        base = request.query_params.get("in_force")
+        in_force = None if base is None else _number(base, "in_force")
+        return _respond(*await self._rulesets.publish(number, _who(request).subject, key, in_force))
 
     async def roll_back(self, request: Request) -> Response:
         """Publishes the ruleset again that was in force before; none, when there was none."""
@@ -163,7 +165,9 @@ def operations(offering: Offering) -> list[Operation]:
         Operation("GET", f"{sets}/{{number}}", on.ruleset, "Read a ruleset", result=RulesetView,
                   errors=(Kind.unknown_ruleset,), **ops),
         Operation("POST", f"{sets}/{{number}}/publish", on.publish, "Publish a ruleset", result=Published, keyed=True,
-                  errors=(Kind.unknown_ruleset, Kind.invalid_rules, Kind.key_reused), **ops),
+                  query={"in_force": "the ruleset that this one was made from (0: none); any, when it is left out"},
+                  errors=(Kind.unknown_ruleset, Kind.invalid_rules, Kind.rules_changed, Kind.invalid_field,
+                          Kind.key_reused), **ops),
         Operation("GET", "/api/price-changes", on.changes, "Read who changed prices", result=PriceChanges, **ops),
     ]  # fmt: skip
 

@@ -107,6 +107,7 @@ class Kind(Enum):
     coupon_refused = _Kind(5019, 409, "The coupon cannot be used now")
     nothing_pinned = _Kind(5020, 409, "Nothing is pinned at the moment")
     unknown_ruleset = _Kind(5021, 404, "There is no such ruleset")
+    rules_changed = _Kind(5022, 409, "Somebody has published other rules meanwhile")
     illegal_order_step = _Kind(5030, 409, "The order cannot do this in its present state")
     refund_exceeds = _Kind(5031, 409, "This is more than what is left of the order")
     shipping_required = _Kind(5032, 422, "Choose how the order reaches you")

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from live.core.auth import ALL_SHOWS, Principal, Role, Tokens
 from live.core.clock import SystemClock
@@ -62,6 +62,23 @@ class Api:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+async def _publish_before(page: Page, shop: Server, named: dict[str, str]) -> None:
+    """Somebody else publishes a coupon between what `page` has read and what it publishes next."""
+    coupon = {"version": 1, "lane": "order", "then": [{"kind": "pct", "bp": 100}], "standing": True}
+    rule = coupon | {"id": named["id"], "label": named["label"], "coupon": {"code": named["code"]}}
+
+    async def quicker(route: Route) -> None:
+        api = Api(shop)
+        drafted = await api("POST", "/api/rulesets", rules=[rule])
+        ruleset = drafted["ruleset"]
+        assert isinstance(ruleset, dict)
+        await api("POST", f"/api/rulesets/{ruleset['number']}/publish")
+        await api.close()
+        await route.continue_()
+
+    await page.route("**/api/rulesets/*/publish*", quicker, times=1)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -190,8 +207,12 @@ async def test_a_coupon_a_purchase_by_keyboard_alone_and_a_withdrawal_in_german(
     await button(ops, "rule-save").click()
     await expect(ops.locator("#rule-each-error")).not_to_be_empty()  # more for each than in all
     await button(ops, "rule-each").fill("")
+    await _publish_before(ops, shop, {"id": "others", "label": "Gift week", "code": "GIFTWEEK"})
     await button(ops, "rule-save").click()
     await expect(ops.get_by_test_id("rules")).to_contain_text("HELLO10")
+    await expect(ops.get_by_test_id("rules")).to_contain_text("GIFTWEEK")
+    assert people_in.errors == ["409 POST /api/rulesets/1/publish"]  # and was made anew from what was in force then
+    people_in.errors.clear()
 
     studio = await people_in.open(f"{shop.url}/studio/demo#token=demo", locale="de-DE")
     await people.pin(studio, "walnut-board")

@@ -30,10 +30,16 @@ async function inForce() {
 
 /** What is in force now with `change` made to it: others may have published meanwhile, and nothing of theirs is lost. */
 async function publish(change, note) {
-  const now = await inForce();
-  const { ruleset } = await ask(SETS, { method: "POST", body: { rules: change(now?.rules ?? []), note } });
-  await ask(`${SETS}/${ruleset.number}/publish`, { method: "POST" });
-  await show();
+  for (let tries = 1; ; tries++) {
+    const now = await inForce();
+    const { ruleset } = await ask(SETS, { method: "POST", body: { rules: change(now?.rules ?? []), note } });
+    try {
+      await ask(`${SETS}/${ruleset.number}/publish?in_force=${now?.number ?? 0}`, { method: "POST" });
+      return await show();
+    } catch (problem) {
+      if (problem.name !== "rules_changed" || tries === 3) throw problem;
+    }
+  }
 }
 
 function signIn(problem = "") {

@@ -252,3 +252,18 @@ async def test_a_show_that_is_over_is_left_alone(shows: Shows, offering: Offerin
     screens.clear()
     await publish(offering, rule())
     assert screens.events == []
+
+
+async def test_who_publishes_undoes_nobody_else_s_rules(offering: Offering) -> None:
+    first = await publish(offering, rule())
+    ada, _ = await offering.rulesets.draft("ada's", [rule(), rule(id="a")], "ada", None)
+    bob, _ = await offering.rulesets.draft("bob's", [rule(), rule(id="b")], "bob", None)
+    mine, theirs = ada["ruleset"]["number"], bob["ruleset"]["number"]
+    await offering.rulesets.publish(mine, "ada", None, in_force=first)
+    problem = await refused(offering.rulesets.publish(theirs, "bob", None, in_force=first))
+    assert (problem.kind, problem.field) == (Kind.rules_changed, "in_force")
+    assert await offering.rulesets.in_force() == mine
+    body, _ = await offering.rulesets.publish(mine, "ada", None, in_force=first)
+    assert body["ruleset"] == mine, "who did not hear the answer asks again"
+    await offering.rulesets.publish(theirs, "bob", None)
+    assert await offering.rulesets.in_force() == theirs

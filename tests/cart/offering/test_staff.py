@@ -86,7 +86,9 @@ async def test_ops_make_the_rules(send: Send) -> None:
     status, problem = await send(OPS, "POST", "/api/rulesets", {"rules": [SALE | {"then": []}]})
     assert (status, problem["name"], problem["flaws"][0]["rule"]) == (422, "invalid_rules", "sale")
     assert (await send(OPS, "POST", "/api/rulesets/check", {"rules": [SALE, SALE]}))[1]["flaws"][0]["field"] == "id"
-    assert await send(OPS, "POST", "/api/rulesets/1/publish") == (200, {"version": 1, "ruleset": 1})
+    assert (await send(OPS, "POST", "/api/rulesets/1/publish?in_force=x"))[1]["field"] == "in_force"
+    assert (await send(OPS, "POST", "/api/rulesets/1/publish?in_force=7"))[1]["name"] == "rules_changed"
+    assert await send(OPS, "POST", "/api/rulesets/1/publish?in_force=0") == (200, {"version": 1, "ruleset": 1})
     page = (await send(OPS, "GET", "/api/rulesets?before=2"))[1]
     assert (page["in_force"], [one["note"] for one in page["rulesets"]], page["next"]) == (1, ["Summer"], None)
     assert (await send(OPS, "GET", "/api/rulesets/1"))[1]["ruleset"]["published_by"] == "o"
