@@ -6,7 +6,6 @@ and looking up each event took 1.9 µs. The rest, some 5 µs, is the kernel's `r
 
 import asyncio
 import random
-import socket
 import time
 from collections.abc import Iterable
 from typing import Protocol, cast
@@ -21,9 +20,6 @@ from loadtests.wire import Bye, Connected, Event, Here, Message, Refused, Reply
 
 HEAD_BYTES_MAX = 16 * 1024
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 20.0
-# What the kernel holds for a viewer who does not read. With 4 KB it took 30 s to have what waits once it reads again:
-# the other side looks ever more rarely whether there is room for a segment, and loopback's are of 64 KB.
-SLOW_BUFFER_BYTES = 32 * 1024
 CUT = "cut"  # by the generator
 _MASK = COUNTED_TOGETHER - 1
 
@@ -183,8 +179,6 @@ class Viewer(asyncio.Protocol):
     def _stop_reading(self) -> None:
         if self.slow and self._transport is not None:
             self._transport.pause_reading()
-            kernel = self._transport.get_extra_info("socket")
-            kernel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)
 
     def _parse(self, data: bytes) -> None:
         if self._head is not None:
