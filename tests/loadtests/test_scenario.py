@@ -114,7 +114,7 @@ def test_sizes_can_be_set() -> None:
     with pytest.raises(ScenarioError, match=r"sizes: chat\.rate_per_s"):
         resized(drop, viewers=3)
     slow = resized(load("slow-readers"), duration_s=load("slow-readers").duration_s / 2).fault[0]
-    assert slow == Slow(5.0, 17.5, 0.1)
+    assert slow == Slow(5.0, 20.0, 0.1)
 
 
 def test_every_threshold_can_break() -> None:

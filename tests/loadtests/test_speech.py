@@ -17,7 +17,7 @@ from loadtests.speech import Speech
 from loadtests.tally import Tally
 from loadtests.wire import Event
 
-RECEIVED_BYTES = 128 * 1024  # what the kernel keeps for who does not read (tcp_rmem), which these viewers leave as it is
+RECEIVED_BYTES = 128 * 1024  # what the kernel keeps at first for who does not read (tcp_rmem)
 DUE_US = 2**52  # years after the machine's start
 
 
