@@ -7,7 +7,10 @@ from tests.realtime.conftest import Client
 
 
 class Page:
-    """What a browser keeps: the words, and the position of the newest event that it applied."""
+    """What a browser keeps: the words, and the position of the newest event that it applied.
+
+    `owed`: a worker that could not publish may owe it a snapshot, and meanwhile another one's events go on.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -15,6 +18,7 @@ class Page:
         self.position: dict[str, Any] | None = None
         self.snapshots = 0
         self.recoveries = 0
+        self.owed = False
 
     def apply(self, message: dict[str, Any]) -> None:
         if message["type"] == "connected":
@@ -35,6 +39,8 @@ class Page:
         assert event["offset"] == self.position["offset"] + 1, "a gap, or an event twice"
         self.position = {**self.position, "offset": event["offset"]}
         index = event["data"]["index"]
+        if self.owed:
+            self.words += ["(owed)"] * (index - len(self.words))
         assert index <= len(self.words), "the snapshot lacked something"
         self.words[index : index + 1] = [event["data"]["text"]]
 
