@@ -54,6 +54,9 @@ class Scopes:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncConnection]:
         """A transaction; raises `StoreError` when there is none to be had, or it cannot go on."""
+        if self._closed:
+            # An engine that was disposed of would connect again, and nobody would close that connection.
+            raise StoreError(Kind.unavailable, "The database is closed here.", retry_after_s=1)
         try:
             connection = await self._take()
         except PoolTimeout:

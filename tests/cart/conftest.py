@@ -1,6 +1,6 @@
 """A shop on an open show, over both databases; what the screens were told is written down."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import count
@@ -128,6 +128,8 @@ async def shows(database: Database, screens: Screens, clock: ManualClock) -> Sho
 
 
 @pytest.fixture
-def shop(database: Database, shows: Shows, clock: ManualClock) -> Shop:
+async def shop(database: Database, shows: Shows, clock: ManualClock) -> AsyncIterator[Shop]:
     """Every change of the stock is told by itself; `test_board` tries the shop's own pace."""
-    return Shop(database, shows, clock, stock_interval_s=0, pace_s=0)
+    made = Shop(database, shows, clock, stock_interval_s=0, pace_s=0)
+    yield made
+    await made.office.till.close()  # it may still ask for money when its test is over

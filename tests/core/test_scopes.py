@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, event, text
 from live.core import sqlite
 from live.core.clock import SystemClock
 from live.core.database import Database
+from live.core.errors import Kind, Problem
 from live.core.readers import Readers
 
 
@@ -119,6 +120,19 @@ async def test_who_is_cancelled_at_any_moment_leaves_no_connection(
             break
     assert not _open_files(tmp_path)
     assert nth > 4 and task.exception() is None, "it was cut everywhere"
+
+
+async def test_a_store_that_is_closed_connects_no_more(database: Database) -> None:
+    """Who still works then, as a till that asks for money, would leave a connection that nobody closes."""
+    connections = Connections(database)
+    await database.check()
+    await database.close()
+    for scope in (database.read, database.write):
+        with pytest.raises(Problem) as refused:
+            async with scope():
+                raise AssertionError("it is closed")
+        assert refused.value.kind is Kind.unavailable
+    assert connections.left(database.dialect) == 0
 
 
 async def test_a_glance_that_is_cancelled_leaves_its_connection_to_the_next(tmp_path: Path) -> None:

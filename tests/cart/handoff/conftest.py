@@ -1,6 +1,7 @@
 """A shop that hands its carts to a merchant's own check-out."""
 
 from base64 import b64encode
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -38,11 +39,13 @@ def box() -> Box:
 
 
 @pytest.fixture
-def shop(database: Database, shows: Shows, clock: ManualClock, box: Box) -> Shop:
-    return Shop(
+async def shop(database: Database, shows: Shows, clock: ManualClock, box: Box) -> AsyncIterator[Shop]:
+    made = Shop(
         database, shows, clock, stock_interval_s=0, pace_s=0, trade=Trade(mail=box), secret="a secret of the tests",
         way=WAY,
     )  # fmt: skip
+    yield made
+    await made.office.till.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A shop whose provider of payments does what it is told, and whose letters land in a box."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
@@ -63,9 +64,13 @@ def at_once() -> bool:
 
 
 @pytest.fixture
-def shop(database: Database, shows: Shows, clock: ManualClock, payment: Rehearsal, box: Box, at_once: bool) -> Shop:
+async def shop(
+    database: Database, shows: Shows, clock: ManualClock, payment: Rehearsal, box: Box, at_once: bool
+) -> AsyncIterator[Shop]:
     trade = Trade(payment=payment, at_once=at_once, mail=box, sender="shop@example.com")
-    return Shop(database, shows, clock, stock_interval_s=0, pace_s=0, trade=trade, secret="a secret of the tests")
+    made = Shop(database, shows, clock, stock_interval_s=0, pace_s=0, trade=trade, secret="a secret of the tests")
+    yield made
+    await made.office.till.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Check-out: one order from the holds of a cart, exactly once, whatever the payment does."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
@@ -24,8 +25,10 @@ def payment() -> Rehearsal:
 
 
 @pytest.fixture
-def shop(database: Database, shows: Shows, clock: ManualClock, payment: Rehearsal) -> Shop:
-    return Shop(database, shows, clock, trade=Trade(payment=payment), pace_s=0)
+async def shop(database: Database, shows: Shows, clock: ManualClock, payment: Rehearsal) -> AsyncIterator[Shop]:
+    made = Shop(database, shows, clock, trade=Trade(payment=payment), pace_s=0)
+    yield made
+    await made.office.till.close()
 
 
 async def buy(shop: Shop, who: str = "ada", key: str | None = None, total_minor: int | None = None) -> Answer:

@@ -1,5 +1,7 @@
 """Rules, taxes, coupons and shipping meet in an order: each cent has a line, and what is not bought is not used up."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from cart.ordering.office import Trade
@@ -19,12 +21,15 @@ from tests.cart.ordering.samples import ADDRESS, ENTRY, POST
 
 
 @pytest.fixture
-def shop(database: Database, shows: Shows, clock: ManualClock, payment: Rehearsal, box: Box) -> Shop:
+async def shop(
+    database: Database, shows: Shows, clock: ManualClock, payment: Rehearsal, box: Box
+) -> AsyncIterator[Shop]:
     clock.advance(3600)
     trade = Trade(payment=payment, mail=box, sender="shop@example.com")
     shop = Shop(database, shows, clock, stock_interval_s=0, pace_s=0, trade=trade, tax_bp=1900)
     shop.attach()
-    return shop
+    yield shop
+    await shop.office.till.close()
 
 
 async def uses(database: Database, rule_id: str) -> tuple[int, int]:
