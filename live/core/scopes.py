@@ -50,6 +50,7 @@ class Scopes:
         self.engine = engine
         self._closed = False
         self._moving: set[asyncio.Task[Any]] = set()  # connections on their way out of the pool, or back
+        self._using: set[asyncio.Future[None]] = set()  # one for each transaction, until its connection is back
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncConnection]:
@@ -57,29 +58,38 @@ class Scopes:
         if self._closed:
             # An engine that was disposed of would connect again, and nobody would close that connection.
             raise StoreError(Kind.unavailable, "The database is closed here.", retry_after_s=1)
+        using = asyncio.get_running_loop().create_future()
+        self._using.add(using)
         try:
-            connection = await self._take()
+            connection = await self._connected()
+            try:
+                with refusals():
+                    async with connection.begin():
+                        yield connection
+            finally:
+                # Shielded, so that a cancelled request still gives its connection back to the pool.
+                await asyncio.shield(self._moved(self._give_back(connection)))
+        finally:
+            self._using.discard(using)
+            using.cancel()  # nobody but `close` waits for it, and for no result
+
+    async def close(self) -> None:
+        """Close every connection; a transaction that lasts longer than DATABASE_WAIT_S closes its own when it ends."""
+        self._closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DATABASE_WAIT_S):
+                while pending := self._moving | self._using:
+                    await asyncio.wait(pending)
+        await end(*self._moving)
+        await self.engine.dispose()
+
+    async def _connected(self) -> AsyncConnection:
+        try:
+            return await self._take()
         except PoolTimeout:
             raise StoreError(Kind.overloaded, "All database connections are busy.", retry_after_s=1) from None
         except (DBAPIError, OSError) as error:
             raise StoreError(Kind.unavailable, retry_after_s=1) from error
-        try:
-            with refusals():
-                async with connection.begin():
-                    yield connection
-        finally:
-            # Shielded, so that a cancelled request still gives its connection back to the pool.
-            await asyncio.shield(self._moved(self._give_back(connection)))
-
-    async def close(self) -> None:
-        """Close every connection; one in use is closed by the end of its transaction, which is not waited for."""
-        self._closed = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DATABASE_WAIT_S):
-                while self._moving:
-                    await asyncio.wait(self._moving)
-        await end(*self._moving)
-        await self.engine.dispose()
 
     async def _take(self) -> AsyncConnection:
         taking = self._moved(self._connect())

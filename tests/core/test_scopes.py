@@ -69,7 +69,10 @@ def _open_files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["ends", "is cancelled"])
-async def test_a_transaction_that_outlives_its_store_leaves_no_connection(database: Database, how: str) -> None:
+async def test_a_transaction_that_outlives_its_store_leaves_no_connection(
+    database: Database, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.core.scopes.DATABASE_WAIT_S", 0.05)  # it is waited for, but not for ever
     connections = Connections(database)
     inside, go_on = asyncio.Event(), asyncio.Event()
 
@@ -120,6 +123,27 @@ async def test_who_is_cancelled_at_any_moment_leaves_no_connection(
             break
     assert not _open_files(tmp_path)
     assert nth > 4 and task.exception() is None, "it was cut everywhere"
+
+
+async def test_a_store_waits_for_who_is_at_it(database: Database) -> None:
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        async with database.read() as connection:
+            inside.set()
+            await go_on.wait()
+            await connection.execute(text("SELECT 1"))
+
+    connections = Connections(database)
+    reading = asyncio.create_task(read())
+    await inside.wait()
+    closing = asyncio.create_task(database.close())
+    while not database._readers._closed:
+        await asyncio.sleep(0)
+    assert not closing.done()
+    go_on.set()
+    await closing
+    assert reading.done() and connections.left(database.dialect) == 0
 
 
 async def test_a_store_that_is_closed_connects_no_more(database: Database) -> None:
