@@ -1,7 +1,6 @@
 """`showcart … --workers 2` as processes: all answer on one port, a killed one comes back, and nothing is left."""
 
 import asyncio
-import contextlib
 import re
 import signal
 import socket
@@ -15,6 +14,7 @@ import pytest
 from live.core.settings import Settings, environment, load
 from tests.cluster.actors import Host, Viewer, leaving
 from tests.cluster.conftest import until
+from tests.faults.stand import workers_of
 from tests.scenarios.conftest import Run, port_of
 from tests.scenarios.conftest import showcart as _showcart
 
@@ -29,16 +29,6 @@ async def _worker(port: int) -> int:
     found = re.search(r'showcart_worker_info{worker="(\d)"} 1', text)
     assert found, text
     return int(found[1])
-
-
-def _workers(demo: asyncio.subprocess.Process) -> list[psutil.Process]:
-    """Those at work; one that has just died has no command line any more."""
-    found = []
-    for child in psutil.Process(demo.pid).children():
-        with contextlib.suppress(psutil.Error):
-            if "worker" in child.cmdline():
-                found.append(child)
-    return found
 
 
 def _running(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -66,7 +56,7 @@ async def demo(showcart: Run) -> AsyncIterator[tuple[asyncio.subprocess.Process,
 async def test_a_killed_worker_comes_back_and_nothing_is_left(demo: tuple[asyncio.subprocess.Process, int]) -> None:
     process, port = demo
     await _everybody(port)
-    one, other = _workers(process)
+    one, other = workers_of(process.pid)
     ports = {c.laddr.port for each in (one, other) for c in each.net_connections("udp")}
     assert len(ports) == 2, "each has a media port of its own"
     one.kill()
@@ -75,7 +65,7 @@ async def test_a_killed_worker_comes_back_and_nothing_is_left(demo: tuple[asynci
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         for _ in range(20):
             assert (await client.get("/healthz", headers={"connection": "close"})).status_code == 200
-    await until(lambda: len(_workers(process)) == 2 and one not in _workers(process), 30)
+    await until(lambda: len(workers_of(process.pid)) == 2 and one not in workers_of(process.pid), 30)
     await _everybody(port)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
@@ -133,7 +123,9 @@ async def test_a_backup_goes_on_when_the_worker_of_the_primary_is_killed(
         await viewer.client.connect(answer)
         await until(lambda: viewer.sees(1))
         victim = next(
-            each for each in _workers(process) if int(media_port) in {c.laddr.port for c in each.net_connections("udp")}
+            each
+            for each in workers_of(process.pid)
+            if int(media_port) in {c.laddr.port for c in each.net_connections("udp")}
         )
         victim.kill()
         await until(lambda: viewer.sees(2))
@@ -142,7 +134,7 @@ async def test_a_backup_goes_on_when_the_worker_of_the_primary_is_killed(
         async with httpx.AsyncClient(base_url=base) as client:
             assert (await client.get("/api/shows/demo")).json()["show"]["publishing"]
         await backup.leave()  # without a word; and its worker is killed before it has noticed
-        for each in _workers(process):
+        for each in workers_of(process.pid):
             each.kill()
         await until(lambda: not _publishing(port), 30)
 

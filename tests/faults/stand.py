@@ -74,6 +74,16 @@ if "SHOWCART_TEST_HURRY" in os.environ:
 """
 
 
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The workers that `pid` supervises; one that has just died has no command line any more."""
+    found = []
+    for each in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "worker" in each.cmdline():
+                found.append(each)
+    return found
+
+
 class Stand:
     """One service; `prefix` is a command that runs it, e.g. in a namespace."""
 
@@ -161,13 +171,8 @@ class Stand:
     # --- who runs
 
     def worker_processes(self) -> list[psutil.Process]:
-        """Those of a service with several; one that has just died has no command line any more."""
-        found = []
-        for each in psutil.Process(self.pid).children():
-            with contextlib.suppress(psutil.Error):
-                if "worker" in each.cmdline():
-                    found.append(each)
-        return found
+        """Those of a service with several."""
+        return workers_of(self.pid)
 
     def valkey_process(self) -> psutil.Process:
         """The private Valkey."""
