@@ -10,7 +10,8 @@ import pytest
 from live.core.tasks import end
 from tests.cluster.conftest import said, until
 from tests.cluster.pages import Page, Studio, Watching, closing
-from tests.cluster.test_workers import _everybody, _running, _workers
+from tests.cluster.test_workers import _everybody, _running
+from tests.faults.stand import workers_of
 from tests.scenarios.conftest import Run, port_of
 from tests.scenarios.conftest import showcart as _showcart
 
@@ -48,7 +49,7 @@ async def test_a_rolling_restart_loses_nothing_and_shows_no_slate(showcart: Run)
             await each.watch()
         await until(lambda: all(each.viewers[0].seen for each in watching))
         writing = [asyncio.create_task(_write(page, f"W{i}", acknowledged)) for i, page in enumerate(writers)]
-        before = _workers(process)
+        before = workers_of(process.pid)
         process.send_signal(signal.SIGHUP)
         log = await _logged(process, "all workers have been restarted")
         assert not _running(before)
@@ -68,7 +69,7 @@ async def test_a_rolling_restart_loses_nothing_and_shows_no_slate(showcart: Run)
         pauses = [each.pause_s() for each in watching]
         said(f"{len(acknowledged)} messages; longest pauses of the picture {[f'{pause:.3f}' for pause in pauses]} s")
         assert max(pauses) < 2.0
-    workers = _workers(process)
+    workers = workers_of(process.pid)
     process.send_signal(signal.SIGTERM)
     _, errors = await asyncio.wait_for(process.communicate(), 60)
     log += errors.decode()
