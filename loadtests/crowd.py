@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from loadtests.measures import ShopperSecond, Shopping
+from loadtests.ports import free_port
 from loadtests.scenario import Scenario
-from loadtests.server import free_port
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 LEAVING_S = 25.0  # for the last answers, after the run

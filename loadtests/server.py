@@ -1,7 +1,6 @@
 """The server under test: started for the run on a free port, and what its processes use."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,10 +14,10 @@ import msgspec
 import psutil
 
 from loadtests.measures import OTHERS, Usage
+from loadtests.ports import free_port
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-STARTS_MAX = 3  # another program may take the port that was free
 
 
 class ServerError(RuntimeError):
@@ -60,14 +59,13 @@ class DemoServer:
         self.workers = workers
 
     def __enter__(self) -> "DemoServer":
-        for _ in range(STARTS_MAX):
-            port = free_port()
-            self.url = f"http://127.0.0.1:{port}"
-            self._process = self._launch(port)
-            self.pid = self._process.pid
-            if self._ready(self._process):
-                return self
-            self._stop()
+        port = free_port(self.workers)  # worker n's media have the nth
+        self.url = f"http://127.0.0.1:{port}"
+        self._process = self._launch(port)
+        self.pid = self._process.pid
+        if self._ready(self._process):
+            return self
+        self._stop()
         log = self._folder / "server.log"
         raise ServerError(f"the demo did not become ready; see {log}: {last_line(log)}")
 
@@ -126,19 +124,6 @@ def ready(url: str) -> bool:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
-
-
-def free_port() -> int:
-    """A port that is free for TCP and UDP now."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def last_line(log: Path) -> str:

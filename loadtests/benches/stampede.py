@@ -31,7 +31,8 @@ from live.core.clock import SystemClock
 from loadtests.benches.figure import figure
 from loadtests.benches.sockets import Socket
 from loadtests.frames import TEXT, client_frame
-from loadtests.server import free_port, ready, stop
+from loadtests.ports import free_port
+from loadtests.server import ready, stop
 
 SHOPPERS = 500
 ADDS_EACH = 10

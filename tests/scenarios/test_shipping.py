@@ -15,7 +15,8 @@ import yaml
 
 from live.core.limits import FEED_FETCH_BYTES_MAX, FEED_UPLOAD_BYTES_MAX, FEED_UPLOADS_MAX, WORKER_STOP_S
 from live.core.settings import PREFIX, Settings
-from loadtests.server import free_port, ready
+from loadtests.ports import free_port
+from loadtests.server import ready
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = [ROOT / "compose.yaml", ROOT / "docs/operations/compose/cluster.yaml"]

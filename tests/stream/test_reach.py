@@ -3,7 +3,6 @@
 import asyncio
 import re
 import shutil
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
@@ -16,6 +15,7 @@ from live.core.gate import Gate
 from live.core.limits import CONSENT_EXPIRY_S, MOVED_PACKETS, PATH_CHECK_INTERVAL_S
 from loadtests.media.client import Client
 from loadtests.media.source import Source
+from loadtests.ports import free_port
 from stream.connections import Connection
 from stream.wire import rtcp
 from stream.wire.rtp import parse
@@ -328,10 +328,7 @@ async def coturn() -> AsyncIterator[int]:
     program = shutil.which("turnserver")
     if program is None:
         pytest.skip("coturn is not installed, so no relay is tested: call `make system`")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free, socket.socket() as both:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
-        both.bind(("127.0.0.1", number))
+    number = free_port()
     process = await asyncio.create_subprocess_exec(
         program, "-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={number}",
         "--use-auth-secret", f"--static-auth-secret={SECRET}", "--realm=showcart", "--allow-loopback-peers",
