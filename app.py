@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -87,9 +86,9 @@ from live.store import followed_shows
 from stream.cluster.cluster import Cluster
 from stream.service import Media
 
+gc.freeze()  # nor when they are there
 gc.enable()
 VERSION = version("showcart")
-_FILE = str(Path(__file__).resolve())
 _log = structlog.get_logger("showcart")
 
 
@@ -322,7 +321,7 @@ async def _supervise(settings: Settings, ready: Callable[[Settings], None]) -> N
                     await demo.stage(store.shows)
             environ = os.environ | environment(settings) | stack.enter_context(family())
             # Not `-m app`: a folder that the command happens to run in may have an app.py of its own.
-            command = (sys.executable, _FILE, "worker")
+            command = (sys.executable, __file__, "worker")
             await Supervisor(settings.workers, command, environ).run(lambda: ready(settings))
 
 

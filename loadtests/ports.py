@@ -13,15 +13,14 @@ import random
 import re
 import socket
 import tempfile
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO
 
 FIRST_PORT = 20_000
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _RANGE_ELSEWHERE = 49_152  # RFC 6335, section 6: dynamic ports
 
 _given: set[int] = set()  # a lock of fcntl(2) does not keep the process that holds it from taking it again
-_claims: list[BinaryIO] = []  # open while the process lives: closing the file once would drop every lock on it
 
 
 def free_port(count: int = 1) -> int:
@@ -46,14 +45,18 @@ def _kernels_first() -> int:
 def _claimed(port: int) -> bool:
     if port in _given:
         return False
-    if not _claims:
-        _claims.append((Path(tempfile.gettempdir()) / f"showcart-ports-{os.getuid()}").open("ab"))
     try:
-        fcntl.lockf(_claims[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except OSError:
         return False
     _given.add(port)
     return True
+
+
+@cache
+def _claims() -> int:
+    """The file whose locks are the claims, open while the process lives: to close it once would drop them all."""
+    return os.open(Path(tempfile.gettempdir()) / f"showcart-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _free(port: int) -> bool:

@@ -61,7 +61,6 @@ def settings_of(flags: dict[str, str | None], **defaults: str) -> Settings:
 
 def run(job: Coroutine[Any, Any, None], settings: Settings) -> None:
     """Run `job`, the last thing this process does; what a person can mend is said in one line, without a traceback."""
-    gc.freeze()  # what was imported stays, and need not be looked through
     try:
         server.run(job)
     except KeyboardInterrupt:
