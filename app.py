@@ -199,7 +199,7 @@ def _media(settings: Settings, store: Store, cluster: Cluster, metrics: Metrics,
 
     media = Media(
         settings, store.clock,
-        authorise_publisher=shows.authorise_publisher, show_exists=shows.get, show_open=shows.check_open,
+        authorise_publisher=shows.stream_keys.authorise, show_exists=shows.get, show_open=shows.check_open,
         on_publisher=publisher_changed, on_air=shows.publishing,
         on_statistics=lambda show, figures: outlet.state(show, "video", figures, staff=True),
         cluster=cluster, registry=metrics.registry, worker=worker,

@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
+from starlette.responses import Response
 
 from live.core.addresses import network
 from live.core.auth import ALL_SHOWS, Role, Tokens
 from live.core.bus import Take
 from live.core.errors import Kind, Problem
 from live.core.limits import GUESTS_BURST, GUESTS_PER_S, SHOWS_LISTED_MAX, TIMELINE_EVENTS_LISTED_MAX
-from live.core.rest import Operation, idempotency_key, principal_of
+from live.core.rest import Operation, idempotency_key, principal_of, respond
 from live.realtime.commands import Commands, Context
 from live.realtime.doorman import new_guest
 from live.realtime.protocol import Viewer, wire_viewer
@@ -119,13 +120,13 @@ class TimelinePage(msgspec.Struct):
 
 
 class StreamKeySecret(msgspec.Struct):
-    """A new stream key. `key` is told this once and not kept."""
+    """A new stream key. `key` is told once and not kept; null: it was told before, under this Idempotency-Key."""
 
     id: str
     label: str
     created_at_ms: int
     backup: bool
-    key: str
+    key: str | None
 
 
 class StreamKeys(msgspec.Struct):
@@ -215,20 +216,29 @@ class _Operations:
         events = await self._shows.timeline(_show_id(request), after)
         return TimelinePage(events=events, next=events[-1].seq if len(events) == TIMELINE_EVENTS_LISTED_MAX else None)
 
-    async def create_stream_key(self, request: Request, body: NewStreamKey) -> StreamKeySecret:
-        """The bearer token for WHIP, for an encoder such as OBS."""
-        key, secret = await self._shows.create_stream_key(_show_id(request), body.label, backup=body.backup)
-        return StreamKeySecret(key.id, key.label, key.created_at_ms, key.backup, key=secret)
+    async def create_stream_key(self, request: Request, body: NewStreamKey) -> Response:
+        """The bearer token for WHIP, for an encoder such as OBS.
+
+        With an Idempotency-Key that was used, the stream key that it made, without its secret.
+        """
+        principal = principal_of(request)
+        assert principal is not None, "the operation has a role"
+        made = await self._shows.stream_keys.create(
+            _show_id(request), body.label, backup=body.backup, key=idempotency_key(request), subject=principal.subject
+        )
+        key = made.key
+        replayed = {"idempotency-replayed": "true"} if made.secret is None else None
+        return respond(StreamKeySecret(key.id, key.label, key.created_at_ms, key.backup, made.secret), 201, replayed)
 
     async def stream_keys(self, request: Request) -> StreamKeys:
-        return StreamKeys(stream_keys=await self._shows.stream_keys(_show_id(request)))
+        return StreamKeys(stream_keys=await self._shows.stream_keys.good(_show_id(request)))
 
     async def stream_key(self, request: Request) -> StreamKey:
-        return await self._shows.stream_key(_show_id(request), request.path_params["id"])
+        return await self._shows.stream_keys.get(_show_id(request), request.path_params["id"])
 
     async def revoke_stream_key(self, request: Request) -> None:
         """Whoever publishes with it now goes on; nobody can start with it again."""
-        await self._shows.revoke_stream_key(_show_id(request), request.path_params["id"])
+        await self._shows.stream_keys.revoke(_show_id(request), request.path_params["id"])
 
     async def create_guest(self, request: Request, body: NewGuest) -> Guest:
         """A token to chat and buy with over HTTP; a socket gives its guests one by itself."""
@@ -275,7 +285,7 @@ def operations(shows: Shows, tokens: Tokens, take: Take) -> list[Operation]:
             errors=(Kind.invalid_field, *unknown), query={"after": "the `next` of the page before"},
         ),
         host("POST", f"{show}/stream-keys", on.create_stream_key, "Make a stream key", body=NewStreamKey,
-             result=StreamKeySecret, status=201, errors=(Kind.too_many_stream_keys,)),
+             result=StreamKeySecret, status=201, keyed=True, errors=(Kind.too_many_stream_keys, Kind.key_reused)),
         host("GET", f"{show}/stream-keys", on.stream_keys, "List stream keys", result=StreamKeys),
         host("GET", f"{show}/stream-keys/{{id}}", on.stream_key, "Read a stream key", result=StreamKey,
              errors=(Kind.unknown_stream_key,)),

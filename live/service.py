@@ -1,6 +1,5 @@
 """What can be done with shows; every verb is one transaction, and the screens hear of it after COMMIT."""
 
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
@@ -10,25 +9,22 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from live import shows, store, timeline
-from live.core.auth import Rank, Role, Tokens, hash_stream_key
+from live.core.auth import Tokens
 from live.core.clock import Clock
-from live.core.codec import encode
 from live.core.database import Database
 from live.core.errors import Kind, Problem
-from live.core.ids import secret_token, uuid7
+from live.core.ids import uuid7
 from live.core.limits import (
-    LABEL_CHARS_MAX,
     LINEUP_MAX,
     PRODUCT_ID_CHARS_MAX,
     SHOWS_LISTED_MAX,
     STATE_INTERVAL_S,
-    STREAM_KEYS_MAX,
     TIMELINE_EVENTS_LISTED_MAX,
 )
 from live.core.shared import Shared
 from live.pinning import Pinning, Products, no_products
 from live.shows import OVER, Show, ShowState
-from live.store import StreamKey
+from live.stream_keys import StreamKeys, digest
 from live.teller import Outlet
 from live.timeline import Entry, Pin, Product
 from live.transaction import Batch, Transaction, Transactions
@@ -57,7 +53,7 @@ class Shows:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._tokens = tokens
+        self.stream_keys = StreamKeys(database, self.find, self._changing, tokens)
         self.transactions = Transactions(database, outlet)
         self.pinning = Pinning(products)
         self._seen = Shared(self.snapshot, STATE_INTERVAL_S)
@@ -186,8 +182,8 @@ class Shows:
             scheduled_at_ms=shows.check_date(scheduled_at_ms),
             auto_live=auto_live,
         )
-        asked = _digest(show)
-        create_key = None if key is None else _digest(subject, key)
+        asked = digest(show)
+        create_key = None if key is None else digest(subject, key)
         async with self.transaction() as tx:
             show = msgspec.structs.replace(show, created_at_ms=tx.now_ms)
             if await store.insert_show(tx.conn, show, create_key, asked):
@@ -306,59 +302,6 @@ class Shows:
 
     # --- who may publish --------------------------------------------------------------------------------------
 
-    async def create_stream_key(self, show_id: str, label: str = "", *, backup: bool = False) -> tuple[StreamKey, str]:
-        """A new stream key and its secret, which is not kept; `backup`: it publishes with that rank.
-
-        Raises `Problem` unknown_show, invalid_field, too_many_stream_keys.
-        """
-        label = shows.clean_line(label, "label", LABEL_CHARS_MAX) if label.strip() else ""
-        async with self._changing(show_id) as (tx, _):
-            if await store.count_stream_keys(tx.conn, show_id) >= STREAM_KEYS_MAX:
-                raise Problem(Kind.too_many_stream_keys, f"At most {STREAM_KEYS_MAX}; revoke one first.")
-            key = StreamKey(uuid7(tx.now_ms), label, tx.now_ms, revoked_at_ms=None, backup=backup)
-            secret = secret_token()
-            await store.insert_stream_key(tx.conn, show_id, key, hash_stream_key(secret))
-            return key, secret
-
-    async def stream_keys(self, show_id: str) -> list[StreamKey]:
-        """The show's good stream keys, the oldest first; raises `Problem` unknown_show."""
-        async with self._database.read() as conn:
-            await self.find(conn, show_id)
-            return await store.stream_keys(conn, show_id)
-
-    async def stream_key(self, show_id: str, key_id: str) -> StreamKey:
-        """One stream key, good or revoked; raises `Problem` unknown_show, unknown_stream_key."""
-        async with self._database.read() as conn:
-            await self.find(conn, show_id)
-            return await _find_stream_key(conn, show_id, key_id)
-
-    async def revoke_stream_key(self, show_id: str, key_id: str) -> None:
-        """Make a key useless for publishers to come; raises `Problem` unknown_show, unknown_stream_key."""
-        async with self._changing(show_id) as (tx, _):
-            key = await _find_stream_key(tx.conn, show_id, key_id)
-            if key.revoked_at_ms is None:
-                await store.revoke_stream_key(tx.conn, key_id, tx.now_ms)
-
-    async def authorise_publisher(self, show_id: str, bearer: str) -> Rank:
-        """The rank of whoever may publish to the show: that of its stream key; a token of the role host is primary.
-
-        Raises `Problem` unknown_show, token_missing, token_invalid, token_expired, role_forbidden, show_forbidden.
-        """
-        async with self._database.read() as conn:
-            await self.find(conn, show_id)
-            if not bearer:
-                raise Problem(Kind.token_missing)
-            found = await store.good_stream_key(conn, hash_stream_key(bearer))
-        if found is not None:
-            owner, key = found
-            if owner != show_id:
-                raise Problem(Kind.show_forbidden, "The stream key belongs to another show.")
-            return key.rank
-        if self._tokens is None:
-            raise Problem(Kind.token_invalid)
-        self._tokens.verify(bearer).require(Role.host, show_id)
-        return Rank.primary
-
     async def check_open(self, show_id: str) -> None:
         """Raises `Problem` unknown_show, and illegal_transition when the show is over: nobody publishes to it."""
         show = await self.get(show_id)
@@ -372,13 +315,6 @@ class Shows:
             yield tx, await self.find(tx.conn, show_id, lock=True)
 
 
-async def _find_stream_key(conn: AsyncConnection, show_id: str, key_id: str) -> StreamKey:
-    key = await store.find_stream_key(conn, show_id, key_id) if key_id.isalnum() else None
-    if key is None:
-        raise Problem(Kind.unknown_stream_key, field="id")
-    return key
-
-
 def _pinned(pin: Pin | None, lineup: list[Product]) -> dict[str, Any] | None:
     """The pin with its product; a pinned product is always in the lineup, unless it left the catalogue."""
     if pin is None:
@@ -390,7 +326,3 @@ def _pinned(pin: Pin | None, lineup: list[Product]) -> dict[str, Any] | None:
 def _check_product_id(product_id: str, field: str) -> None:
     if not 1 <= len(product_id) <= PRODUCT_ID_CHARS_MAX or not product_id.isprintable():
         raise Problem(Kind.unknown_product, field=field)
-
-
-def _digest(*members: object) -> str:
-    return hashlib.sha256(encode(members, "msgpack")).hexdigest()

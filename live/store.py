@@ -72,7 +72,10 @@ stream_key = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     Column("revoked_at_ms", BigInteger),
     Column("backup", Boolean, nullable=False),
+    Column("create_key", String(64)),  # hash of who made it under which Idempotency-Key
+    Column("create_body", String(64)),  # hash of what was asked for
     Index("uq_stream_key_hash", "hash", unique=True),
+    Index("uq_stream_key_create_key", "create_key", unique=True),
     Index("ix_stream_key_show_id", "show_id"),
 )
 lineup_item = Table(
@@ -341,9 +344,12 @@ async def forget_events(conn: AsyncConnection, show_id: str) -> None:
 # --- stream keys ----------------------------------------------------------------------------------------------
 
 
-async def insert_stream_key(conn: AsyncConnection, show_id: str, value: StreamKey, hash_: str) -> None:
-    """Store a stream key by its hash."""
-    await conn.execute(insert(stream_key).values(msgspec.structs.asdict(value) | {"show_id": show_id, "hash": hash_}))
+async def insert_stream_key(
+    conn: AsyncConnection, show_id: str, value: StreamKey, hash_: str, create_key: str | None, create_body: str
+) -> None:
+    """Store a stream key by its hash; `create_key` None: it was made without an Idempotency-Key."""
+    made = {"show_id": show_id, "hash": hash_, "create_key": create_key, "create_body": create_body}
+    await conn.execute(insert(stream_key).values(msgspec.structs.asdict(value) | made))
 
 
 _KEY_COLUMNS = [stream_key.c[name] for name in StreamKey.__struct_fields__]
@@ -357,6 +363,13 @@ async def stream_keys(conn: AsyncConnection, show_id: str) -> list[StreamKey]:
         .order_by(stream_key.c.id)
     )
     return [StreamKey(**row._mapping) for row in await conn.execute(statement)]
+
+
+async def stream_key_made_under(conn: AsyncConnection, create_key: str) -> tuple[StreamKey, str] | None:
+    """The stream key that was made under an idempotency key, and the hash of what was asked for."""
+    statement = select(stream_key.c.create_body, *_KEY_COLUMNS).where(stream_key.c.create_key == create_key)
+    row = (await conn.execute(statement)).first()
+    return None if row is None else (StreamKey(*row[1:]), str(row[0]))
 
 
 async def find_stream_key(conn: AsyncConnection, show_id: str, key_id: str) -> StreamKey | None:

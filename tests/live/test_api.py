@@ -120,8 +120,12 @@ async def test_viewers_read_together_and_the_staff_what_was_just_written(
 
 
 async def test_stream_keys_are_told_once(http: httpx.AsyncClient, host: dict[str, str], demo: None) -> None:
-    made = await http.post(f"{SHOW}/stream-keys", json={"label": "OBS"}, headers=host)
-    assert made.status_code == 201
+    once = host | {"idempotency-key": "first"}
+    made = await http.post(f"{SHOW}/stream-keys", json={"label": "OBS"}, headers=once)
+    again = await http.post(f"{SHOW}/stream-keys", json={"label": "OBS"}, headers=once)
+    assert (made.status_code, again.status_code) == (201, 201)
+    assert ("idempotency-replayed" in made.headers, again.headers["idempotency-replayed"]) == (False, "true")
+    assert again.json() == made.json() | {"key": None}
     secret = made.json().pop("key")
     listed = (await http.get(f"{SHOW}/stream-keys", headers=host)).json()["stream_keys"]
     assert [(key["label"], key["backup"]) for key in listed] == [("OBS", False)]

@@ -56,7 +56,7 @@ async def test_keys_and_shows_of_before_backup_publishers_are_as_they_were(
     assert await database.schema(database_url) == "current"
     store = await Database.open(database_url, clock)
     shows = Shows(store, Recorder(), clock)
-    show, (key,) = await shows.get("old"), await shows.stream_keys("old")
+    show, (key,) = await shows.get("old"), await shows.stream_keys.good("old")
     await store.close()
     assert (show.state, show.publishing, show.publisher_lost_at_ms) == (ShowState.live, True, None)
     assert (key.label, key.backup) == ("OBS", False)

@@ -40,8 +40,8 @@ def calls_for(shows: Shows, show_id: str) -> list[Coroutine[Any, Any, object]]:
         shows.get(show_id), shows.snapshot(show_id), shows.timeline(show_id), shows.update(show_id, title="x"),
         shows.transition(show_id, ShowState.live), shows.publisher_changed(show_id, True), shows.restage(show_id),
         shows.set_lineup(show_id, ["a"]), shows.pin(show_id, "a"), shows.unpin(show_id),
-        shows.create_stream_key(show_id), shows.stream_keys(show_id), shows.stream_key(show_id, "x"),
-        shows.revoke_stream_key(show_id, "x"), shows.authorise_publisher(show_id, "demo"),
+        shows.stream_keys.create(show_id), shows.stream_keys.good(show_id), shows.stream_keys.get(show_id, "x"),
+        shows.stream_keys.revoke(show_id, "x"), shows.stream_keys.authorise(show_id, "demo"),
         shows.list_shows(before=show_id),
     ]  # fmt: skip
 

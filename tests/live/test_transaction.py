@@ -162,7 +162,7 @@ async def test_a_chat_message_does_not_wait_for_a_locked_show(shows: Shows, data
     async with database.write() as host, database.write() as viewer:
         assert await store.find_show(host, "demo", lock=True)
         key = store.StreamKey(id="k", label="", created_at_ms=1, revoked_at_ms=None)
-        await asyncio.wait_for(store.insert_stream_key(viewer, "demo", key, "hash"), 5)
+        await asyncio.wait_for(store.insert_stream_key(viewer, "demo", key, "hash", None, "body"), 5)
 
 
 # --- batches

@@ -98,10 +98,10 @@ async def _show(shows: Shows, clock: ManualClock) -> None:
     await shows.create("late", "Later", scheduled_at_ms=10**13, key="k")
     await shows.update("late", title="Much later")
     await shows.set_lineup("late", ["mug", "cup"])
-    key, secret = await shows.create_stream_key("late", "OBS")
-    await shows.stream_keys("late")
-    await shows.authorise_publisher("late", secret)
-    await shows.revoke_stream_key("late", key.id)
+    key, secret = await shows.stream_keys.create("late", "OBS", key="1")
+    await shows.stream_keys.good("late")
+    await shows.stream_keys.authorise("late", str(secret))
+    await shows.stream_keys.revoke("late", key.id)
     for to in (ShowState.live, ShowState.ended):
         await shows.transition("late", to)
     for before in (None, "demo"):

@@ -25,7 +25,6 @@ WITHOUT_KEY = {
     "PUT /api/shows/{show}/lineup": SETS,
     "PUT /api/shows/{show}/pin": SETS,
     "DELETE /api/shows/{show}/pin": SETS,
-    "POST /api/shows/{show}/stream-keys": "its answer is a secret, which is never kept; a key too many can be revoked",
     "DELETE /api/shows/{show}/stream-keys/{id}": SETS,
     "POST /api/guests": NOTHING,
     "DELETE /api/shows/{show}/chat/{id}": SETS,
