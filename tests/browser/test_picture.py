@@ -1,7 +1,8 @@
 """The picture's way: how long it takes, measured on the screens of real browsers."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from statistics import median, quantiles
 
 import pytest
@@ -14,12 +15,11 @@ pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(120)]
 GLASS_TO_GLASS_P95_MS_MAX = 250
 FIRST_FRAME_P95_MS_MAX = 300
 FRAMES = 40  # of a window
+JOINS = 20  # of a window
 WINDOWS_MIN = 2
 WINDOWS_MAX = 8
-JOINS = 50
-ROUNDS_MAX = 3
 
-# Fifty viewers, one after the other: from the POST until the first frame is on the screen, in milliseconds.
+# Some viewers, one after the other: from the POST until the first frame is on the screen, in milliseconds.
 _JOIN = """async joins => {
   const { Watcher } = await import("/static/js/whep.js");
   const video = Object.assign(document.createElement("video"), { muted: true, width: 320, height: 180 });
@@ -64,6 +64,22 @@ def p95(values: list[float]) -> float:
     return quantiles(values, n=20, method="inclusive")[18]
 
 
+async def best_p95(
+    window: Callable[[], Awaitable[list[float]]], enough_ms: float, told: Callable[[str], None]
+) -> float:
+    """The 95th percentile of the best window, in milliseconds.
+
+    Another process may take the processor for seconds, but never makes the way shorter.
+    """
+    windows: list[list[float]] = []
+    while len(windows) < WINDOWS_MIN or (min(map(p95, windows)) > enough_ms and len(windows) < WINDOWS_MAX):
+        windows.append(await window())
+    every = [ms for each in windows for ms in each]
+    by_window = ", ".join(f"{p95(each):.0f}" for each in windows)
+    told(f"{len(every)} times: p50 {median(every):.0f} ms, p95 {p95(every):.0f} ms (by window: {by_window})")
+    return min(map(p95, windows))
+
+
 async def test_camera_to_screen_takes_less_than_250_ms(
     server: Server, screens: Screens, tell: Callable[[str], None]
 ) -> None:
@@ -72,18 +88,9 @@ async def test_camera_to_screen_takes_less_than_250_ms(
     viewer = await screens.open(f"{server.url}/watch/demo", script=CLAPPER, width=390, height=600)
     await people.go_live(studio)
     await people.playing(viewer)
-    windows: list[list[float]] = []
-    # The best window counts: another process may take the processor for seconds, but never makes the way shorter.
-    while len(windows) < WINDOWS_MIN or min(map(p95, windows)) > GLASS_TO_GLASS_P95_MS_MAX:
-        windows.append(await viewer.evaluate("count => readClock(count)", FRAMES))
-        if len(windows) == WINDOWS_MAX:
-            break
-    every = [delay for window in windows for delay in window]
-    tell(
-        f"camera to screen over {len(every)} frames: p50 {median(every):.0f} ms, p95 {p95(every):.0f} ms"
-        f" (by window: {', '.join(f'{p95(window):.0f}' for window in windows)})"
-    )
-    assert min(map(p95, windows)) <= GLASS_TO_GLASS_P95_MS_MAX, windows
+    read = partial(viewer.evaluate, "count => readClock(count)", FRAMES)
+    best_ms = await best_p95(read, GLASS_TO_GLASS_P95_MS_MAX, lambda told: tell(f"camera to screen, {told}"))
+    assert best_ms <= GLASS_TO_GLASS_P95_MS_MAX
 
 
 async def test_the_first_frame_comes_within_300_ms(
@@ -92,10 +99,6 @@ async def test_the_first_frame_comes_within_300_ms(
     studio = await screens.open(f"{server.url}/studio/demo#token=demo")
     await people.go_live(studio)
     viewer = await screens.open(f"{server.url}/")
-    rounds: list[list[float]] = []
-    # As above: the best round counts, and each is fifty joins.
-    while len(rounds) < ROUNDS_MAX and (not rounds or p95(rounds[-1]) > FIRST_FRAME_P95_MS_MAX):
-        rounds.append(await viewer.evaluate(_JOIN, JOINS))
-        times = rounds[-1]
-        tell(f"first frame over {JOINS} joins: p50 {median(times):.0f} ms, p95 {p95(times):.0f} ms, {max(times):.0f}")
-    assert min(map(p95, rounds)) <= FIRST_FRAME_P95_MS_MAX, rounds
+    join = partial(viewer.evaluate, _JOIN, JOINS)
+    best_ms = await best_p95(join, FIRST_FRAME_P95_MS_MAX, lambda told: tell(f"first frame, {told}"))
+    assert best_ms <= FIRST_FRAME_P95_MS_MAX
