@@ -42,6 +42,7 @@ class Till:
         self.payment = payment
         self._elsewhere = Elsewhere()
         self._asking: set[asyncio.Task[Any]] = set()
+        self._under_way: dict[str, asyncio.Future[None]] = {}  # by step, until what the provider said is written down
 
     def provider(self, order: Order) -> Payment:
         """Who takes an order's money."""
@@ -92,7 +93,21 @@ class Till:
         return None if receipt is None else payments.checked(receipt)
 
     async def ask(self, step: Step) -> None:
-        """Ask the provider for one step that is due, and write down what it said; another worker leaves it to us."""
+        """Ask the provider for one step that is due, and write down what it said; another worker leaves it to us.
+
+        Who wants it while this worker asks waits until it is written down: he is told what came of it.
+        """
+        if (other := self._under_way.get(step.id)) is not None:
+            await asyncio.wait((other,))
+            return
+        done = self._under_way[step.id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._ask(step)
+        finally:
+            del self._under_way[step.id]
+            done.cancel()
+
+    async def _ask(self, step: Step) -> None:
         if not await self._stockroom.change(lambda moves: _take(moves, step)):
             return
         order = await self.order(step.order_id)

@@ -1,5 +1,7 @@
 """What the staff, buyers and time do to orders, on both databases."""
 
+import asyncio
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -7,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from cart.ordering import store
 from cart.ordering.clerk import Clerk
 from cart.ordering.orders import OrderState
-from cart.ordering.payments import StepKind, StepState
+from cart.ordering.payments import Charge, Receipt, Step, StepKind, StepState
 from cart.ordering.provider import Fault, Rehearsal
 from cart.ordering.refunds import Units
 from cart.service import Shop
@@ -105,6 +107,39 @@ async def test_a_capture_that_is_refused_is_said_and_can_be_tried_again(shop: Sh
     assert (problem.kind, problem.detail) == (Kind.payment_refused, "The bank said no.")
     assert (await orders.get(order_id, HOST)).shipped_at_ms is None, "what is not paid does not leave"
     assert (await orders.ship(order_id, HOST)).body["order"]["state"] == "captured"
+
+
+async def test_who_asks_while_money_is_being_taken_hears_what_came_of_it(
+    shop: Shop, payment: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the task does that a check-out leaves behind: it may find the capture before the staff's request does."""
+    orders = shop.office.orders
+    order_id = await buy(shop)
+    till, take, ask = shop.office.till, payment.capture, shop.office.till.ask
+    asked: list[Step] = []
+    answered = asyncio.Event()
+
+    async def counted(step: Step) -> None:
+        asked.append(step)
+        await ask(step)
+
+    async def slowly(charge: Charge) -> Receipt:
+        await answered.wait()
+        return await take(charge)
+
+    monkeypatch.setattr(till, "ask", counted)
+    monkeypatch.setattr(payment, "capture", slowly)
+    both = [asyncio.create_task(orders.capture(order_id, HOST, key=key)) for key in "ab"]
+    async with asyncio.timeout(20):
+        while len(asked) < 2:
+            await asyncio.sleep(0.001)
+    early, _ = await asyncio.wait(both, timeout=0.2)
+    assert not early, "nobody is answered before the provider is heard"
+    answered.set()
+    first, second = await asyncio.gather(*both)
+    assert first.body == second.body
+    assert first.body["order"]["state"] == "captured"
+    assert payment.accounts["pay-1"].captured == 2000
 
 
 async def test_a_provider_that_is_silent_keeps_the_goods_here(
