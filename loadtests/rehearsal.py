@@ -28,7 +28,7 @@ from loadtests.plan import MediaPlan, plans
 from loadtests.progress import BARS_SHOWN, panel
 from loadtests.scenario import Scenario
 from loadtests.scrape import Scraper
-from loadtests.seats import keep, processors, seats
+from loadtests.seats import SEATS_FROM, keep, processors, seats
 from loadtests.server import Meter, Server, last_line, outlive, stop
 from loadtests.verdict import Run
 from loadtests.viewer import now_us
@@ -95,7 +95,10 @@ class Rehearsal:
             time.sleep(max(0.0, (start_us - now_us()) / 1e6))
             beside = {name: stack.enter_context(_ending(one)) for name, one in self._start_beside().items()}
             watched |= {name: [one.pid] for name, one in beside.items()}
-            crowd.step_back()  # a further run's processes begin from here, all alike
+            if scenario.viewers.total >= SEATS_FROM:
+                for one in beside.values():
+                    crowd.step_back(one.pid)
+                crowd.step_back()  # a further run's processes begin from here, all alike
             scraper = Scraper(server.url)
             scraper.start()
             self._watch(telling, Meter(dict(sorted(watched.items()))), faults, product, console)
