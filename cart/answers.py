@@ -4,7 +4,6 @@ The same key with the same request is answered alike; with another request it is
 meanwhile, so two requests with one key wait for each other. A refusal changes nothing and is not kept.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from cart.moves import Moves
 from cart.store import Kept
 from live import store as shows_store
 from live.core.auth import Principal
-from live.core.codec import encode
+from live.core.codec import digest
 from live.core.errors import Kind, Problem
 from live.core.limits import CLAIM_TTL_S, IDEMPOTENCY_KEY_CHARS_MAX
 from live.shows import is_show_id
@@ -34,7 +33,7 @@ class Answer(msgspec.Struct, frozen=True):
 def request_hash(request: tuple[Any, ...]) -> str:
     """What tells two requests apart; raises `Problem` invalid_field for what is no text."""
     try:
-        return hashlib.sha256(encode(request, "msgpack")).hexdigest()
+        return digest(*request)
     except UnicodeEncodeError:  # half a surrogate
         raise Problem(Kind.invalid_field, "A text must be Unicode.") from None
     except OverflowError:  # beyond 64 bits

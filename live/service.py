@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from live import shows, store, timeline
 from live.core.auth import Tokens
 from live.core.clock import Clock
+from live.core.codec import digest
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
@@ -24,7 +25,7 @@ from live.core.limits import (
 from live.core.shared import Shared
 from live.pinning import Pinning, Products, no_products
 from live.shows import OVER, Show, ShowState
-from live.stream_keys import StreamKeys, digest
+from live.stream_keys import StreamKeys
 from live.teller import Outlet
 from live.timeline import Entry, Pin, Product
 from live.transaction import Batch, Transaction, Transactions

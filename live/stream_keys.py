@@ -1,6 +1,5 @@
 """Who may publish to a show: whoever has one of its stream keys, or a token of the role host."""
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
@@ -9,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from live import shows, store
 from live.core.auth import Rank, Role, Tokens, hash_stream_key
-from live.core.codec import encode
+from live.core.codec import digest
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import secret_token, uuid7
@@ -108,8 +107,3 @@ async def _found(conn: AsyncConnection, show_id: str, key_id: str) -> StreamKey:
     if key is None:
         raise Problem(Kind.unknown_stream_key, field="id")
     return key
-
-
-def digest(*members: object) -> str:
-    """What is stored of a request, or of who made it under which Idempotency-Key."""
-    return hashlib.sha256(encode(members, "msgpack")).hexdigest()

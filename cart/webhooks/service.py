@@ -1,6 +1,5 @@
 """What can be done with webhook endpoints; every verb is one transaction, done once for an Idempotency-Key."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -19,7 +18,7 @@ from cart.webhooks.store import Endpoint, State
 from live.core.addresses import networks
 from live.core.auth import Principal
 from live.core.clock import Clock
-from live.core.codec import encode
+from live.core.codec import digest
 from live.core.database import Database
 from live.core.errors import Kind, Problem
 from live.core.ids import uuid7
@@ -280,7 +279,7 @@ class Webhooks:
             detail = f"1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable characters."
             raise Problem(Kind.invalid_field, detail, field="Idempotency-Key")
         try:
-            hash_ = hashlib.sha256(encode(request, "msgpack")).hexdigest()
+            hash_ = digest(*request)
         except UnicodeEncodeError:  # half a surrogate
             raise Problem(Kind.invalid_field, "A text must be Unicode.") from None
         scope = f"{_LOCK}:{asked.principal.subject}"

@@ -4,6 +4,7 @@ Encoding is orjson (JSON) and msgpack (MessagePack) on plain values, because tho
 encoders; decoding into a typed struct is msgspec, because it checks while it decodes.
 """
 
+import hashlib
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +36,11 @@ def encode(value: Any, encoding: Encoding) -> bytes:
         return orjson.dumps(plain(value))
     packed: bytes = msgpack.packb(plain(value), use_bin_type=True)
     return packed
+
+
+def digest(*members: Any) -> str:
+    """What is stored of a request, to tell it from others; raises as msgpack for what it cannot encode."""
+    return hashlib.sha256(encode(members, "msgpack")).hexdigest()
 
 
 def decode(data: bytes, encoding: Encoding, type_: type[T]) -> T:
