@@ -68,6 +68,7 @@ async def test_where_no_websocket_gets_through(server: Server, screens: Screens,
     await button(viewer, "rename").click()
     await button(viewer, "rename-input").fill("Mia")
     await button(viewer, "rename-save").click()
+    await expect(button(viewer, "rename-input")).to_have_count(0)  # under the dialog nobody can write
     await people.say(viewer, "by another name")
     await expect(other.locator(".chat-message", has_text="by another name")).to_contain_text("Mia")
 
